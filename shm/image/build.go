@@ -1,0 +1,246 @@
+package image
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Config is one config of an image.
+type Config struct {
+	*Section
+	// Changed is the generation of last change: the one in which the section's
+	// bytes last differed from those of the generation before it.
+	Changed uint64
+	// Revision is the source's revision that brought the section.
+	Revision string
+}
+
+// Image is all configs of one generation, ready to be stored into a slot. It
+// is immutable.
+type Image struct {
+	generation uint64
+	revision   string
+	published  time.Time
+	configs    []Config // sorted by name
+	directory  []uint64 // header, buckets, entries, revisions, padding
+	size       int      // bytes
+}
+
+// Build makes the image of a generation out of its configs' sections, in any
+// order. What is unchanged since the image of the generation before it, prev,
+// keeps its generation of last change and its revision; prev is nil in a new
+// region. revision is what the source calls this state of it.
+//
+// The work is in proportion to the number of configs: sections are neither
+// copied nor hashed again.
+func Build(generation uint64, revision string, sections []*Section, prev *Image) (*Image, error) {
+	m := &Image{generation: generation, revision: revision, published: time.Now()}
+	m.configs = make([]Config, len(sections))
+	for i, s := range sections {
+		m.configs[i] = Config{Section: s, Changed: generation, Revision: revision}
+	}
+	slices.SortFunc(m.configs, func(a, b Config) int { return cmp.Compare(a.name, b.name) })
+	for i := 1; i < len(m.configs); i++ {
+		if name := m.configs[i].name; name == m.configs[i-1].name {
+			return nil, fmt.Errorf("two configs have the name %s", name)
+		}
+	}
+	if prev != nil {
+		m.carry(prev)
+	}
+	if err := m.layOut(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// carry takes over what is unchanged. An equal config keeps prev's section, so
+// that the next comparison is one of pointers.
+func (m *Image) carry(prev *Image) {
+	old := prev.configs
+	for i := range m.configs {
+		c := &m.configs[i]
+		for len(old) > 0 && old[0].name < c.name {
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].name == c.name && old[0].Section.Equal(c.Section) {
+			*c = old[0]
+		}
+	}
+}
+
+// layOut computes where everything goes, and writes the directory.
+func (m *Image) layOut() error {
+	lines := linesFor(len(m.configs))
+	entries := headerWords + lines*lineWords
+	revisions := entries + len(m.configs)*entryWords
+	end := revisions
+	records := map[string]int{} // where a revision's record is, in words
+	place := func(revision string) {
+		if _, ok := records[revision]; !ok {
+			records[revision] = end
+			end += recordWords(len(revision))
+		}
+	}
+	place(m.revision)
+	for i := range m.configs {
+		place(m.configs[i].Revision)
+	}
+	sections := align(end, sectionAlign)
+	m.size = sections * wordBytes
+	for i := range m.configs {
+		m.size += m.configs[i].Size()
+	}
+	m.directory = make([]uint64, sections)
+
+	for revision, at := range records {
+		n := recordWords(len(revision))
+		record := m.directory[at : at+n]
+		record[0] = uint64(len(revision))
+		copy(bytesOf(record[1:]), revision)
+		record[n-1] = revisionSum(record[:n-1], m.generation, uint64(at*wordBytes))
+	}
+	table := buckets{words: m.directory[headerWords:entries]}
+	offset := sections * wordBytes
+	for i := range m.configs {
+		c := &m.configs[i]
+		e := (*[entryWords]uint64)(m.directory[entries+i*entryWords:])
+		e[entryName] = hashName(c.name)
+		e[entryChanged] = c.Changed
+		e[entryOffset] = uint64(offset)
+		e[entryLength] = uint64(len(c.words) * wordBytes)
+		e[entryKind] = uint64(c.kind)
+		e[entryHash] = c.hash
+		e[entryRevision] = uint64(records[c.Revision] * wordBytes)
+		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
+		offset += c.Size()
+		if other, ok := table.add(e[entryName], i, m.directory[entries:]); !ok {
+			return fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
+				m.configs[other].name, c.name)
+		}
+	}
+	table.seal(m.generation)
+
+	h := m.directory[:headerWords]
+	h[headerMagic] = magic
+	h[headerGeneration] = m.generation
+	h[headerLength] = uint64(m.size)
+	h[headerCounts] = uint64(len(m.configs)) | uint64(lines)<<32
+	h[headerEntries] = uint64(entries * wordBytes)
+	h[headerRevisions] = uint64(revisions * wordBytes)
+	h[headerSections] = uint64(sections * wordBytes)
+	h[headerRevision] = uint64(records[m.revision] * wordBytes)
+	h[headerPublished] = uint64(m.published.UnixNano())
+	h[headerSum] = xxhash.Sum64(bytesOf(h[:headerSum]))
+	return nil
+}
+
+// linesFor is the number of bucket lines for n configs: a little over half
+// full, so that a search seldom needs a second line and always finds an end.
+func linesFor(n int) int { return 1 + n/4 }
+
+// lineHome is the line where the search for a name begins, lineTag the part of
+// its hash that a cell keeps.
+func lineHome(hash uint64, lines uint64) uint64 { return hash >> 32 * lines >> 32 }
+func lineTag(hash uint64) uint64                { return hash & 0xffffffff }
+
+// recordWords is the size of a revision's record: length, bytes, sum.
+func recordWords(length int) int { return 1 + wordsFor(length) + 1 }
+
+// buckets is the hash table of the names, in the making. A line's cells fill
+// from the first; a cell is tag | (entry number + 1) << 32.
+type buckets struct {
+	words []uint64
+}
+
+// add puts entry number n into the table; false names an entry with the same
+// hash.
+func (b buckets) add(hash uint64, n int, entries []uint64) (other int, ok bool) {
+	lines := uint64(len(b.words) / lineWords)
+	for line := lineHome(hash, lines); ; line = (line + 1) % lines {
+		cells := b.words[line*lineWords : line*lineWords+lineCells]
+		for i, cell := range cells {
+			if cell == 0 {
+				cells[i] = lineTag(hash) | uint64(n+1)<<32
+				return 0, true
+			}
+			if o := int(cell>>32 - 1); entries[o*entryWords+entryName] == hash {
+				return o, false
+			}
+		}
+	}
+}
+
+// seal writes the lines' sums.
+func (b buckets) seal(generation uint64) {
+	for line := range uint64(len(b.words) / lineWords) {
+		words := b.words[line*lineWords:][:lineWords]
+		words[lineCells] = seededSum((*[7]uint64)(words), generation, line)
+	}
+}
+
+// Generation is the generation that the image was built for.
+func (m *Image) Generation() uint64 { return m.generation }
+
+// Revision is what the source calls the state that the image was built from.
+func (m *Image) Revision() string { return m.revision }
+
+// Published is when the image was built.
+func (m *Image) Published() time.Time { return m.published }
+
+// Size is the image's length in bytes.
+func (m *Image) Size() int { return m.size }
+
+// Len is the number of configs.
+func (m *Image) Len() int { return len(m.configs) }
+
+// Configs yields the configs, sorted by name.
+func (m *Image) Configs() iter.Seq[Config] { return slices.Values(m.configs) }
+
+// Sections lists the configs' sections, sorted by name.
+func (m *Image) Sections() []*Section {
+	sections := make([]*Section, len(m.configs))
+	for i := range m.configs {
+		sections[i] = m.configs[i].Section
+	}
+	return sections
+}
+
+// Same says whether the sections are just what the image holds, in which case
+// a publication would change nothing.
+func (m *Image) Same(sections []*Section) bool {
+	if len(sections) != len(m.configs) {
+		return false
+	}
+	byName := func(s *Section, c Config) int { return cmp.Compare(s.name, c.name) }
+	for _, s := range sections {
+		i, ok := slices.BinarySearchFunc(m.configs, s, func(c Config, s *Section) int { return -byName(s, c) })
+		if !ok || !m.configs[i].Section.Equal(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// padding fills the space between sections.
+var padding [sectionAlign]uint64
+
+// Words are the image's parts in the order in which they are to be stored, one
+// directly after the other. They must not be changed.
+func (m *Image) Words() [][]uint64 {
+	parts := make([][]uint64, 0, 1+2*len(m.configs))
+	parts = append(parts, m.directory)
+	for i := range m.configs {
+		s := m.configs[i].Section
+		parts = append(parts, s.words)
+		if pad := align(len(s.words), sectionAlign) - len(s.words); pad > 0 {
+			parts = append(parts, padding[:pad])
+		}
+	}
+	return parts
+}

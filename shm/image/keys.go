@@ -1,0 +1,350 @@
+package image
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// MaxElements is how many elements of an array have keys of their own. Keys of
+// later ones are found by walking the content: slower, never 'not found'.
+const MaxElements = 1024
+
+// Type is the type of a key's value.
+type Type uint8
+
+// The types of values.
+const (
+	Null   Type = iota
+	Bool        // Bits is 0 or 1
+	Int         // Bits is an int64
+	Uint        // Bits is a uint64 beyond an int64
+	Float       // Bits are those of a float64
+	String      // Text is a JSON string
+	Array       // Text is canonical JSON
+	Object      // Text is canonical JSON
+	types       // how many there are
+)
+
+func (t Type) String() string {
+	if t >= types {
+		return "unknown type"
+	}
+	return [types]string{"null", "bool", "int", "uint", "float", "string", "array", "object"}[t]
+}
+
+// Value is what a dotted key leads to.
+type Value struct {
+	Type Type
+	// Escaped says of a String that its text differs from its characters.
+	Escaped bool
+	Bits    uint64
+	// Text is the value's canonical JSON, a view into its section that must
+	// not be changed.
+	Text []byte
+}
+
+// Bool is a Bool's value.
+func (v Value) Bool() bool { return v.Bits != 0 }
+
+// Int is an Int's value.
+func (v Value) Int() int64 { return int64(v.Bits) }
+
+// Float is a Float's value.
+func (v Value) Float() float64 { return math.Float64frombits(v.Bits) }
+
+// Str is a String's value. It allocates only where the text has escapes, and
+// is a view into the section elsewhere.
+func (v Value) Str() string {
+	if v.Escaped {
+		s, _, _ := unquote(v.Text)
+		return s
+	}
+	if len(v.Text) <= 2 {
+		return ""
+	}
+	return unsafe.String(&v.Text[1], len(v.Text)-2)
+}
+
+// A key's words: its value's bits, where its dotted form is, where its value's
+// text is, and its type with escapedFlag.
+const (
+	keyBits = iota
+	keyPath // offset in the key bytes | length<<32
+	keyText // offset in the content | length<<32
+	keyType
+)
+
+const escapedFlag = 1 << 8
+
+// keyIndex is a section's index in the making.
+type keyIndex struct {
+	keys   []uint64
+	text   []byte
+	hashes []uint64
+	flags  int
+}
+
+// cellsFor is the size of the hash table for n keys: at most half full, so
+// that a search ends after a step or two.
+func cellsFor(n int) int {
+	if n == 0 {
+		return 0
+	}
+	cells := 2
+	for cells < 2*n {
+		cells *= 2
+	}
+	return cells
+}
+
+// cellHome is where the search for a key begins, cellTag the part of its hash
+// that a cell keeps.
+func cellHome(hash uint64, cells int) int { return int(hash & uint64(cells-1)) }
+func cellTag(hash uint64) uint64          { return hash >> 32 }
+
+// fill writes the hash table: a cell is tag | (key number + 1) << 32. Two
+// equal keys would meet in it.
+func (x *keyIndex) fill(cells []uint64) error {
+	for n, hash := range x.hashes {
+		tag, i := cellTag(hash), cellHome(hash, len(cells))
+		for cells[i] != 0 {
+			if cells[i]&0xffffffff == tag && bytes.Equal(x.key(int(cells[i]>>32-1)), x.key(n)) {
+				return &DuplicateKeyError{Key: string(x.key(n))}
+			}
+			i = (i + 1) & (len(cells) - 1)
+		}
+		cells[i] = tag | uint64(n+1)<<32
+	}
+	return nil
+}
+
+// key is the dotted form of key number n.
+func (x *keyIndex) key(n int) []byte {
+	path := x.keys[n*keyWords+keyPath]
+	return x.text[path&0xffffffff:][:path>>32]
+}
+
+// indexKeys walks canonical JSON and lists its keys.
+func indexKeys(canonical []byte) (*keyIndex, error) {
+	b := indexer{scanner: scanner{text: canonical}}
+	if len(canonical) == 0 || canonical[0] != '{' && canonical[0] != '[' {
+		return nil, &SyntaxError{Reason: "a config is an object or an array at its top"}
+	}
+	if err := b.walk(0); err != nil {
+		return nil, err
+	}
+	if b.pos != len(canonical) {
+		return nil, &SyntaxError{Offset: b.pos, Reason: "something follows the end of the value"}
+	}
+	return &b.index, nil
+}
+
+type indexer struct {
+	scanner
+	index keyIndex
+	path  []byte // the dotted key of the value at pos
+}
+
+// walk indexes what is in the value at pos, and leaves pos behind it.
+func (b *indexer) walk(depth int) error {
+	text := b.text
+	open := text[b.pos]
+	if open != '{' && open != '[' {
+		_, err := b.scalar()
+		return err
+	}
+	if depth == MaxDepth {
+		return b.fail("nested more than 100 deep")
+	}
+	b.pos++
+	base := len(b.path)
+	for n := 0; ; n++ {
+		done, err := b.next(open, n)
+		if done || err != nil {
+			return err
+		}
+		if base > 0 || depth > 0 {
+			b.path = append(b.path[:base], '.')
+		}
+		if open == '{' {
+			key, err := b.key()
+			if err != nil {
+				return err
+			}
+			b.path = append(b.path, key...)
+		} else {
+			if n == MaxElements {
+				b.index.flags |= flagCut
+				b.path = b.path[:base]
+				return b.skipOpen(1)
+			}
+			b.path = strconv.AppendInt(b.path, int64(n), 10)
+		}
+		if err := b.add(depth); err != nil {
+			return err
+		}
+		b.path = b.path[:base]
+	}
+}
+
+// add indexes the value at pos under path, and then what is in it.
+func (b *indexer) add(depth int) error {
+	x := &b.index
+	at, start := len(x.keys), b.pos
+	x.keys = append(x.keys, 0, uint64(len(x.text))|uint64(len(b.path))<<32, 0, 0)
+	x.text = append(x.text, b.path...)
+	x.hashes = append(x.hashes, xxhash.Sum64(b.path))
+	if len(x.keys)*wordBytes+len(x.text) > MaxSection {
+		return fmt.Errorf("its index: %w: more than %d bytes", ErrTooLarge, MaxSection)
+	}
+	var v Value
+	switch b.peek() {
+	case '{':
+		v.Type = Object
+	case '[':
+		v.Type = Array
+	}
+	var err error
+	if v.Type == 0 {
+		v, err = b.scalar()
+	} else {
+		err = b.walk(depth + 1)
+	}
+	if err != nil {
+		return err
+	}
+	x.keys[at+keyBits] = v.Bits
+	x.keys[at+keyText] = uint64(start) | uint64(b.pos-start)<<32
+	x.keys[at+keyType] = uint64(v.Type)
+	if v.Escaped {
+		x.keys[at+keyType] |= escapedFlag
+	}
+	return nil
+}
+
+// Lookup finds a dotted key ("weights.elo", "pools.0.name") in place. The
+// error is ErrNotFound, or matches ErrCorrupt. It allocates nothing, unless it
+// has to walk an array's elements past MaxElements.
+func (s *Section) Lookup(key string) (Value, error) {
+	if n := len(s.cells); n > 0 {
+		hash := xxhash.Sum64String(key)
+		tag, i := cellTag(hash), cellHome(hash, n)
+		for range n {
+			cell := s.cells[i&(n-1)]
+			if cell == 0 {
+				break
+			}
+			if cell&0xffffffff == tag {
+				v, found, err := s.key(cell>>32-1, key)
+				if found || err != nil {
+					return v, err
+				}
+			}
+			i++
+		}
+	}
+	if s.cut {
+		return walkTo(s.content, key)
+	}
+	return Value{}, ErrNotFound
+}
+
+// key is the value of key number n, where that is the one that is looked for.
+func (s *Section) key(n uint64, want string) (v Value, found bool, err error) {
+	if n >= uint64(len(s.keys)/keyWords) {
+		return Value{}, false, corrupt("key", n, "there are fewer")
+	}
+	k := s.keys[n*keyWords : n*keyWords+keyWords : n*keyWords+keyWords]
+	from, length := k[keyPath]&0xffffffff, k[keyPath]>>32
+	if from+length > uint64(len(s.keyText)) {
+		return Value{}, false, corrupt("key", n, "its name is out of bounds")
+	}
+	if string(s.keyText[from:from+length]) != want {
+		return Value{}, false, nil
+	}
+	from, length = k[keyText]&0xffffffff, k[keyText]>>32
+	if from+length > uint64(len(s.content)) {
+		return Value{}, false, corrupt("key", n, "its value is out of bounds")
+	}
+	return Value{
+		Type:    Type(k[keyType]),
+		Escaped: k[keyType]&escapedFlag != 0,
+		Bits:    k[keyBits],
+		Text:    s.content[from : from+length : from+length],
+	}, true, nil
+}
+
+// walkTo finds a dotted key by walking canonical JSON. A part of the path is a
+// prefix of the key up to one of its dots, or all of it: an object's own key
+// may have dots in it.
+func walkTo(content []byte, key string) (Value, error) {
+	w := scanner{text: content}
+	return w.find(key, 0)
+}
+
+func (w *scanner) find(key string, depth int) (Value, error) {
+	open := w.peek()
+	if open != '{' && open != '[' || depth > MaxDepth {
+		return Value{}, ErrNotFound
+	}
+	w.pos++
+	for n := 0; ; n++ {
+		done, err := w.next(open, n)
+		if err != nil {
+			return Value{}, err
+		}
+		if done {
+			return Value{}, ErrNotFound
+		}
+		var part string
+		if open == '{' {
+			if part, err = w.key(); err != nil {
+				return Value{}, err
+			}
+		} else {
+			part = strconv.Itoa(n)
+		}
+		rest, ok := strings.CutPrefix(key, part)
+		if !ok || rest != "" && rest[0] != '.' {
+			if err := w.skip(); err != nil {
+				return Value{}, err
+			}
+			continue
+		}
+		start := w.pos
+		if rest == "" {
+			return w.whole()
+		}
+		v, err := w.find(rest[1:], depth+1)
+		if err != ErrNotFound { //nolint:errorlint // returned as it is, a few lines up
+			return v, err
+		}
+		w.pos = start
+		if err := w.skip(); err != nil {
+			return Value{}, err
+		}
+	}
+}
+
+// whole is the value at pos with its text.
+func (w *scanner) whole() (Value, error) {
+	start := w.pos
+	var v Value
+	var err error
+	switch w.peek() {
+	case '{':
+		v.Type, err = Object, w.skip()
+	case '[':
+		v.Type, err = Array, w.skip()
+	default:
+		v, err = w.scalar()
+	}
+	v.Text = bytes.Clone(w.text[start:w.pos])
+	return v, err
+}

@@ -1,0 +1,153 @@
+package image
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+)
+
+// scanner steps over canonical JSON, value by value. It is used on text that
+// this package made and on text that came out of shared memory, so it takes
+// every byte to be hostile all the same.
+type scanner struct {
+	text []byte
+	pos  int
+}
+
+func (s *scanner) fail(reason string) error { return &SyntaxError{Offset: s.pos, Reason: reason} }
+
+// peek is the next byte, 0 at the end.
+func (s *scanner) peek() byte {
+	if s.pos < len(s.text) {
+		return s.text[s.pos]
+	}
+	return 0
+}
+
+// next goes to the n-th member of an object or array whose opening bracket was
+// passed, or behind its closing one: done.
+func (s *scanner) next(open byte, n int) (done bool, err error) {
+	switch c := s.peek(); {
+	case c == open+2: // '}' or ']'
+		s.pos++
+		return true, nil
+	case n == 0:
+		return false, nil
+	case c != ',':
+		return false, s.fail("',' or a closing bracket expected")
+	}
+	s.pos++
+	return false, nil
+}
+
+// key passes an object's key and its colon.
+func (s *scanner) key() (string, error) {
+	if s.peek() != '"' {
+		return "", s.fail("a key in quotes expected")
+	}
+	key, n, reason := unquote(s.text[s.pos:])
+	if reason != "" {
+		return "", s.fail(reason)
+	}
+	s.pos += n
+	if s.peek() != ':' {
+		return "", s.fail("':' expected")
+	}
+	s.pos++
+	return key, nil
+}
+
+// scalar passes a value that is neither object nor array. Its Text is left
+// empty.
+func (s *scanner) scalar() (Value, error) {
+	start := s.pos
+	if s.peek() == '"' {
+		n, escaped := stringEnd(s.text[s.pos:])
+		if n == 0 {
+			return Value{}, s.fail("the string does not end")
+		}
+		s.pos += n
+		return Value{Type: String, Escaped: escaped}, nil
+	}
+	for s.pos < len(s.text) && bytes.IndexByte([]byte(",]}"), s.text[s.pos]) < 0 {
+		s.pos++
+	}
+	switch word := string(s.text[start:s.pos]); word {
+	case "null":
+		return Value{Type: Null}, nil
+	case "true":
+		return Value{Type: Bool, Bits: 1}, nil
+	case "false":
+		return Value{Type: Bool}, nil
+	default:
+		v, ok := number(word)
+		if !ok {
+			s.pos = start
+			return Value{}, s.fail("no JSON value here")
+		}
+		return v, nil
+	}
+}
+
+// number reads a canonical number.
+func number(text string) (Value, bool) {
+	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return Value{Type: Int, Bits: uint64(i)}, text == strconv.FormatInt(i, 10)
+	}
+	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return Value{Type: Uint, Bits: u}, text == strconv.FormatUint(u, 10)
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		return Value{}, false
+	}
+	return Value{Type: Float, Bits: math.Float64bits(f)}, text == string(AppendFloat(nil, f))
+}
+
+// stringEnd is the length of the JSON string at the start of b with its
+// quotes, 0 where it does not end, and whether it has escapes.
+func stringEnd(b []byte) (n int, escaped bool) {
+	for n = 1; n < len(b); n++ {
+		switch b[n] {
+		case '"':
+			return n + 1, escaped
+		case '\\':
+			escaped = true
+			n++
+		}
+	}
+	return 0, false
+}
+
+// skip passes any value.
+func (s *scanner) skip() error {
+	if c := s.peek(); c != '{' && c != '[' {
+		_, err := s.scalar()
+		return err
+	}
+	return s.skipOpen(0)
+}
+
+// skipOpen passes bytes until depth open brackets, and those that open on the
+// way, are closed.
+func (s *scanner) skipOpen(depth int) error {
+	for s.pos < len(s.text) {
+		switch s.text[s.pos] {
+		case '"':
+			n, _ := stringEnd(s.text[s.pos:])
+			if n == 0 {
+				return s.fail("the string does not end")
+			}
+			s.pos += n - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		s.pos++
+		if depth == 0 {
+			return nil
+		}
+	}
+	return s.fail("a closing bracket expected")
+}

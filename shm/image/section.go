@@ -1,0 +1,202 @@
+package image
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// MaxName is the greatest length of a config's name in bytes.
+const MaxName = 255
+
+// MaxSection is the greatest size of one config in its flat form, in bytes.
+const MaxSection = 1 << 30
+
+// CheckName says what is wrong with a config's name, if anything is: a name is
+// 1 to 255 bytes of UTF-8 in parts that slashes separate, no part is empty,
+// "." or "..", and none holds control characters.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("a config's name is empty")
+	case len(name) > MaxName:
+		return fmt.Errorf("the config's name %.40q… is %d bytes long; at most %d are allowed", name, len(name), MaxName)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("the config's name %q is not UTF-8", name)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("the config's name %q has the part %q", name, part)
+		}
+	}
+	if i := strings.IndexFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }); i >= 0 {
+		return fmt.Errorf("the config's name %q has a control character", name)
+	}
+	return nil
+}
+
+// Section is one config in its flat form: its name, its content and, for a
+// document, the index of its keys. It is immutable, and safe for any number of
+// goroutines.
+type Section struct {
+	words   []uint64 // the whole section, private
+	hash    uint64   // xxhash64 of words
+	name    string   // these are views into words
+	content []byte
+	kind    Kind
+	cut     bool // arrays are longer than the index follows them
+	cells   []uint64
+	keys    []uint64
+	keyText []byte
+}
+
+// The section's header, as 32-bit numbers.
+const (
+	sectionName      = iota // length in bytes
+	sectionKind             //
+	sectionContent          // length in bytes
+	sectionKeys             // how many
+	sectionKeyBytes         // length in bytes
+	sectionCells            // how many: a power of two, or 0
+	sectionFlags            // flagCut
+	sectionReserved         //
+	sectionHeaderEnd        //
+)
+
+const flagCut = 1
+
+var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]
+
+// NewDocument is the section of a config whose content is canonical JSON, as
+// Canonical makes it. A *DuplicateKeyError says that two paths
+// join to the same dotted key, ErrTooLarge that the section, whose index can
+// be 30 times its content, would be over MaxSection.
+func NewDocument(name string, canonical []byte) (*Section, error) {
+	index, err := indexKeys(canonical)
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", name, err)
+	}
+	return newSection(name, Document, canonical, index)
+}
+
+// NewOpaque is the section of a config whose content only its readers know.
+func NewOpaque(name string, data []byte) (*Section, error) {
+	return newSection(name, Opaque, data, &keyIndex{})
+}
+
+func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Section, error) {
+	if err := CheckName(name); err != nil {
+		return nil, err
+	}
+	keys := len(index.keys) / keyWords
+	cells := cellsFor(keys)
+	size := sectionHeaderWords + wordsFor(len(name)) + wordsFor(len(content)) +
+		cells + len(index.keys) + wordsFor(len(index.text))
+	if size > MaxSection/wordBytes {
+		return nil, fmt.Errorf("config %s: %d bytes with its index: %w: a config has at most %d",
+			name, size*wordBytes, ErrTooLarge, MaxSection)
+	}
+	words := make([]uint64, size)
+	header := bytesOf(words)
+	put := func(field, n int) { binary.LittleEndian.PutUint32(header[4*field:], uint32(n)) }
+	put(sectionName, len(name))
+	put(sectionKind, int(kind))
+	put(sectionContent, len(content))
+	put(sectionKeys, keys)
+	put(sectionKeyBytes, len(index.text))
+	put(sectionCells, cells)
+	put(sectionFlags, index.flags)
+	rest := words[sectionHeaderWords:]
+	rest = putBytes(rest, []byte(name))
+	rest = putBytes(rest, content)
+	if err := index.fill(rest[:cells]); err != nil {
+		return nil, fmt.Errorf("config %s: %w", name, err)
+	}
+	copy(rest[cells:], index.keys)
+	putBytes(rest[cells+len(index.keys):], index.text)
+	return parseSection(words, xxhash.Sum64(bytesOf(words)))
+}
+
+// putBytes copies b to the start of words and returns the words after it.
+func putBytes(words []uint64, b []byte) []uint64 {
+	copy(bytesOf(words), b)
+	return words[wordsFor(len(b)):]
+}
+
+// parseSection is the section over words, which it keeps, and whose hash was
+// computed or verified by the caller. It checks that the parts fill the words
+// exactly; what the key index points at is checked by each look-up.
+func parseSection(words []uint64, hash uint64) (*Section, error) {
+	if len(words) < sectionHeaderWords {
+		return nil, corrupt("section of words", uint64(len(words)), "shorter than its header")
+	}
+	var field [sectionHeaderEnd]uint64
+	for i := range field {
+		field[i] = words[i/2] >> (i % 2 * 32) & 0xffffffff
+	}
+	inWords := func(n uint64) uint64 { return (n + wordBytes - 1) / wordBytes }
+	var (
+		name     = uint64(sectionHeaderWords)
+		content  = name + inWords(field[sectionName])
+		cells    = content + inWords(field[sectionContent])
+		keys     = cells + field[sectionCells]
+		keyText  = keys + field[sectionKeys]*keyWords
+		end      = keyText + inWords(field[sectionKeyBytes])
+		nameLen  = field[sectionName]
+		kind     = Kind(field[sectionKind])
+		cellsLen = field[sectionCells]
+	)
+	switch {
+	case end != uint64(len(words)):
+		return nil, corrupt("section of words", uint64(len(words)), "its parts do not fill it")
+	case nameLen == 0 || nameLen > MaxName:
+		return nil, corrupt("section of words", uint64(len(words)), "its name is too short or too long")
+	case kind != Document && kind != Opaque:
+		return nil, corrupt("section of words", uint64(len(words)), "its kind is unknown")
+	case cellsLen&(cellsLen-1) != 0 || cellsLen < field[sectionKeys]:
+		return nil, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
+	}
+	text := func(from, length uint64) []byte {
+		if length == 0 {
+			return nil
+		}
+		return bytesOf(words[from:])[:length:length]
+	}
+	nameBytes := text(name, nameLen)
+	return &Section{
+		words:   words,
+		hash:    hash,
+		name:    unsafe.String(&nameBytes[0], len(nameBytes)),
+		content: text(content, field[sectionContent]),
+		kind:    kind,
+		cut:     field[sectionFlags]&flagCut != 0,
+		cells:   words[cells:keys],
+		keys:    words[keys:keyText],
+		keyText: text(keyText, field[sectionKeyBytes]),
+	}, nil
+}
+
+// Name is the config's name.
+func (s *Section) Name() string { return s.name }
+
+// Kind is what the content is.
+func (s *Section) Kind() Kind { return s.kind }
+
+// Content is a document's canonical JSON, or an opaque config's bytes. It must
+// not be changed.
+func (s *Section) Content() []byte { return s.content }
+
+// Size is how many bytes of an image the section takes.
+func (s *Section) Size() int { return align(len(s.words), sectionAlign) * wordBytes }
+
+// Keys is how many dotted keys are indexed.
+func (s *Section) Keys() int { return len(s.keys) / keyWords }
+
+// Equal says whether the two are the same config with the same content.
+func (s *Section) Equal(other *Section) bool {
+	return s == other || s.hash == other.hash && string(bytesOf(s.words)) == string(bytesOf(other.words))
+}
