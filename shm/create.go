@@ -1,0 +1,166 @@
+//go:build unix
+
+package shm
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
+)
+
+// Create makes a new region file, with a new id and with generation g as its
+// first, and puts it at the path. What was there is retired: its readers are
+// told, once the new file is whole, and find the new one at the path when
+// Create returns. Killed before the rename, Create leaves the old file, retired
+// or not, and no reader finds half a region.
+//
+// Errors match ErrNoSpace, ErrTooLarge or ErrSealed, and leave the old file as
+// it was.
+func (w *Writer) Create(g uint64, image [][]uint64) error {
+	if g == 0 || g > seqlock.MaxGeneration {
+		return fmt.Errorf("generation %d: it must be from 1 to %d", g, uint64(seqlock.MaxGeneration))
+	}
+	size, err := w.sizeOf(image)
+	if err != nil {
+		return err
+	}
+	if err := w.unseal(); err != nil {
+		return err
+	}
+	file, err := w.createTemp()
+	if err != nil {
+		return err
+	}
+	l, err := w.fill(file, g, size, image)
+	if err == nil {
+		err = w.retireOld()
+	}
+	if err == nil {
+		err = unix.Renameat(w.dirFD, tempName, w.dirFD, FileName)
+	}
+	if err != nil {
+		if l != nil {
+			err = errors.Join(err, unmap(l))
+		}
+		return errors.Join(fmt.Errorf("making %s: %w", w.path, err), unix.Unlinkat(w.dirFD, tempName, 0), file.Close())
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return err
+	}
+	old := w.release() // of a mapping whose file is not at the path any more
+	w.adopt(l, file, idOf(&st))
+	w.reserved[l.ring.Slot(g)] = size
+	return errors.Join(old, w.seal())
+}
+
+// createTemp makes the file under its temporary name, with its final owner and
+// mode, and with no memory. What a writer that died here left is removed.
+func (w *Writer) createTemp() (*os.File, error) {
+	path := filepath.Join(w.dir, tempName)
+	if err := unix.Unlinkat(w.dirFD, tempName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, &os.PathError{Op: "remove", Path: path, Err: err}
+	}
+	fd, err := unix.Openat(w.dirFD, tempName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "create", Path: path, Err: outOfSpace(err)}
+	}
+	file := os.NewFile(uintptr(fd), path)
+	if err := setAccess(fd, path, w.options.Mode, w.options.Group); err != nil {
+		return nil, errors.Join(err, file.Close(), unix.Unlinkat(w.dirFD, tempName, 0))
+	}
+	return file, nil
+}
+
+// fill makes a file a region whose current generation is g, and maps it.
+func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l *layout, err error) {
+	id := identity{Geometry: w.want, created: time.Now()}
+	if _, err := rand.Read(id.id[:]); err != nil {
+		return nil, err
+	}
+	if err := file.Truncate(id.FileSize()); err != nil {
+		return nil, outOfSpace(err)
+	}
+	n := int(g % uint64(id.Slots))
+	if err := reserve(file, 0, slotsAt); err != nil {
+		return nil, err
+	}
+	if err := reserve(file, slotsAt+int64(n)*id.SlotSize, size); err != nil {
+		return nil, err
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(id.FileSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
+	}
+	made := newLayout(id, wordsOf(data))
+	l = &made
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unmap(l))
+			l = nil
+		}
+	}()
+	defer l.recoverFault(debug.SetPanicOnFault(true), &err)
+	words := id.encode()
+	copy(l.words, words[:])
+	l.ring.Begin(g)
+	l.store(g, size, image)
+	l.ring.Commit(g)
+	w.status.Heartbeat = Boottime()
+	return l, l.writeStatus(w.status)
+}
+
+// store writes generation g into its slot, whose sequence is odd already: the
+// protocol's steps 2 and 3.
+func (l *layout) store(g uint64, size int64, image [][]uint64) {
+	n := l.ring.Slot(g)
+	slot := l.slot(n)
+	for _, part := range image {
+		seqlock.StoreWords(slot, part)
+		slot = slot[len(part):]
+	}
+	atomic.StoreUint64(l.length(n), uint64(size))
+	l.ring.Complete(g)
+}
+
+// retireOld marks the file that is at the path, if it is a region of this
+// layout's that can be written, and wakes its waiters: they are to look for
+// its successor. A file that is too damaged for that has readers whose
+// heartbeat check will lead them to the path.
+func (w *Writer) retireOld() error {
+	l, release := w.layout, func() error { return nil }
+	if l == nil {
+		fd, err := w.openOwn()
+		switch {
+		case errors.Is(err, ErrNoRegion), errors.Is(err, ErrUntrusted):
+			return nil // the rename puts an end to whatever it is
+		case err != nil:
+			return err
+		}
+		defer unix.Close(fd)
+		data, err := unix.Mmap(fd, 0, slotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			return nil //nolint:nilerr // too short to be a region
+		}
+		// Only the hot word is touched, so the damaged rest does not matter.
+		damaged := newLayout(identity{Geometry: Geometry{Slots: seqlock.MinSlots}}, wordsOf(data))
+		l, release = &damaged, func() error { return unmap(&damaged) }
+	}
+	err := l.guarded(func() error {
+		l.ring.Retire()
+		return wake(l.hot(), everyWaiter)
+	})
+	if errors.Is(err, ErrFault) || errors.Is(err, unix.EFAULT) {
+		err = nil // it is gone, and with it everything that could be retired
+	}
+	return errors.Join(err, release())
+}

@@ -1,0 +1,221 @@
+package shm
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
+)
+
+// DefaultDir is the directory of the region that everything uses unless told
+// otherwise.
+const DefaultDir = "/dev/shm/statesync/default"
+
+// The files in a region's directory.
+const (
+	FileName = "region.v1"
+	LockName = "lock"
+	tempName = ".region.v1.new"
+)
+
+// Bounds of a region's geometry.
+const (
+	SlotAlign    = 64 << 10 // a slot's size is a multiple of it, in bytes
+	MaxSlotSize  = 1 << 40
+	DefaultSlots = 4
+)
+
+const (
+	magic         = 0x4e4752434e595353 // "SSYNCRGN"
+	layoutVersion = 1
+
+	wordBytes = 8
+)
+
+// Where things are in the file, in bytes.
+const (
+	identityAt = 0x0000
+	hotAt      = 0x0080
+	writerAt   = 0x0100
+	tableAt    = 0x1000
+	slotsAt    = 0x2000
+
+	tableStride = 128
+)
+
+// The identity's words.
+const (
+	identityMagic        = iota
+	identityVersion      // layout version | header size in bytes << 32
+	identityIncompatible // feature bits: a reader that does not know one refuses
+	identityCompatible   // feature bits: a reader may ignore them
+	identitySlots        // K
+	identitySlotSize     // bytes
+	identityID           // two words
+	identityCreated      = identityID + 2
+	identityReserved     = identityCreated + 1 // zero up to the sum
+	identitySum          = 15
+	identityWords        = 16
+)
+
+// A slot table entry's words; the rest is zero.
+const (
+	slotSequence = 0
+	slotLength   = 1 // of the image, in bytes
+)
+
+// The writer block's words.
+const (
+	writerSequence    = iota
+	writerState       // a State
+	writerPID         //
+	writerIncarnation // random, another one at each start
+	writerHeartbeat   // CLOCK_BOOTTIME, nanoseconds
+	writerSourceGood  // CLOCK_BOOTTIME, nanoseconds; 0: never
+	writerStarted     // nanoseconds since 1970, for people
+	writerObserved    // length of the observed revision in bytes
+	writerProblem     // length of the problem in bytes
+	writerReserved
+	writerObservedText = 10 // 1,024 bytes
+	writerProblemText  = writerObservedText + maxObserved/wordBytes
+	writerWords        = writerProblemText + maxProblem/wordBytes
+)
+
+// How much of the texts the writer block holds, in bytes.
+const (
+	maxObserved = 1024
+	maxProblem  = 2560
+)
+
+// The layout holds at compile time or the package does not build.
+var (
+	_ = [1]struct{}{}[identityAt+identityWords*wordBytes-hotAt]
+	_ = [1]struct{}{}[tableAt+seqlock.MaxSlots*tableStride-slotsAt]
+	_ = [tableAt - writerAt - writerWords*wordBytes]struct{}{}
+	_ = [1]struct{}{}[writerReserved-9]
+)
+
+// ID names a region: 128 random bits, new with each file.
+type ID [16]byte
+
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Geometry is how a region's file is divided. It is fixed for the file's life.
+type Geometry struct {
+	Slots    int
+	SlotSize int64 // bytes
+}
+
+// GeometryFor is the geometry for K slots and images of up to maxImage bytes.
+func GeometryFor(slots int, maxImage int64) (Geometry, error) {
+	if slots < seqlock.MinSlots || slots > seqlock.MaxSlots {
+		return Geometry{}, fmt.Errorf("%d slots: there must be %d to %d", slots, seqlock.MinSlots, seqlock.MaxSlots)
+	}
+	if maxImage <= 0 || maxImage > MaxSlotSize {
+		return Geometry{}, fmt.Errorf("an image of at most %d bytes: it must be from 1 to %d", maxImage, int64(MaxSlotSize))
+	}
+	return Geometry{Slots: slots, SlotSize: (maxImage + SlotAlign - 1) / SlotAlign * SlotAlign}, nil
+}
+
+// FileSize is the length of the region's file in bytes, most of it a hole.
+func (g Geometry) FileSize() int64 { return slotsAt + int64(g.Slots)*g.SlotSize }
+
+// identity is what the file's first 128 bytes say.
+type identity struct {
+	Geometry
+	id      ID
+	created time.Time
+}
+
+func (i identity) encode() [identityWords]uint64 {
+	var w [identityWords]uint64
+	w[identityMagic] = magic
+	w[identityVersion] = layoutVersion | slotsAt<<32
+	w[identitySlots] = uint64(i.Slots)
+	w[identitySlotSize] = uint64(i.SlotSize)
+	copy(bytesOf(w[identityID:identityID+2]), i.id[:])
+	w[identityCreated] = uint64(i.created.UnixNano())
+	w[identitySum] = xxhash.Sum64(bytesOf(w[:identitySum]))
+	return w
+}
+
+// decodeIdentity verifies the words, and that a file of size bytes is what
+// they speak of.
+func decodeIdentity(w [identityWords]uint64, size int64) (identity, error) {
+	version := w[identityVersion] & 0xffffffff
+	switch {
+	case w[identityMagic] != magic:
+		return identity{}, fmt.Errorf("%w: it does not begin as a region does", ErrCorrupt)
+	case version != layoutVersion:
+		return identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, layoutVersion)
+	case xxhash.Sum64(bytesOf(w[:identitySum])) != w[identitySum]:
+		return identity{}, fmt.Errorf("%w: the identity's sum does not match", ErrCorrupt)
+	case w[identityIncompatible] != 0:
+		return identity{}, fmt.Errorf("%w: unknown features %#x", ErrLayout, w[identityIncompatible])
+	}
+	slots, slotSize := w[identitySlots], w[identitySlotSize]
+	if slots < seqlock.MinSlots || slots > seqlock.MaxSlots ||
+		slotSize == 0 || slotSize > MaxSlotSize || slotSize%SlotAlign != 0 {
+		return identity{}, fmt.Errorf("%w: %d slots of %d bytes are impossible", ErrCorrupt, slots, slotSize)
+	}
+	i := identity{
+		Geometry: Geometry{Slots: int(slots), SlotSize: int64(slotSize)},
+		created:  time.Unix(0, int64(w[identityCreated])),
+	}
+	copy(i.id[:], bytesOf(w[identityID:identityID+2]))
+	if size != i.FileSize() {
+		return identity{}, fmt.Errorf("%w: the file has %d bytes instead of %d", ErrCorrupt, size, i.FileSize())
+	}
+	return i, nil
+}
+
+// bytesOf is the memory of words as bytes.
+func bytesOf(words []uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(words)*wordBytes)
+}
+
+// wordsOf is the memory of a mapping, which is aligned to pages, as words.
+func wordsOf(b []byte) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/wordBytes)
+}
+
+// layout finds a region's parts in the words of its file.
+type layout struct {
+	identity
+	words []uint64
+	ring  seqlock.Ring
+}
+
+func newLayout(i identity, words []uint64) layout {
+	sequences := make([]*uint64, i.Slots)
+	for n := range sequences {
+		sequences[n] = &words[(tableAt+n*tableStride)/wordBytes+slotSequence]
+	}
+	return layout{identity: i, words: words, ring: seqlock.NewRing(&words[hotAt/wordBytes], sequences)}
+}
+
+// hot is the hot word, for waiting on it.
+func (l *layout) hot() *uint64 { return &l.words[hotAt/wordBytes] }
+
+// length is where the length of the image in slot n is.
+func (l *layout) length(n int) *uint64 {
+	return &l.words[(tableAt+n*tableStride)/wordBytes+slotLength]
+}
+
+// slotOffset is where slot n begins, in bytes.
+func (l *layout) slotOffset(n int) int64 { return slotsAt + int64(n)*l.SlotSize }
+
+// slot is the memory of slot n.
+func (l *layout) slot(n int) []uint64 {
+	from := l.slotOffset(n) / wordBytes
+	return l.words[from : from+l.SlotSize/wordBytes]
+}
+
+// writer is the writer block.
+func (l *layout) writer() []uint64 {
+	return l.words[writerAt/wordBytes:][:writerWords]
+}

@@ -1,0 +1,174 @@
+//go:build unix
+
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockPoll is how often a writer that waits for the lock tries it.
+const lockPoll = 50 * time.Millisecond
+
+// acquire takes the writer's lock in a region's directory, and waits for it
+// until the context ends. Closing the file gives it back, and so does the
+// process's death.
+//
+// A lock file that was unlinked while this process waited for it is not the
+// one that the next writer will find: the file is compared with the path's
+// after it was locked.
+func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File, error) {
+	path := filepath.Join(dir, LockName)
+	for {
+		f, err := openLock(dirFD, path, owner)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil && isAt(f, dirFD, LockName) {
+			// For the error that the next one gets.
+			pid := fmt.Appendf(nil, "%d\n", os.Getpid())
+			if err := errors.Join(f.Truncate(0), writeAt(f, pid)); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
+			return f, nil
+		}
+		holder := holderOf(f)
+		_ = f.Close()
+		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w%s; stop it, or give this one another --region", path, ErrLocked, holder)
+		case <-time.After(lockPoll):
+		}
+	}
+}
+
+// openLock opens the lock file, or makes it. O_CREAT goes with O_EXCL only:
+// what is there already was perhaps put there by somebody else.
+func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
+	for {
+		const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+		fd, err := unix.Openat(dirFD, LockName, flags, 0)
+		if errors.Is(err, unix.ENOENT) {
+			fd, err = unix.Openat(dirFD, LockName, flags|unix.O_CREAT|unix.O_EXCL, 0o600)
+		}
+		switch {
+		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EISDIR):
+			return nil, untrusted(path, "it is not a regular file; remove it")
+		case err != nil:
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		f := os.NewFile(uintptr(fd), path)
+		var st unix.Stat_t
+		if err = unix.Fstat(fd, &st); err == nil {
+			err = Trust{}.verifyFile(path, &st, owner)
+		}
+		if err == nil && st.Mode&0o077 != 0 {
+			err = untrusted(path, "others can lock it (mode %04o); chmod 0600", st.Mode&0o7777)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
+	}
+}
+
+func writeAt(f *os.File, b []byte) error {
+	_, err := f.WriteAt(b, 0)
+	return err
+}
+
+// isAt says whether an open file is the one with that name in the directory.
+func isAt(f *os.File, dirFD int, name string) bool {
+	var open, named unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &open) == nil &&
+		unix.Fstatat(dirFD, name, &named, unix.AT_SYMLINK_NOFOLLOW) == nil &&
+		idOf(&open) == idOf(&named)
+}
+
+// holderOf words who says to hold the lock, if anybody does.
+func holderOf(f *os.File) string {
+	var buf [20]byte
+	n, _ := f.ReadAt(buf[:], 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	if err != nil || pid <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (process %d)", pid)
+}
+
+// ownDir opens the directory of a region that this process is to write, and
+// makes it if there is none. Root also makes the directory above it; nobody
+// else does, because whoever owns that one decides who may have regions in it.
+func ownDir(dir string, mode fs.FileMode, group int) (fd int, err error) {
+	made := os.Mkdir(dir, 0o700)
+	if errors.Is(made, fs.ErrNotExist) && os.Geteuid() == 0 {
+		if err := os.Mkdir(filepath.Dir(dir), 0o755); err == nil {
+			// Whatever the umask is: users' regions are found through it.
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+				return -1, err
+			}
+		} else if !errors.Is(err, fs.ErrExist) {
+			return -1, err
+		}
+		made = os.Mkdir(dir, 0o700)
+	}
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return -1, fmt.Errorf("%w; as root, make it with: install -d -m 0755 %s && install -d -m %04o -o %d %s; "+
+			"or choose a --region whose parent this user can write", made, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
+	}
+	if fd, err = openDir(dir); err != nil {
+		return -1, err
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return -1, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return -1, untrusted(dir, "it belongs to uid %d, and this process runs as uid %d: run it as that user, or choose another --region",
+			st.Uid, os.Geteuid())
+	}
+	if st.Mode&mayWrite != 0 && made != nil {
+		return -1, untrusted(dir, "others than its owner may write it (mode %04o), and may have: remove it, or chmod go-w and look what is in it", st.Mode&0o7777)
+	}
+	if err := setAccess(fd, dir, dirMode(mode), group); err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// dirMode is the mode of a region's directory: who may read the file may enter.
+func dirMode(file fs.FileMode) fs.FileMode { return 0o700 | file | file>>2&0o111 }
+
+// setAccess gives a file or directory of our own its mode and group. The
+// group comes first, since a change of it may clear bits of the mode.
+func setAccess(fd int, path string, mode fs.FileMode, group int) error {
+	if group >= 0 {
+		if err := unix.Fchown(fd, -1, group); err != nil {
+			return fmt.Errorf("%w; is this user a member of the group %d?", &os.PathError{Op: "chgrp", Path: path, Err: err}, group)
+		}
+	}
+	if err := unix.Fchmod(fd, uint32(mode)); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return nil
+}

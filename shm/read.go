@@ -1,0 +1,121 @@
+package shm
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/statesync/statesync/seqlock"
+)
+
+// Region is a region that is mapped for reading. It is safe for any number of
+// goroutines, holds no descriptor, and is unmapped when it is not referenced
+// any more. See Open.
+type Region struct {
+	layout
+	path string // of the file
+	file fileID
+	bit  uint32 // of this region's own waiters
+}
+
+// maxTries bounds how often a read begins anew because the writer was there.
+// One lap of the writer takes at least K-1 publications, so a reader that
+// loses this often is slower than all of them together.
+const maxTries = 256
+
+// Effort is how often a read had to begin anew.
+type Effort struct {
+	Lapped int // the slot had been taken before anything was copied
+	Torn   int // it was taken during the copy
+}
+
+// ID is the region's id.
+func (r *Region) ID() ID { return r.id }
+
+// Geometry is how the region's file is divided.
+func (r *Region) Geometry() Geometry { return r.layout.Geometry }
+
+// Created is when the region's file was made.
+func (r *Region) Created() time.Time { return r.created }
+
+// Path is the path of the region's file.
+func (r *Region) Path() string { return r.path }
+
+// Hot loads the hot word. The error is nil or ErrFault. It allocates nothing,
+// never blocks, and makes no syscall.
+func (r *Region) Hot() (hot seqlock.Hot, err error) {
+	defer r.recoverFault(debug.SetPanicOnFault(true), &err)
+	return r.ring.Hot(), nil
+}
+
+// Read calls fn with the current generation's image, which may change under
+// fn's hands at any moment: fn copies what it needs, with bounds and sums
+// checked, and what it returned counts only when Read returns the same. fn is
+// called again, and has to begin anew, as long as the writer was faster; after
+// 256 times the error is ErrBusy. An error of fn on an image that did not
+// change is returned as it is. Memory that is gone is ErrFault, an impossible
+// slot ErrCorrupt.
+//
+// It makes no syscall, and never blocks.
+func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, error) {
+	var effort Effort
+	for range maxTries {
+		hot, err := r.Hot()
+		if err != nil {
+			return effort, err
+		}
+		g := hot.Generation()
+		if g == 0 || g > seqlock.MaxGeneration {
+			return effort, fmt.Errorf("%s: %w: its hot word names generation %d", r.path, ErrCorrupt, g)
+		}
+		started, whole, err := r.try(hot, fn)
+		switch {
+		case whole:
+			return effort, err
+		case started:
+			effort.Torn++
+		default:
+			effort.Lapped++
+		}
+	}
+	return effort, fmt.Errorf("%s: %w", r.path, ErrBusy)
+}
+
+// ReadGeneration is Read for one generation, current or not. The error is
+// ErrExpired when the ring does not hold it any more.
+func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint64) error) error {
+	_, whole, err := r.try(seqlock.Hot(g<<1), fn)
+	if !whole {
+		return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
+	}
+	return err
+}
+
+// try is one pass over a slot. whole says that the slot held the generation
+// from beginning to end, started that it did at the beginning.
+func (r *Region) try(hot seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (started, whole bool, err error) {
+	g := hot.Generation()
+	err = r.guarded(func() error {
+		if started = r.ring.Whole(g); !started {
+			return nil
+		}
+		n := r.ring.Slot(g)
+		length := atomic.LoadUint64(r.length(n))
+		if length > uint64(r.SlotSize) || length%wordBytes != 0 {
+			return fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
+		}
+		return fn(hot, r.slot(n)[:length/wordBytes])
+	})
+	// The second look is another guarded touch: it must happen also when the
+	// first pass ended in a fault, since a page of a slot that is being written
+	// anew may be gone for a moment.
+	faulted := r.guarded(func() error {
+		whole = started && r.ring.Whole(g)
+		return nil
+	})
+	if faulted != nil {
+		return started, true, faulted
+	}
+	return started, whole, err
+}

@@ -1,0 +1,28 @@
+//go:build unix && !linux
+
+package shm
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Elsewhere than on Linux regions are for development and tests: pages are not
+// reserved, and there is no seal.
+
+func reserve(*os.File, int64, int64) error { return nil }
+
+func isNoSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+func (w *Writer) punch(int64, int64) error { return nil }
+
+func (w *Writer) seal() error {
+	if w.options.Seal {
+		return ErrUnsupported
+	}
+	return nil
+}
+
+func (w *Writer) unseal() error { return nil }

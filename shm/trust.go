@@ -1,0 +1,105 @@
+//go:build unix
+
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// overflowUID is what the kernel shows for an owner that the reader's user
+// namespace does not map: it may be anybody.
+const overflowUID = 65534
+
+// mayWrite are the mode bits that let others than the owner write.
+const mayWrite = 0o022
+
+// untrusted is an error about a path that matches ErrUntrusted.
+func untrusted(path, format string, args ...any) error {
+	return fmt.Errorf("%s: %w: %s", path, ErrUntrusted, fmt.Sprintf(format, args...))
+}
+
+// openDir opens a region's directory. The caller closes it.
+func openDir(dir string) (fd int, err error) {
+	fd, err = ignoringEINTR(func() (int, error) {
+		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return -1, fmt.Errorf("%s: %w; start statesyncd, or name another region", dir, ErrNoRegion)
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return -1, untrusted(dir, "it is not a directory of its own, but a link or a file")
+	case errors.Is(err, unix.EACCES):
+		return -1, fmt.Errorf("%s: %w; the region's group may read it (see --region-mode and --region-group)", dir, err)
+	case err != nil:
+		return -1, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return fd, nil
+}
+
+// verifyDir checks that the directory is one that only a trusted user could
+// have filled, and returns its owner.
+func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
+	var st, parent unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if st.Mode&mayWrite != 0 {
+		return 0, untrusted(dir, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
+	}
+	if t.trusts(st.Uid) {
+		return st.Uid, nil
+	}
+	if st.Uid == overflowUID && !slices.Contains(t.Owners, overflowUID) {
+		return 0, untrusted(dir, "its owner is not known in this user namespace, and may be anybody; "+
+			"to trust it all the same, set STATESYNC_OWNER=%d", overflowUID)
+	}
+	if err := unix.Fstatat(fd, "..", &parent, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: filepath.Dir(dir), Err: err}
+	}
+	if parent.Uid == 0 && parent.Mode&mayWrite == 0 {
+		return st.Uid, nil // root made it, or let its owner make it
+	}
+	return 0, untrusted(dir, "it belongs to uid %d, which is neither root nor this user (%d), "+
+		"and lies in a directory that is not root's alone; to trust that user, set STATESYNC_OWNER=%d",
+		st.Uid, os.Geteuid(), st.Uid)
+}
+
+// trusts says whether a user is trusted by its number alone.
+func (t Trust) trusts(uid uint32) bool {
+	if slices.Contains(t.Owners, int(uid)) {
+		return true
+	}
+	return uid != overflowUID && (uid == 0 || int(uid) == os.Geteuid())
+}
+
+// verifyFile checks a region's file, or a lock, which lies in a directory that
+// was verified.
+func (t Trust) verifyFile(path string, st *unix.Stat_t, dirOwner uint32) error {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return untrusted(path, "it is not a regular file")
+	case st.Mode&mayWrite != 0:
+		return untrusted(path, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
+	case st.Nlink > 1:
+		return untrusted(path, "it has %d names, of which one may be somebody else's", st.Nlink)
+	case st.Uid != dirOwner && !t.trusts(st.Uid):
+		return untrusted(path, "it belongs to uid %d, and its directory to uid %d", st.Uid, dirOwner)
+	}
+	return nil
+}
+
+// ignoringEINTR repeats a syscall that a signal interrupted.
+func ignoringEINTR[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return v, err
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package shm
+
+import (
+	"errors"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
+)
+
+// The futex operations; x/sys has no names for them. None is FUTEX_PRIVATE:
+// waiter and waker are different processes.
+const (
+	futexWaitBitset = 9
+	futexWakeBitset = 10
+
+	everyWaiter = ^uint32(0)
+)
+
+// Wait sleeps until the hot word is no longer hot, Wake is called on this
+// Region, or the timeout is over, and does not say which: any process that can
+// map the file can also wake or requeue its waiters, so the caller looks for
+// itself, and never waits without a bound. Memory that is gone is ErrFault. It
+// holds a thread while it sleeps.
+func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
+	// WAIT_BITSET takes a point in time on the monotonic clock.
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return err
+	}
+	until := unix.NsecToTimespec(now.Nano() + int64(timeout))
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r.hot())), futexWaitBitset,
+		uintptr(uint32(hot)), uintptr(unsafe.Pointer(&until)), 0, uintptr(r.bit))
+	runtime.KeepAlive(r)
+	switch errno {
+	case 0, unix.EAGAIN, unix.EINTR, unix.ETIMEDOUT:
+		return nil
+	case unix.EFAULT:
+		return ErrFault
+	}
+	return errno
+}
+
+// Wake ends the Wait calls on this Region, in this process. It has to be
+// repeated until they have returned: one may be just about to sleep.
+func (r *Region) Wake() error {
+	err := wake(r.hot(), r.bit)
+	runtime.KeepAlive(r)
+	return err
+}
+
+// wake wakes the waiters whose bits are in bits.
+func wake(word *uint64, bits uint32) error {
+	const all = 1<<31 - 1
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWakeBitset, all, 0, 0, uintptr(bits))
+	if errno != 0 {
+		return errors.Join(errno, faultOf(errno))
+	}
+	return nil
+}
+
+// faultOf is ErrFault where the kernel could not read the futex's page.
+func faultOf(errno error) error {
+	if errors.Is(errno, unix.EFAULT) {
+		return ErrFault
+	}
+	return nil
+}
+
+// Boottime is the time since the machine was started, suspension included. It
+// is one clock for all processes, and does not jump.
+func Boottime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}

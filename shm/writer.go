@@ -1,0 +1,251 @@
+//go:build unix
+
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriterOptions say how a region is to be.
+type WriterOptions struct {
+	Slots    int         // K; 0 is DefaultSlots
+	MaxImage int64       // the greatest size of an image, in bytes
+	Mode     fs.FileMode // of the file; 0 is 0644. Nobody but the owner can be given the right to write
+	Group    int         // gid of directory and file; negative leaves it as it is
+	Seal     bool        // make the file append-only, see seal_linux.go
+}
+
+// Writer is the one process that may write a region. It belongs to one
+// goroutine; Close it when done.
+type Writer struct {
+	dir     string
+	path    string // of the region's file
+	options WriterOptions
+	want    Geometry
+	dirFD   int
+	lock    *os.File
+
+	// Of the attached file; nil before Attach or Create.
+	*layout
+	file     *os.File
+	fileID   fileID
+	reserved []int64 // bytes of each slot that have pages; -1: not known
+	status   Status
+}
+
+// Own makes this process the writer of the region in dir: it makes the
+// directory if need be and takes the lock, for which it waits until ctx ends.
+// Errors match ErrLocked, ErrUntrusted or fs errors. Nothing that readers can
+// see changes before Attach or Create.
+func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
+	if o.Slots == 0 {
+		o.Slots = DefaultSlots
+	}
+	if o.Mode == 0 {
+		o.Mode = 0o644
+	}
+	if o.Mode&^0o644 != 0 || o.Mode&0o400 == 0 {
+		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
+	}
+	want, err := GeometryFor(o.Slots, o.MaxImage)
+	if err != nil {
+		return nil, err
+	}
+	dir = filepath.Clean(dir)
+	fd, err := ownDir(dir, o.Mode, o.Group)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := acquire(ctx, fd, dir, uint32(os.Geteuid()))
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &Writer{
+		dir: dir, path: filepath.Join(dir, FileName), options: o, want: want, dirFD: fd, lock: lock,
+		status: Status{State: Running, PID: os.Getpid(), Incarnation: rand.Uint64(), Started: time.Now()},
+	}, nil
+}
+
+// Attach goes on with the region file that is there. ErrNoRegion says that
+// there is none; any other error is why it can't be used, and that Create has
+// to replace it. Waiters are woken, since the writer before this one may have
+// died just before it did so.
+func (w *Writer) Attach() error {
+	fd, err := w.openOwn()
+	if err != nil {
+		return err
+	}
+	l, id, err := mapFile(fd, w.path, uint32(os.Geteuid()), Trust{}, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	if err := w.usable(l); err != nil {
+		return errors.Join(err, unmap(l), unix.Close(fd))
+	}
+	if err := setAccess(fd, w.path, w.options.Mode, w.options.Group); err != nil {
+		return errors.Join(err, unmap(l), unix.Close(fd))
+	}
+	w.adopt(l, os.NewFile(uintptr(fd), w.path), id)
+	if err := w.seal(); err != nil {
+		return errors.Join(err, w.release())
+	}
+	if err := w.Beat(); err != nil {
+		return errors.Join(err, w.release())
+	}
+	return wake(w.hot(), everyWaiter)
+}
+
+// usable says why a mapped file can't be gone on with, if so.
+func (w *Writer) usable(l *layout) error {
+	if l.Slots != w.want.Slots || l.SlotSize < w.want.SlotSize {
+		return fmt.Errorf("%s: it has %d slots of %d bytes, and %d of at least %d are wanted",
+			w.path, l.Slots, l.SlotSize, w.want.Slots, w.want.SlotSize)
+	}
+	return l.guarded(func() error {
+		hot := l.ring.Hot()
+		switch {
+		case hot.Retired():
+			return fmt.Errorf("%s: it is retired", w.path)
+		case hot.Generation() == 0 || !l.ring.Whole(hot.Generation()):
+			return fmt.Errorf("%s: %w: generation %d is not whole", w.path, ErrCorrupt, hot.Generation())
+		}
+		return nil
+	})
+}
+
+// openOwn opens the region's file for writing.
+func (w *Writer) openOwn() (int, error) {
+	if err := w.unseal(); err != nil {
+		return -1, err
+	}
+	fd, err := openFile(w.dirFD, w.path, unix.O_RDWR|unix.O_NONBLOCK)
+	if errors.Is(err, unix.EPERM) {
+		return -1, fmt.Errorf("%s: %w", w.path, errSealed)
+	}
+	return fd, err
+}
+
+// errSealed is what a writer that lacks the capability has to be told.
+var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing; as root: chattr -a, "+
+	"or give the daemon CAP_LINUX_IMMUTABLE", ErrSealed)
+
+// adopt makes a mapped file the writer's.
+func (w *Writer) adopt(l *layout, file *os.File, id fileID) {
+	w.layout, w.file, w.fileID = l, file, id
+	w.reserved = make([]int64, l.Slots)
+	for n := range w.reserved {
+		w.reserved[n] = -1
+	}
+}
+
+// release lets go of the attached file.
+func (w *Writer) release() error {
+	if w.layout == nil {
+		return nil
+	}
+	err := errors.Join(unmap(w.layout), w.file.Close())
+	w.layout, w.file, w.reserved = nil, nil, nil
+	return err
+}
+
+// Attached says whether there is a file that can be published into.
+func (w *Writer) Attached() bool { return w.layout != nil }
+
+// ID is the attached region's id.
+func (w *Writer) ID() ID { return w.id }
+
+// Path is the path of the region's file.
+func (w *Writer) Path() string { return w.path }
+
+// MaxImage is the greatest size of an image in bytes.
+func (w *Writer) MaxImage() int64 { return w.options.MaxImage }
+
+// Generation is the current generation of the attached file. ErrFault says
+// that its memory is gone.
+func (w *Writer) Generation() (g uint64, err error) {
+	err = w.guarded(func() error {
+		g = w.ring.Hot().Generation()
+		return nil
+	})
+	return g, err
+}
+
+// Current calls fn with the current generation's image. Nobody else writes it.
+func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error {
+	g, err := w.Generation()
+	if err != nil {
+		return err
+	}
+	return w.guarded(func() error {
+		n := w.ring.Slot(g)
+		length := *w.length(n)
+		if length > uint64(w.SlotSize) || length%wordBytes != 0 {
+			return fmt.Errorf("%s: %w: slot %d has %d bytes", w.path, ErrCorrupt, n, length)
+		}
+		return fn(g, w.slot(n)[:length/wordBytes])
+	})
+}
+
+// Check says whether the attached file is still what readers find at the path,
+// and whole; the error matches ErrLost, and Create is the way out.
+func (w *Writer) Check() error {
+	if !isAt(w.file, w.dirFD, FileName) {
+		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
+	}
+	info, err := w.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() != w.FileSize() {
+		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.FileSize(), info.Size())
+	}
+	err = w.guarded(func() error {
+		if [identityWords]uint64(w.words[:identityWords]) != w.identity.encode() {
+			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
+		}
+		if hot := w.ring.Hot(); hot.Retired() || !w.ring.Whole(hot.Generation()) {
+			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
+		}
+		return nil
+	})
+	if errors.Is(err, ErrFault) {
+		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
+	}
+	return err
+}
+
+// Observe sets what the status says of the source: the newest revision with
+// the current content, when the source was last found good on the clock of
+// Boottime, and what is wrong with it, or "". The next Beat tells the readers.
+func (w *Writer) Observe(revision string, good time.Duration, problem string) {
+	w.status.Observed, w.status.SourceGood, w.status.Problem = revision, good, problem
+}
+
+// Beat writes the status with a new heartbeat. It makes one syscall.
+func (w *Writer) Beat() error {
+	w.status.Heartbeat = Boottime()
+	return w.writeStatus(w.status)
+}
+
+// Close says in the status that the writer has stopped, lets go of the file
+// and gives the lock back. The region stays, and its readers read on.
+func (w *Writer) Close() error {
+	var err error
+	if w.Attached() {
+		w.status.State = Stopped
+		err = w.Beat()
+		if errors.Is(err, ErrFault) {
+			err = nil // there is nothing left that could say so
+		}
+	}
+	return errors.Join(err, w.release(), w.lock.Close(), unix.Close(w.dirFD))
+}
