@@ -11,7 +11,7 @@
 //     when the writer has been killed between any two of its steps.
 //   - A reader that has seen generation g never accepts one before g.
 //   - A reader never waits for a writer: while the writer pauses, or is dead, a
-//     reader is done in one pass.
+//     pass that begins is the last one.
 //
 // # The memory
 //
@@ -35,12 +35,15 @@
 //
 // # Why it holds
 //
-// One slot. The writer's odd sequence is visible before any word of the new
-// generation, and the even one only after all of them. A reader that loaded a
-// word of a later generation in step 3 therefore sees, in step 4, at least
-// that generation's odd sequence, which is not 2g+2, and lets go of its copy.
-// A word of an earlier generation cannot be loaded after step 2, since 2g+2
-// became visible only after every word of g.
+// One slot. The hot word proves that g was complete once, and the second look
+// that nobody has taken its slot since. The writer's odd sequence is visible
+// before any word of the new generation, and the even one only after all of
+// them. A reader that loaded a word of a later generation in step 3 therefore
+// sees, in step 4, at least that generation's odd sequence, which is not 2g+2,
+// and lets go of its copy.
+// A word of an earlier generation cannot be loaded, since every word of g
+// became visible before the hot word named it. The first look only spares the
+// reader a copy that can't be accepted any more.
 //
 // The ring. Generation g+1 is written into another slot than g, as K is at
 // least 2. So at each of the writer's steps the slot that the hot word names
@@ -64,7 +67,7 @@
 //     arm64.
 //   - On amd64, words between the sequence stores are stored plainly: total
 //     store order keeps a processor's stores in program order, and an XCHG a
-//     word would cost three to four times as much.
+//     word would cost many times as much.
 //   - Elsewhere words are stored atomically too. On arm64 a plain store may
 //     become visible before an STLR that precedes it in the program, which
 //     would show a word of g under the sequence of g-K.

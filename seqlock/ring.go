@@ -25,8 +25,8 @@ func (h Hot) Generation() uint64 { return uint64(h) >> 1 }
 func (h Hot) Retired() bool { return h&1 != 0 }
 
 // Ring is the protocol over one hot word and the sequences of K slots. Its
-// methods are the protocol's single steps: each makes one load or one store,
-// never blocks, allocates nothing and makes no syscall. Methods fault where
+// methods are the protocol's single steps: each makes one load, one store, or
+// in Retire one of each; never blocks, allocates nothing and makes no syscall. Methods fault where
 // the memory behind them does.
 //
 // Readers may use a Ring from any number of goroutines; there is one writer.
@@ -69,5 +69,7 @@ func (r Ring) Complete(g uint64) { atomic.StoreUint64(r.sequences[r.Slot(g)], 2*
 // one that a reader can see.
 func (r Ring) Commit(g uint64) { atomic.StoreUint64(r.hot, g<<1) }
 
-// Retire marks the ring as finished. Its current generation stays readable.
+// Retire marks the ring as finished. Its current generation stays readable. A
+// writer must not go on in a retired ring: Commit would clear the mark, and
+// readers have gone elsewhere.
 func (r Ring) Retire() { atomic.StoreUint64(r.hot, uint64(r.Hot())|1) }

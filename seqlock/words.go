@@ -8,12 +8,19 @@ import "sync/atomic"
 // where src does.
 func LoadWords(dst, src []uint64) {
 	src = src[:len(dst)]
-	for len(dst) >= 4 {
-		dst[0] = atomic.LoadUint64(&src[0])
-		dst[1] = atomic.LoadUint64(&src[1])
-		dst[2] = atomic.LoadUint64(&src[2])
-		dst[3] = atomic.LoadUint64(&src[3])
-		dst, src = dst[4:], src[4:]
+	for len(dst) >= 8 {
+		// Through array pointers there is one bounds check for eight words, which
+		// makes this as fast as copy.
+		d, s := (*[8]uint64)(dst), (*[8]uint64)(src)
+		d[0] = atomic.LoadUint64(&s[0])
+		d[1] = atomic.LoadUint64(&s[1])
+		d[2] = atomic.LoadUint64(&s[2])
+		d[3] = atomic.LoadUint64(&s[3])
+		d[4] = atomic.LoadUint64(&s[4])
+		d[5] = atomic.LoadUint64(&s[5])
+		d[6] = atomic.LoadUint64(&s[6])
+		d[7] = atomic.LoadUint64(&s[7])
+		dst, src = dst[8:], src[8:]
 	}
 	for i := range dst {
 		dst[i] = atomic.LoadUint64(&src[i])
