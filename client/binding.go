@@ -1,0 +1,403 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Binding is a typed view of one config, which follows the region: the config
+// is decoded into a T once per change, on a goroutine of its own. A T that was
+// handed out is valid for ever, is shared by everybody who got it, and must not
+// be changed.
+//
+// Make a binding once, when the program starts; a client keeps its bindings
+// for as long as it lives.
+type Binding[T any] struct {
+	value atomic.Pointer[T]       // what Get returns; never nil
+	last  atomic.Pointer[cell[T]] // the newest that was settled: In's short way
+
+	client  *Client
+	name    string // of the config
+	key     string // empty for the whole config
+	number  int    // of the config in the client
+	options bindOptions
+	decode  func(*config) (*T, error)
+	initial *T // of the default, or zero
+
+	mu       sync.Mutex
+	accepted []accepted[T] // the newest few, oldest first
+	wanted   *config       // what Get should be of
+	chasing  bool          // a goroutine is busy with that
+}
+
+// cell is one config's content decoded for one binding, once.
+type cell[T any] struct {
+	config *config
+	done   chan struct{} // closed when value and err are settled
+	value  *T            // of this content, or of an older one where it was refused
+	err    error         // why it was refused
+}
+
+// accepted is a value and what it was made of.
+type accepted[T any] struct {
+	config *config
+	value  *T
+}
+
+// maxAccepted is how many accepted values a binding remembers for refusals on
+// older snapshots.
+const maxAccepted = 4
+
+// BindOption is for Bind and BindKey.
+type BindOption func(*bindOptions)
+
+type bindOptions struct {
+	initial  any // *T
+	validate any // func(*T) error
+	strict   bool
+	onError  func(error)
+}
+
+// WithDefault is what a binding has before it accepted anything. It is used
+// whole; fields that a config leaves out do not come from it.
+func WithDefault[T any](value T) BindOption {
+	return func(o *bindOptions) { o.initial = &value }
+}
+
+// WithValidate lets a binding refuse a value that decodes but does not make
+// sense. The value must not be changed. Like decoding it runs on a goroutine
+// of its own, once per change.
+func WithValidate[T any](validate func(*T) error) BindOption {
+	return func(o *bindOptions) { o.validate = validate }
+}
+
+// Strict makes a config's field that T does not have an error, so that a
+// misspelt key is found.
+func Strict() BindOption { return func(o *bindOptions) { o.strict = true } }
+
+// OnError calls a function with each refusal, on the goroutine that decoded.
+func OnError(hook func(error)) BindOption { return func(o *bindOptions) { o.onError = hook } }
+
+// Bind makes a binding of a config to a Go type. Documents are decoded as
+// encoding/json does it; opaque configs into a T of string or []byte. A value
+// that does not decode, or that WithValidate refuses, is passed over: the
+// binding keeps the last one it accepted, and Err says why.
+//
+// It returns when the present content is settled. A nil client is Default's.
+// An option of another type than T panics.
+func Bind[T any](c *Client, name string, options ...BindOption) *Binding[T] {
+	b := &Binding[T]{name: name}
+	b.decode = func(c *config) (*T, error) { return decodeConfig[T](c, b.options.strict) }
+	b.start(c, options)
+	return b
+}
+
+// KeyBinding is a binding of one key.
+type KeyBinding[T any] struct {
+	b Binding[T]
+}
+
+// BindKey makes a binding of one dotted key ("weights.elo") of a config, with
+// a default for as long as no config has been accepted, and for configs that
+// do not have the key.
+func BindKey[T any](c *Client, name, key string, value T, options ...BindOption) *KeyBinding[T] {
+	k := &KeyBinding[T]{b: Binding[T]{name: name, key: key}}
+	b := &k.b
+	b.decode = func(c *config) (*T, error) { return decodeKey(c, key, b.initial, b.options.strict) }
+	b.start(c, append(slices.Clone(options), WithDefault(value)))
+	return k
+}
+
+func (b *Binding[T]) start(c *Client, options []BindOption) {
+	if c == nil {
+		c = Default()
+	}
+	for _, option := range options {
+		option(&b.options)
+	}
+	b.client = c
+	b.initial = new(T)
+	if b.options.initial != nil {
+		initial, ok := b.options.initial.(*T)
+		if !ok {
+			panic(fmt.Sprintf("client: config %s is bound to %T, its default is %T", b.name, b.initial, b.options.initial))
+		}
+		b.initial = initial
+	}
+	if _, ok := b.options.validate.(func(*T) error); !ok && b.options.validate != nil {
+		panic(fmt.Sprintf("client: config %s is bound to %T, its validation is %T", b.name, b.initial, b.options.validate))
+	}
+	b.value.Store(b.initial)
+	b.number = c.carry(b.name)
+	c.mu.Lock()
+	c.bindings = append(c.bindings, b)
+	s := c.current.Load()
+	b.follow(s)
+	c.mu.Unlock()
+	_ = b.await(context.Background(), s)
+}
+
+// Get is the newest value that was accepted, else the default, else the zero
+// T; never nil. It is one load of the process's own memory, whatever happens to
+// the region. Two Gets may be of two generations; see In.
+func (b *Binding[T]) Get() *T { return b.value.Load() }
+
+// In is the value in a snapshot's generation, so that several bindings, and
+// whatever else is read through the snapshot, belong together. Where that
+// generation's value was refused, or its config is gone, it is the newest
+// accepted one that is not newer than the snapshot; Lookup says so. A nil
+// snapshot means Get.
+//
+// The first In of a content waits until it is decoded. After that it neither
+// blocks nor allocates.
+func (b *Binding[T]) In(s *Snapshot) *T {
+	c := b.last.Load()
+	if c != nil && s != nil && b.number < len(s.configs) && s.configs[b.number].config == c.config {
+		return c.value
+	}
+	value, _ := b.Lookup(s)
+	return value
+}
+
+// Lookup is In with the reason why the value is not that of the snapshot's
+// generation. The error is a *ConfigError that matches ErrNotFound,
+// ErrNoRegion, ErrWrongType, ErrExpired, ErrCorrupt or ErrClosed, or wraps what
+// decoding or validation returned.
+func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
+	if s == nil {
+		return b.Get(), b.Err()
+	}
+	if s.client != b.client {
+		return b.Get(), b.fail(s, fmt.Errorf("the snapshot is another client's"))
+	}
+	config, err := s.numbered(b.number, b.name)
+	if err != nil {
+		return b.newest(s.serial), b.fail(s, err)
+	}
+	if config.section == nil {
+		return b.newest(s.serial), b.fail(s, s.absent())
+	}
+	c := b.cell(config)
+	select {
+	case <-c.done:
+		return c.value, b.fail(s, c.err)
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.value, b.fail(s, c.err)
+	case <-b.client.closed:
+		return b.newest(s.serial), b.fail(s, ErrClosed)
+	}
+}
+
+// Err is why the value that Get returns is not that of the newest generation,
+// as far as the binding has come; nil where it is.
+func (b *Binding[T]) Err() error {
+	s := b.client.current.Load()
+	config, err := s.numbered(b.number, b.name)
+	if err == nil && config.section == nil {
+		err = s.absent()
+	}
+	if err != nil {
+		return b.fail(s, err)
+	}
+	if c := b.last.Load(); c != nil {
+		return b.fail(s, c.err)
+	}
+	return nil
+}
+
+// fail wraps a reason, if there is one.
+func (b *Binding[T]) fail(s *Snapshot, reason error) error {
+	if reason == nil {
+		return nil
+	}
+	return &ConfigError{Config: b.name, Key: b.key, Generation: s.Generation(), Err: reason}
+}
+
+// newest is the newest accepted value that is not newer than a serial.
+func (b *Binding[T]) newest(serial uint64) *T {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.newestLocked(serial)
+}
+
+func (b *Binding[T]) newestLocked(serial uint64) *T {
+	for _, a := range slices.Backward(b.accepted) {
+		if a.config.serial <= serial {
+			return a.value
+		}
+	}
+	return b.initial
+}
+
+// cell is the cell of a content. Who comes first starts the decoding.
+func (b *Binding[T]) cell(config *config) *cell[T] {
+	config.mu.Lock()
+	defer config.mu.Unlock()
+	if c, ok := config.cells[b]; ok {
+		return c.(*cell[T])
+	}
+	c := &cell[T]{config: config, done: make(chan struct{})}
+	if config.cells == nil {
+		config.cells = make(map[any]any)
+	}
+	config.cells[b] = c
+	go b.settle(c)
+	return c
+}
+
+// settle decodes and validates. This is where the user's code runs: on a
+// goroutine that nobody depends on, with panics and Goexit caught.
+func (b *Binding[T]) settle(c *cell[T]) {
+	var value *T
+	err := errGoexit
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+		b.finish(c, value, err)
+	}()
+	value, err = b.make(c.config)
+}
+
+func (b *Binding[T]) make(config *config) (*T, error) {
+	value, err := b.decode(config)
+	if err != nil {
+		return nil, err
+	}
+	if validate, ok := b.options.validate.(func(*T) error); ok {
+		if err := validate(value); err != nil {
+			return nil, err
+		}
+	}
+	return value, nil
+}
+
+// finish settles a cell. Get moves, forward only, before anybody who waits for
+// the cell goes on.
+func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
+	b.mu.Lock()
+	if err == nil {
+		c.value = value
+		b.accept(c.config, value)
+	} else {
+		c.value, c.err = b.newestLocked(c.config.serial), err
+		b.client.counters.refusals.Add(1)
+	}
+	if last := b.last.Load(); last == nil || last.config.serial <= c.config.serial {
+		b.last.Store(c)
+	}
+	b.mu.Unlock()
+	close(c.done)
+	if err != nil && b.options.onError != nil {
+		defer func() { _ = recover() }() // a hook's panic is not to end the application
+		b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.first, Err: err})
+	}
+}
+
+// accept remembers a value, and hands it out if it is the newest.
+func (b *Binding[T]) accept(config *config, value *T) {
+	at := len(b.accepted)
+	for at > 0 && b.accepted[at-1].config.serial > config.serial {
+		at--
+	}
+	b.accepted = slices.Insert(b.accepted, at, accepted[T]{config: config, value: value})
+	if at == len(b.accepted)-1 {
+		b.value.Store(value)
+	}
+	if len(b.accepted) > maxAccepted {
+		b.accepted = slices.Delete(b.accepted, 0, 1)
+	}
+}
+
+// follow has Get brought up to a snapshot. A content that is superseded while
+// an older one is being decoded is passed over.
+func (b *Binding[T]) follow(s *Snapshot) {
+	if b.number >= len(s.configs) || s.configs[b.number].section == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wanted == s.configs[b.number].config {
+		return
+	}
+	b.wanted = s.configs[b.number].config
+	if !b.chasing {
+		b.chasing = true
+		go b.chase()
+	}
+}
+
+// chase settles what is wanted until nothing newer is.
+func (b *Binding[T]) chase() {
+	for {
+		b.mu.Lock()
+		wanted := b.wanted
+		b.mu.Unlock()
+		select {
+		case <-b.cell(wanted).done:
+		case <-b.client.closed:
+			return
+		}
+		b.mu.Lock()
+		if b.wanted == wanted {
+			b.chasing = false
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (b *Binding[T]) await(ctx context.Context, s *Snapshot) error {
+	if b.number >= len(s.configs) || s.configs[b.number].section == nil {
+		return nil
+	}
+	select {
+	case <-b.cell(s.configs[b.number].config).done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for config %s to be decoded: %w", b.name, context.Cause(ctx))
+	case <-b.client.closed:
+		return ErrClosed
+	}
+}
+
+func (b *Binding[T]) verify() error {
+	b.mu.Lock()
+	handedOut := slices.Clone(b.accepted)
+	b.mu.Unlock()
+	for _, a := range handedOut {
+		fresh, err := b.decode(a.config)
+		if err == nil && !reflect.DeepEqual(fresh, a.value) {
+			return fmt.Errorf("config %s: the program changed a %T that a binding handed out: it is %+v and was %+v",
+				b.name, a.value, *a.value, *fresh)
+		}
+	}
+	return nil
+}
+
+// Get is the key's value in the newest config that was accepted, else the
+// default. It is two loads of the process's own memory.
+func (k *KeyBinding[T]) Get() T { return *k.b.value.Load() }
+
+// In is the key's value in a snapshot's generation; see Binding.In.
+func (k *KeyBinding[T]) In(s *Snapshot) T { return *k.b.In(s) }
+
+// Lookup is In with the reason why the value is not that of the snapshot's
+// generation; see Binding.Lookup. A config without the key is no error.
+func (k *KeyBinding[T]) Lookup(s *Snapshot) (T, error) {
+	value, err := k.b.Lookup(s)
+	return *value, err
+}
+
+// Err is why Get's value is not that of the newest generation; see
+// Binding.Err.
+func (k *KeyBinding[T]) Err() error { return k.b.Err() }
