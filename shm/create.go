@@ -24,8 +24,9 @@ import (
 // or not, and no reader finds half a region.
 //
 // Errors match ErrNoSpace, ErrTooLarge or ErrSealed, and leave the old file as
-// it was.
-func (w *Writer) Create(g uint64, image [][]uint64) error {
+// it was; or ErrLocked, where the lock's file was taken away and another writer
+// has a new one. The old file is then the other's, and let go.
+func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if g == 0 || g > seqlock.MaxGeneration {
 		return fmt.Errorf("generation %d: it must be from 1 to %d", g, uint64(seqlock.MaxGeneration))
 	}
@@ -33,9 +34,17 @@ func (w *Writer) Create(g uint64, image [][]uint64) error {
 	if err != nil {
 		return err
 	}
+	if err := w.relock(); err != nil {
+		return errors.Join(err, w.release())
+	}
 	if err := w.unseal(); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && w.Attached() {
+			err = errors.Join(err, w.seal())
+		}
+	}()
 	file, err := w.createTemp()
 	if err != nil {
 		return err
@@ -53,12 +62,8 @@ func (w *Writer) Create(g uint64, image [][]uint64) error {
 		}
 		return errors.Join(fmt.Errorf("making %s: %w", w.path, err), unix.Unlinkat(w.dirFD, tempName, 0), file.Close())
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
-		return err
-	}
 	old := w.release() // of a mapping whose file is not at the path any more
-	w.adopt(l, file, idOf(&st))
+	w.adopt(l, file, g)
 	w.reserved[l.ring.Slot(g)] = size
 	return errors.Join(old, w.seal())
 }
@@ -94,8 +99,10 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	if err := reserve(file, 0, slotsAt); err != nil {
 		return nil, err
 	}
-	if err := reserve(file, slotsAt+int64(n)*id.SlotSize, size); err != nil {
-		return nil, err
+	if size > 0 {
+		if err := reserve(file, slotsAt+int64(n)*id.SlotSize, size); err != nil {
+			return nil, err
+		}
 	}
 	data, err := unix.Mmap(int(file.Fd()), 0, int(id.FileSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -141,8 +148,8 @@ func (w *Writer) retireOld() error {
 	if l == nil {
 		fd, err := w.openOwn()
 		switch {
-		case errors.Is(err, ErrNoRegion), errors.Is(err, ErrUntrusted):
-			return nil // the rename puts an end to whatever it is
+		case errors.Is(err, ErrNoRegion), errors.Is(err, ErrUntrusted), errors.Is(err, unix.EACCES):
+			return nil // the rename puts an end to whatever, and whosever, it is
 		case err != nil:
 			return err
 		}

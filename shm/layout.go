@@ -29,10 +29,12 @@ const (
 	DefaultSlots = 4
 )
 
-const (
-	magic         = 0x4e4752434e595353 // "SSYNCRGN"
-	layoutVersion = 1
+// LayoutVersion is the layout that this package reads and writes. It is in the
+// file's name.
+const LayoutVersion = 1
 
+const (
+	magic     = 0x4e4752434e595353 // "SSYNCRGN"
 	wordBytes = 8
 )
 
@@ -134,7 +136,7 @@ type identity struct {
 func (i identity) encode() [identityWords]uint64 {
 	var w [identityWords]uint64
 	w[identityMagic] = magic
-	w[identityVersion] = layoutVersion | slotsAt<<32
+	w[identityVersion] = LayoutVersion | slotsAt<<32
 	w[identitySlots] = uint64(i.Slots)
 	w[identitySlotSize] = uint64(i.SlotSize)
 	copy(bytesOf(w[identityID:identityID+2]), i.id[:])
@@ -150,10 +152,12 @@ func decodeIdentity(w [identityWords]uint64, size int64) (identity, error) {
 	switch {
 	case w[identityMagic] != magic:
 		return identity{}, fmt.Errorf("%w: it does not begin as a region does", ErrCorrupt)
-	case version != layoutVersion:
-		return identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, layoutVersion)
+	case version != LayoutVersion:
+		return identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, LayoutVersion)
 	case xxhash.Sum64(bytesOf(w[:identitySum])) != w[identitySum]:
 		return identity{}, fmt.Errorf("%w: the identity's sum does not match", ErrCorrupt)
+	case w[identityVersion]>>32 != slotsAt:
+		return identity{}, fmt.Errorf("%w: a header of %d bytes instead of %d", ErrCorrupt, w[identityVersion]>>32, slotsAt)
 	case w[identityIncompatible] != 0:
 		return identity{}, fmt.Errorf("%w: unknown features %#x", ErrLayout, w[identityIncompatible])
 	}

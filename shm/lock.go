@@ -35,11 +35,10 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isAt(f, dirFD, LockName) {
-			// For the error that the next one gets.
-			pid := fmt.Appendf(nil, "%d\n", os.Getpid())
-			if err := errors.Join(f.Truncate(0), writeAt(f, pid)); err != nil {
-				return nil, errors.Join(err, f.Close())
-			}
+			// Who has it is for the error that the next one gets. On a full file
+			// system it does without.
+			_ = f.Truncate(0)
+			_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 			return f, nil
 		}
 		holder := holderOf(f)
@@ -87,11 +86,6 @@ func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
 	}
 }
 
-func writeAt(f *os.File, b []byte) error {
-	_, err := f.WriteAt(b, 0)
-	return err
-}
-
 // isAt says whether an open file is the one with that name in the directory.
 func isAt(f *os.File, dirFD int, name string) bool {
 	var open, named unix.Stat_t
@@ -114,18 +108,16 @@ func holderOf(f *os.File) string {
 // ownDir opens the directory of a region that this process is to write, and
 // makes it if there is none. Root also makes the directory above it; nobody
 // else does, because whoever owns that one decides who may have regions in it.
-func ownDir(dir string, mode fs.FileMode, group int) (fd int, err error) {
+func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 	made := os.Mkdir(dir, 0o700)
 	if errors.Is(made, fs.ErrNotExist) && os.Geteuid() == 0 {
-		if err := os.Mkdir(filepath.Dir(dir), 0o755); err == nil {
-			// Whatever the umask is: users' regions are found through it.
-			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
-				return -1, err
-			}
-		} else if !errors.Is(err, fs.ErrExist) {
-			return -1, err
+		parent := filepath.Dir(dir)
+		if made = os.Mkdir(parent, 0o755); made == nil {
+			made = os.Chmod(parent, 0o755) // whatever the umask is: users' regions are found through it
 		}
-		made = os.Mkdir(dir, 0o700)
+		if made == nil || errors.Is(made, fs.ErrExist) {
+			made = os.Mkdir(dir, 0o700)
+		}
 	}
 	if made != nil && !errors.Is(made, fs.ErrExist) {
 		return -1, fmt.Errorf("%w; as root, make it with: install -d -m 0755 %s && install -d -m %04o -o %d %s; "+
@@ -134,26 +126,27 @@ func ownDir(dir string, mode fs.FileMode, group int) (fd int, err error) {
 	if fd, err = openDir(dir); err != nil {
 		return -1, err
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return -1, &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	if int(st.Uid) != os.Geteuid() {
-		return -1, untrusted(dir, "it belongs to uid %d, and this process runs as uid %d: run it as that user, or choose another --region",
-			st.Uid, os.Geteuid())
-	}
-	if st.Mode&mayWrite != 0 && made != nil {
-		return -1, untrusted(dir, "others than its owner may write it (mode %04o), and may have: remove it, or chmod go-w and look what is in it", st.Mode&0o7777)
-	}
-	if err := setAccess(fd, dir, dirMode(mode), group); err != nil {
-		return -1, err
+	if err := ownsDir(fd, dir); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// ownsDir checks that the directory is this process's own, and nobody else's.
+func ownsDir(fd int, dir string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return untrusted(dir, "it belongs to uid %d, and this process runs as uid %d: run it as that user, or choose another --region",
+			st.Uid, os.Geteuid())
+	}
+	if st.Mode&mayWrite != 0 {
+		return untrusted(dir, "others than its owner may write it (mode %04o), and may have: remove it, or chmod go-w and look what is in it",
+			st.Mode&0o7777)
+	}
+	return nil
 }
 
 // dirMode is the mode of a region's directory: who may read the file may enter.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // punchSlack is how much of a slot may stay reserved beyond its image, so that
@@ -18,15 +20,25 @@ const punchSlack = SlotAlign
 //
 // An error leaves the current generation as it is. It matches ErrNoSpace,
 // ErrTooLarge, or ErrLost, after which Create is the way out. A publication
-// into pages that the slot has already makes one syscall, the wake.
+// into pages that the slot has already makes two syscalls, a look at the file's
+// size and the wake.
 func (w *Writer) Publish(g uint64, image [][]uint64) error {
 	size, err := w.sizeOf(image)
 	if err != nil {
 		return err
 	}
+	// Stores behind the end of a file that was truncated go nowhere, without a
+	// fault where they are on its last page.
+	if err := w.checkSize(); err != nil {
+		return err
+	}
+	if g != w.current+1 || g > seqlock.MaxGeneration {
+		return fmt.Errorf("%s: generation %d can't follow %d: within a region none is left out, and the last is %d",
+			w.path, g, w.current, uint64(seqlock.MaxGeneration))
+	}
 	current, err := w.Generation()
-	if err == nil && g != current+1 {
-		return fmt.Errorf("%s: generation %d can't follow %d: within a region none is left out", w.path, g, current)
+	if err == nil && current != w.current {
+		return fmt.Errorf("%s: %w: its hot word was overwritten", w.path, ErrLost)
 	}
 	n := w.ring.Slot(g)
 	if err == nil && w.reserved[n] < size {
@@ -42,6 +54,7 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 			w.punchTail(n, size)
 			w.store(g, size, image)
 			w.ring.Commit(g)
+			w.current = g
 			return nil
 		})
 	}

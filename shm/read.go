@@ -17,6 +17,8 @@ type Region struct {
 	path string // of the file
 	file fileID
 	bit  uint32 // of this region's own waiters
+
+	waiting waiting
 }
 
 // maxTries bounds how often a read begins anew because the writer was there.
@@ -60,10 +62,18 @@ func (r *Region) Hot() (hot seqlock.Hot, err error) {
 // It makes no syscall, and never blocks.
 func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, error) {
 	var effort Effort
-	for range maxTries {
+	var first seqlock.Hot
+	for n := range maxTries {
 		hot, err := r.Hot()
 		if err != nil {
-			return effort, err
+			return effort, fmt.Errorf("%s: %w", r.path, err)
+		}
+		if n == 0 {
+			first = hot
+		}
+		if n == maxTries-1 && hot == first && effort.Torn == 0 {
+			// Nobody published meanwhile, so nobody has a right to that slot.
+			return effort, fmt.Errorf("%s: %w: the slot of its generation %d is not whole", r.path, ErrCorrupt, hot.Generation())
 		}
 		g := hot.Generation()
 		if g == 0 || g > seqlock.MaxGeneration {
@@ -85,11 +95,26 @@ func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, e
 // ReadGeneration is Read for one generation, current or not. The error is
 // ErrExpired when the ring does not hold it any more.
 func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint64) error) error {
+	if g == 0 || g > seqlock.MaxGeneration {
+		return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
+	}
 	_, whole, err := r.try(seqlock.Hot(g<<1), fn)
 	if !whole {
 		return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
 	}
 	return err
+}
+
+// Slot is what the table says of slot n, for tools: its sequence, and the
+// length of its image in bytes. A slot above the generation of a hot word that
+// was loaded before is not to be looked at: it belongs to the writer. The error
+// is nil or ErrFault.
+func (r *Region) Slot(n int) (sequence, length uint64, err error) {
+	err = r.guarded(func() error {
+		sequence, length = atomic.LoadUint64(&r.words[(tableAt+n*tableStride)/wordBytes+slotSequence]), atomic.LoadUint64(r.length(n))
+		return nil
+	})
+	return sequence, length, err
 }
 
 // try is one pass over a slot. whole says that the slot held the generation
@@ -111,11 +136,14 @@ func (r *Region) try(hot seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (sta
 	// first pass ended in a fault, since a page of a slot that is being written
 	// anew may be gone for a moment.
 	faulted := r.guarded(func() error {
-		whole = started && r.ring.Whole(g)
+		whole = r.ring.Whole(g) && started
 		return nil
 	})
 	if faulted != nil {
-		return started, true, faulted
+		return started, true, fmt.Errorf("%s: %w", r.path, faulted)
+	}
+	if err == ErrFault { //nolint:errorlint // guarded's own, and not one of fn's
+		err = fmt.Errorf("%s: %w", r.path, err)
 	}
 	return started, whole, err
 }

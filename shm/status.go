@@ -77,7 +77,7 @@ func (r *Region) Status() (Status, error) {
 			return nil
 		})
 		if err != nil {
-			return Status{}, err
+			return Status{}, fmt.Errorf("%s: the writer's status: %w", r.path, err)
 		}
 		if whole {
 			return decodeStatus(&words), nil

@@ -9,7 +9,10 @@ import (
 	"github.com/statesync/statesync/seqlock"
 )
 
-type fileID struct{}
+type (
+	fileID  struct{}
+	waiting struct{}
+)
 
 // Open says that there are no regions here: it returns ErrUnsupported.
 func Open(dir string, _ Trust) (*Region, error) {

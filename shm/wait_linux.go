@@ -2,7 +2,9 @@ package shm
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -18,38 +20,60 @@ const (
 	futexWakeBitset = 10
 
 	everyWaiter = ^uint32(0)
+
+	// maxWait keeps a point in time from overflowing.
+	maxWait = 24 * time.Hour
 )
 
 // Wait sleeps until the hot word is no longer hot, Wake is called on this
 // Region, or the timeout is over, and does not say which: any process that can
 // map the file can also wake or requeue its waiters, so the caller looks for
-// itself, and never waits without a bound. Memory that is gone is ErrFault. It
-// holds a thread while it sleeps.
+// itself, and never waits without a bound; a timeout is at most a day. Memory
+// that is gone is ErrFault. It holds a thread while it sleeps.
 func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
+	wakes := r.waiting.wakes.Load()
+	r.waiting.thread.Store(int64(unix.Gettid()))
 	// WAIT_BITSET takes a point in time on the monotonic clock.
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return err
 	}
-	until := unix.NsecToTimespec(now.Nano() + int64(timeout))
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r.hot())), futexWaitBitset,
-		uintptr(uint32(hot)), uintptr(unsafe.Pointer(&until)), 0, uintptr(r.bit))
-	runtime.KeepAlive(r)
-	switch errno {
-	case 0, unix.EAGAIN, unix.EINTR, unix.ETIMEDOUT:
-		return nil
-	case unix.EFAULT:
-		return ErrFault
+	until := unix.NsecToTimespec(now.Nano() + int64(min(max(timeout, 0), maxWait)))
+	for {
+		_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r.hot())), futexWaitBitset,
+			uintptr(uint32(hot)), uintptr(unsafe.Pointer(&until)), 0, uintptr(r.bit))
+		runtime.KeepAlive(r)
+		switch {
+		case errno == unix.EINTR && r.waiting.wakes.Load() == wakes: // by Go's scheduler
+		case errno == unix.EFAULT:
+			return ErrFault
+		case errno == 0, errno == unix.EAGAIN, errno == unix.EINTR, errno == unix.ETIMEDOUT:
+			return nil
+		default:
+			return errno
+		}
 	}
-	return errno
 }
 
 // Wake ends the Wait calls on this Region, in this process. It has to be
-// repeated until they have returned: one may be just about to sleep.
+// repeated until they have returned: one may be just about to sleep. Of several
+// on memory that is gone, it may end the last one only.
 func (r *Region) Wake() error {
+	r.waiting.wakes.Add(1)
 	err := wake(r.hot(), r.bit)
 	runtime.KeepAlive(r)
+	if thread := r.waiting.thread.Load(); errors.Is(err, ErrFault) && thread != 0 {
+		// The kernel finds no waiters by a page that is gone. The signal with
+		// which Go's scheduler preempts threads ends their syscalls, too.
+		err = unix.Tgkill(os.Getpid(), int(thread), unix.SIGURG)
+	}
 	return err
+}
+
+// waiting is what Wake has to know of Wait.
+type waiting struct {
+	wakes  atomic.Uint64
+	thread atomic.Int64 // that waited last
 }
 
 // wake wakes the waiters whose bits are in bits.

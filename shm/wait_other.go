@@ -28,6 +28,8 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 // Wake has nobody to wake: no Wait lasts.
 func (r *Region) Wake() error { return nil }
 
+type waiting struct{}
+
 func wake(*uint64, uint32) error { return nil }
 
 // Boottime is the time since the machine was started. It is one clock for all

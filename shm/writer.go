@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // WriterOptions say how a region is to be.
@@ -37,8 +39,8 @@ type Writer struct {
 	// Of the attached file; nil before Attach or Create.
 	*layout
 	file     *os.File
-	fileID   fileID
 	reserved []int64 // bytes of each slot that have pages; -1: not known
+	current  uint64  // the generation that this writer left in it
 	status   Status
 }
 
@@ -53,7 +55,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	if o.Mode == 0 {
 		o.Mode = 0o644
 	}
-	if o.Mode&^0o644 != 0 || o.Mode&0o400 == 0 {
+	if o.Mode&^0o644 != 0 || o.Mode&0o600 != 0o600 {
 		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
 	}
 	want, err := GeometryFor(o.Slots, o.MaxImage)
@@ -61,13 +63,16 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 		return nil, err
 	}
 	dir = filepath.Clean(dir)
-	fd, err := ownDir(dir, o.Mode, o.Group)
+	fd, err := ownDir(dir, o.Mode)
 	if err != nil {
 		return nil, err
 	}
 	lock, err := acquire(ctx, fd, dir, uint32(os.Geteuid()))
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
+	}
+	if err := setAccess(fd, dir, dirMode(o.Mode), o.Group); err != nil {
+		return nil, errors.Join(err, lock.Close(), unix.Close(fd))
 	}
 	return &Writer{
 		dir: dir, path: filepath.Join(dir, FileName), options: o, want: want, dirFD: fd, lock: lock,
@@ -80,21 +85,28 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 // to replace it. Waiters are woken, since the writer before this one may have
 // died just before it did so.
 func (w *Writer) Attach() error {
+	if err := w.relock(); err != nil {
+		return err
+	}
 	fd, err := w.openOwn()
 	if err != nil {
 		return err
 	}
-	l, id, err := mapFile(fd, w.path, uint32(os.Geteuid()), Trust{}, unix.PROT_READ|unix.PROT_WRITE)
+	l, _, err := mapFile(fd, w.path, uint32(os.Geteuid()), Trust{}, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
-	if err := w.usable(l); err != nil {
+	g, err := w.usable(l)
+	if err != nil {
 		return errors.Join(err, unmap(l), unix.Close(fd))
 	}
 	if err := setAccess(fd, w.path, w.options.Mode, w.options.Group); err != nil {
 		return errors.Join(err, unmap(l), unix.Close(fd))
 	}
-	w.adopt(l, os.NewFile(uintptr(fd), w.path), id)
+	if err := w.release(); err != nil {
+		return errors.Join(err, unmap(l), unix.Close(fd))
+	}
+	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
 	if err := w.seal(); err != nil {
 		return errors.Join(err, w.release())
 	}
@@ -104,22 +116,25 @@ func (w *Writer) Attach() error {
 	return wake(w.hot(), everyWaiter)
 }
 
-// usable says why a mapped file can't be gone on with, if so.
-func (w *Writer) usable(l *layout) error {
+// usable is the current generation of a mapped file, or why that can't be gone
+// on with.
+func (w *Writer) usable(l *layout) (g uint64, err error) {
 	if l.Slots != w.want.Slots || l.SlotSize < w.want.SlotSize {
-		return fmt.Errorf("%s: it has %d slots of %d bytes, and %d of at least %d are wanted",
+		return 0, fmt.Errorf("%s: it has %d slots of %d bytes, and %d of at least %d are wanted",
 			w.path, l.Slots, l.SlotSize, w.want.Slots, w.want.SlotSize)
 	}
-	return l.guarded(func() error {
+	err = l.guarded(func() error {
 		hot := l.ring.Hot()
+		g = hot.Generation()
 		switch {
 		case hot.Retired():
 			return fmt.Errorf("%s: it is retired", w.path)
-		case hot.Generation() == 0 || !l.ring.Whole(hot.Generation()):
-			return fmt.Errorf("%s: %w: generation %d is not whole", w.path, ErrCorrupt, hot.Generation())
+		case g == 0 || g > seqlock.MaxGeneration || !l.ring.Whole(g):
+			return fmt.Errorf("%s: %w: generation %d is not whole", w.path, ErrCorrupt, g)
 		}
 		return nil
 	})
+	return g, err
 }
 
 // openOwn opens the region's file for writing.
@@ -139,8 +154,8 @@ var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing;
 	"or give the daemon CAP_LINUX_IMMUTABLE", ErrSealed)
 
 // adopt makes a mapped file the writer's.
-func (w *Writer) adopt(l *layout, file *os.File, id fileID) {
-	w.layout, w.file, w.fileID = l, file, id
+func (w *Writer) adopt(l *layout, file *os.File, g uint64) {
+	w.layout, w.file, w.current = l, file, g
 	w.reserved = make([]int64, l.Slots)
 	for n := range w.reserved {
 		w.reserved[n] = -1
@@ -195,24 +210,41 @@ func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error
 	})
 }
 
-// Check says whether the attached file is still what readers find at the path,
-// and whole; the error matches ErrLost, and Create is the way out.
-func (w *Writer) Check() error {
-	if !isAt(w.file, w.dirFD, FileName) {
-		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
+// relock takes the lock again if somebody took its file away, since the next
+// writer would then lock another one.
+func (w *Writer) relock() error {
+	if isAt(w.lock, w.dirFD, LockName) {
+		return nil
 	}
-	info, err := w.file.Stat()
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	lock, err := acquire(now, w.dirFD, w.dir, uint32(os.Geteuid()))
 	if err != nil {
 		return err
 	}
-	if info.Size() != w.FileSize() {
-		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.FileSize(), info.Size())
+	_ = w.lock.Close() // of a file that has no name
+	w.lock = lock
+	return nil
+}
+
+// Check says whether the attached file is still what readers find at the path,
+// and whole, and the lock is still held; the error matches ErrLost, and Create
+// is the way out.
+func (w *Writer) Check() error {
+	if !isAt(w.lock, w.dirFD, LockName) {
+		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, LockName)
 	}
-	err = w.guarded(func() error {
+	if !isAt(w.file, w.dirFD, FileName) {
+		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
+	}
+	if err := w.checkSize(); err != nil {
+		return err
+	}
+	err := w.guarded(func() error {
 		if [identityWords]uint64(w.words[:identityWords]) != w.identity.encode() {
 			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
 		}
-		if hot := w.ring.Hot(); hot.Retired() || !w.ring.Whole(hot.Generation()) {
+		if hot := w.ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.ring.Whole(w.current) {
 			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
 		}
 		return nil
@@ -221,6 +253,18 @@ func (w *Writer) Check() error {
 		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
 	}
 	return err
+}
+
+// checkSize says whether the file still has the size that it was made with.
+func (w *Writer) checkSize() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(w.file.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: w.path, Err: err}
+	}
+	if st.Size != w.FileSize() {
+		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.FileSize(), st.Size)
+	}
+	return nil
 }
 
 // Observe sets what the status says of the source: the newest revision with

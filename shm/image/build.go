@@ -59,8 +59,9 @@ func Build(generation uint64, revision string, sections []*Section, prev *Image)
 	return m, nil
 }
 
-// carry takes over what is unchanged. An equal config keeps prev's section, so
-// that the next comparison is one of pointers.
+// carry takes over what prev says of the configs that are unchanged. The
+// sections stay the new ones: whoever hands out the same one again for an
+// unchanged config, as the daemon's decoder does, has pointers compared.
 func (m *Image) carry(prev *Image) {
 	old := prev.configs
 	for i := range m.configs {
@@ -69,7 +70,7 @@ func (m *Image) carry(prev *Image) {
 			old = old[1:]
 		}
 		if len(old) > 0 && old[0].name == c.name && old[0].Section.Equal(c.Section) {
-			*c = old[0]
+			c.Changed, c.Revision = old[0].Changed, old[0].Revision
 		}
 	}
 }
@@ -211,20 +212,11 @@ func (m *Image) Sections() []*Section {
 	return sections
 }
 
-// Same says whether the sections are just what the image holds, in which case
-// a publication would change nothing.
+// Same says whether the sections, in any order, are just what the image holds,
+// in which case a publication would change nothing.
 func (m *Image) Same(sections []*Section) bool {
-	if len(sections) != len(m.configs) {
-		return false
-	}
-	byName := func(s *Section, c Config) int { return cmp.Compare(s.name, c.name) }
-	for _, s := range sections {
-		i, ok := slices.BinarySearchFunc(m.configs, s, func(c Config, s *Section) int { return -byName(s, c) })
-		if !ok || !m.configs[i].Section.Equal(s) {
-			return false
-		}
-	}
-	return true
+	sorted := slices.SortedFunc(slices.Values(sections), func(a, b *Section) int { return cmp.Compare(a.name, b.name) })
+	return slices.EqualFunc(sorted, m.configs, func(s *Section, c Config) bool { return s.Equal(c.Section) })
 }
 
 // padding fills the space between sections.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -185,7 +186,7 @@ func (p *parser) object(depth int) error {
 	for i, m := range members {
 		if i > 0 {
 			if m.key == members[i-1].key {
-				return p.fail("the object that ends here has the key " + strconv.Quote(m.key) + " twice")
+				return p.fail("the object that ends here has the key " + strconv.Quote(shorten(m.key)) + " twice")
 			}
 			p.out = append(p.out, ',')
 		}
@@ -257,7 +258,7 @@ func (p *parser) number() error {
 	if float {
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return &SyntaxError{Offset: start, Reason: text + " is beyond a float64"}
+			return &SyntaxError{Offset: start, Reason: shorten(text) + " is beyond a float64"}
 		}
 		p.out = AppendFloat(p.out, f)
 		return nil
@@ -268,10 +269,18 @@ func (p *parser) number() error {
 	}
 	u, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return &SyntaxError{Offset: start, Reason: text + " does not fit in 64 bits"}
+		return &SyntaxError{Offset: start, Reason: shorten(text) + " does not fit in 64 bits"}
 	}
 	p.out = strconv.AppendUint(p.out, u, 10)
 	return nil
+}
+
+// shorten keeps a message readable whose text comes from outside.
+func shorten(s string) string {
+	if len(s) > 60 {
+		return strings.ToValidUTF8(s[:60], "") + "…"
+	}
+	return s
 }
 
 // str reads a string with any of JSON's escapes.

@@ -50,5 +50,5 @@ type DuplicateKeyError struct {
 }
 
 func (e *DuplicateKeyError) Error() string {
-	return fmt.Sprintf("two paths lead to the key %q; rename one of them", e.Key)
+	return fmt.Sprintf("two paths lead to the key %q; rename one of them", shorten(e.Key))
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -65,7 +66,7 @@ func (v Value) Str() string {
 		s, _, _ := unquote(v.Text)
 		return s
 	}
-	if len(v.Text) <= 2 {
+	if len(v.Text) <= 2 { // also of a Value that is no String
 		return ""
 	}
 	return unsafe.String(&v.Text[1], len(v.Text)-2)
@@ -232,22 +233,29 @@ func (b *indexer) add(depth int) error {
 // error is ErrNotFound, or matches ErrCorrupt. It allocates nothing, unless it
 // has to walk an array's elements past MaxElements.
 func (s *Section) Lookup(key string) (Value, error) {
-	if n := len(s.cells); n > 0 {
-		hash := xxhash.Sum64String(key)
-		tag, i := cellTag(hash), cellHome(hash, n)
-		for range n {
-			cell := s.cells[i&(n-1)]
-			if cell == 0 {
-				break
-			}
-			if cell&0xffffffff == tag {
-				v, found, err := s.key(cell>>32-1, key)
-				if found || err != nil {
-					return v, err
-				}
-			}
-			i++
+	mask := uint64(len(s.cells) - 1)
+	hash := xxhash.Sum64String(key)
+	i := hash
+	for range s.cells {
+		cell := s.cells[i&mask]
+		if cell == 0 {
+			break
 		}
+		if cell&0xffffffff == cellTag(hash) {
+			n := cell>>32 - 1 // of a cell without a number, the greatest there is
+			if n >= uint64(len(s.keys)/keyWords) {
+				return Value{}, corrupt("key", n, "there are fewer")
+			}
+			k := (*[keyWords]uint64)(s.keys[n*keyWords:])
+			from, to := span(k[keyPath])
+			if to > uint64(len(s.keyText)) {
+				return Value{}, corrupt("key", n, "its name is out of bounds")
+			}
+			if string(s.keyText[from:to]) == key {
+				return s.value(k, n)
+			}
+		}
+		i++
 	}
 	if s.cut {
 		return walkTo(s.content, key)
@@ -255,29 +263,31 @@ func (s *Section) Lookup(key string) (Value, error) {
 	return Value{}, ErrNotFound
 }
 
-// key is the value of key number n, where that is the one that is looked for.
-func (s *Section) key(n uint64, want string) (v Value, found bool, err error) {
-	if n >= uint64(len(s.keys)/keyWords) {
-		return Value{}, false, corrupt("key", n, "there are fewer")
+// span is where a text begins and ends, of a word with its offset and length.
+func span(word uint64) (from, to uint64) {
+	from = word & 0xffffffff
+	return from, from + word>>32
+}
+
+// value is the value of key number n.
+func (s *Section) value(k *[keyWords]uint64, n uint64) (Value, error) {
+	from, to := span(k[keyText])
+	if to > uint64(len(s.content)) {
+		return Value{}, corrupt("key", n, "its value is out of bounds")
 	}
-	k := s.keys[n*keyWords : n*keyWords+keyWords : n*keyWords+keyWords]
-	from, length := k[keyPath]&0xffffffff, k[keyPath]>>32
-	if from+length > uint64(len(s.keyText)) {
-		return Value{}, false, corrupt("key", n, "its name is out of bounds")
-	}
-	if string(s.keyText[from:from+length]) != want {
-		return Value{}, false, nil
-	}
-	from, length = k[keyText]&0xffffffff, k[keyText]>>32
-	if from+length > uint64(len(s.content)) {
-		return Value{}, false, corrupt("key", n, "its value is out of bounds")
-	}
-	return Value{
+	v := Value{
 		Type:    Type(k[keyType]),
 		Escaped: k[keyType]&escapedFlag != 0,
 		Bits:    k[keyBits],
-		Text:    s.content[from : from+length : from+length],
-	}, true, nil
+		Text:    s.content[from:to:to],
+	}
+	if k[keyType]&^escapedFlag >= uint64(types) {
+		return Value{}, corrupt("key", n, "its type is unknown")
+	}
+	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
+		return Value{}, corrupt("key", n, "its value is no string")
+	}
+	return v, nil
 }
 
 // walkTo finds a dotted key by walking canonical JSON. A part of the path is a
@@ -285,7 +295,11 @@ func (s *Section) key(n uint64, want string) (v Value, found bool, err error) {
 // may have dots in it.
 func walkTo(content []byte, key string) (Value, error) {
 	w := scanner{text: content}
-	return w.find(key, 0)
+	v, err := w.find(key, 0)
+	if bad := (*SyntaxError)(nil); errors.As(err, &bad) {
+		return Value{}, corrupt("content at byte", uint64(bad.Offset), bad.Reason)
+	}
+	return v, err
 }
 
 func (w *scanner) find(key string, depth int) (Value, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 	"unsafe"
 
@@ -33,7 +34,7 @@ func CheckName(name string) error {
 			return fmt.Errorf("the config's name %q has the part %q", name, part)
 		}
 	}
-	if i := strings.IndexFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }); i >= 0 {
+	if i := strings.IndexFunc(name, unicode.IsControl); i >= 0 {
 		return fmt.Errorf("the config's name %q has a control character", name)
 	}
 	return nil

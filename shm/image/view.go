@@ -214,34 +214,36 @@ func Load(words []uint64) (*Image, error) {
 			return nil, corrupt("bucket line", line, "its sum does not match")
 		}
 	}
-	used := v.sectionsAt * wordBytes
+	end := v.sectionsAt * wordBytes
 	for i := range v.Len() {
 		e, err := v.Entry(i)
 		if err != nil {
 			return nil, err
 		}
-		if used += e.length; used > uint64(m.size) {
-			return nil, corrupt("entry", uint64(i), "the sections are larger than the image")
+		if e.offset != end {
+			return nil, corrupt("entry", uint64(i), "its section does not follow the one before it")
 		}
 		c := Config{Changed: e.Changed}
 		if c.Section, err = v.Section(e); err != nil {
 			return nil, err
 		}
+		end += uint64(c.Size())
 		if c.Revision, err = v.SectionRevision(e); err != nil {
 			return nil, err
 		}
 		if i > 0 && m.configs[i-1].name >= c.name {
 			return nil, corrupt("entry", uint64(i), "the entries are not sorted by name")
 		}
-		if found, err := v.FindHash(e.name); err != nil {
-			return nil, fmt.Errorf("config %s, which entry %d has: %w", c.name, i, err)
-		} else if found != e {
-			return nil, corrupt("entry", uint64(i), "a search for its name leads to another entry")
+		if found, err := v.FindHash(e.name); err != nil || found != e {
+			return nil, corrupt("entry", uint64(i), "a search for its name does not lead to it")
 		}
 		if err := c.Section.verifyKeys(); err != nil {
 			return nil, fmt.Errorf("config %s: %w", c.name, err)
 		}
 		m.configs = append(m.configs, c)
+	}
+	if end != uint64(m.size) {
+		return nil, corrupt("image of bytes", uint64(m.size), "its sections do not fill it")
 	}
 	return m, nil
 }

@@ -1,0 +1,306 @@
+//go:build unix
+
+package shm
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// damage is something that a careless or hostile root does to a region's file.
+type damage struct {
+	do func(t *testing.T, w *Writer) error
+	// lost says that publishing the next generation runs into it.
+	lost bool
+	// rewritten says that words may change under a sequence that does not: what
+	// is left is for the sums in the image to find.
+	rewritten bool
+}
+
+func truncated(lost bool, size func(w *Writer) int64) damage {
+	return damage{lost: lost, do: func(_ *testing.T, w *Writer) error {
+		return os.Truncate(w.Path(), size(w))
+	}}
+}
+
+// current and next are the offsets of the middle of an image.
+func current(w *Writer) int64 { return w.slotOffset(w.ring.Slot(w.ring.Hot().Generation())) + page }
+func next(w *Writer) int64    { return w.slotOffset(w.ring.Slot(w.ring.Hot().Generation()+1)) + page }
+
+func overwritten(with func([]byte)) damage {
+	return damage{rewritten: true, do: func(_ *testing.T, w *Writer) error {
+		f, err := os.OpenFile(w.Path(), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		b := make([]byte, w.FileSize())
+		with(b)
+		_, err = f.Write(b)
+		return err
+	}}
+}
+
+func zeroed(from, to int64) damage {
+	return damage{rewritten: true, lost: from == hotAt, do: func(_ *testing.T, w *Writer) error {
+		f, err := os.OpenFile(w.Path(), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteAt(make([]byte, to-from), from)
+		return err
+	}}
+}
+
+func moved(put func(t *testing.T, w *Writer, path string) error) damage {
+	return damage{do: func(t *testing.T, w *Writer) error {
+		path := filepath.Join(filepath.Dir(w.dir), "aside")
+		return errors.Join(put(t, w, path), os.Rename(path, w.Path()))
+	}}
+}
+
+var damages = map[string]damage{
+	"truncated to nothing":            truncated(true, func(*Writer) int64 { return 0 }),
+	"truncated in the identity":       truncated(true, func(*Writer) int64 { return hotAt / 2 }),
+	"truncated in the status":         truncated(true, func(*Writer) int64 { return writerAt + 100 }),
+	"truncated in the table":          truncated(true, func(*Writer) int64 { return tableAt + 100 }),
+	"truncated behind the table":      truncated(true, func(*Writer) int64 { return slotsAt }),
+	"truncated in the current slot":   truncated(false, current),
+	"truncated in the next slot":      truncated(true, next),
+	"one byte short":                  truncated(false, func(w *Writer) int64 { return w.FileSize() - 1 }),
+	"one byte too long":               truncated(false, func(w *Writer) int64 { return w.FileSize() + 1 }),
+	"overwritten with random bytes":   overwritten(func(b []byte) { _, _ = rand.Read(b) }),
+	"overwritten with zeros":          overwritten(func([]byte) {}),
+	"overwritten with ones":           overwritten(func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) }),
+	"identity overwritten":            zeroed(identityReserved*wordBytes, identityWords*wordBytes),
+	"hot word overwritten":            zeroed(hotAt, hotAt+wordBytes),
+	"table overwritten":               zeroed(tableAt, slotsAt),
+	"removed":                         {do: func(_ *testing.T, w *Writer) error { return os.Remove(w.Path()) }},
+	"moved away":                      {do: func(_ *testing.T, w *Writer) error { return os.Rename(w.Path(), w.Path()+".old") }},
+	"replaced by nothing much":        moved(func(_ *testing.T, _ *Writer, path string) error { return os.WriteFile(path, []byte("x"), 0o644) }),
+	"replaced by garbage":             moved(garbage),
+	"replaced by a region":            moved(anotherRegion),
+	"replaced by one that is retired": moved(retiredRegion),
+	"replaced by a link": {do: func(_ *testing.T, w *Writer) error {
+		return errors.Join(os.Rename(w.Path(), w.Path()+".old"), os.Symlink(w.Path()+".old", w.Path()))
+	}},
+	"locked away": {do: func(_ *testing.T, w *Writer) error {
+		return errors.Join(os.Remove(w.Path()), os.WriteFile(w.Path(), nil, 0))
+	}},
+}
+
+func garbage(_ *testing.T, w *Writer, path string) error {
+	b := make([]byte, w.FileSize())
+	_, _ = rand.Read(b)
+	return os.WriteFile(path, b, 0o644)
+}
+
+// anotherRegion makes one that is as good as the writer's, and later.
+func anotherRegion(t *testing.T, w *Writer, path string) error {
+	other := created(t, filepath.Join(filepath.Dir(w.dir), "other"), small(), generation(t, w)+1)
+	return errors.Join(os.Rename(other.Path(), path), other.Close())
+}
+
+func retiredRegion(t *testing.T, w *Writer, path string) error {
+	other := created(t, filepath.Join(filepath.Dir(w.dir), "other"), small(), generation(t, w)+1)
+	other.ring.Retire()
+	return errors.Join(os.Rename(other.Path(), path), other.Close())
+}
+
+// follower reads flat out, and looks for another region whenever something is
+// odd. What it accepts is whole, and never older than what it had.
+type follower struct {
+	dir       string
+	rewritten *atomic.Bool
+	seen      atomic.Uint64 // the newest generation
+	reads     atomic.Uint64
+	faults    atomic.Uint64
+}
+
+func (f *follower) run(t *testing.T, stop <-chan struct{}) {
+	buffer := make([]uint64, 0, SlotAlign/wordBytes)
+	var r *Region
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			runtime.Gosched() // the machine has fewer processors than there are readers
+		}
+		if r == nil || r.Retired() || r.Replaced() {
+			if found, err := Open(f.dir, Trust{}); err == nil {
+				r = found
+			} else if !anyOf(err, ErrNoRegion, ErrCorrupt, ErrLayout, ErrFault, ErrUntrusted, fs.ErrPermission) {
+				t.Errorf("opening: %v", err)
+			}
+		}
+		if r == nil {
+			continue
+		}
+		g, _, err := readProofs(r, buffer)
+		switch {
+		case err == nil && g < f.seen.Load():
+			t.Errorf("generation %d came after %d", g, f.seen.Load())
+		case err == nil:
+			f.seen.Store(g)
+			f.reads.Add(1)
+		case errors.Is(err, ErrFault):
+			f.faults.Add(1)
+		case anyOf(err, ErrCorrupt, ErrBusy) || errors.Is(err, errTorn) && f.rewritten.Load():
+		default:
+			t.Errorf("reading: %v", err)
+		}
+	}
+}
+
+func anyOf(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// Whatever is done to a region under its readers, none of them dies, none goes
+// back, the writer finds out and makes a new one, and they follow.
+func TestDamageUnderReaders(t *testing.T) {
+	for name, d := range damages {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(memoryTemp(t), "region")
+			w := created(t, dir, small(), 1)
+			followers, rewritten := follow(t, dir, 8)
+			for range 2 {
+				rewritten.Store(false)
+				for range w.Slots + 1 {
+					publish(t, w, 1024)
+				}
+				r := open(t, dir)
+				id, last := w.ID(), generation(t, w)
+				rewritten.Store(d.rewritten)
+				must(t, d.do(t, w))
+
+				wantError(t, w.Check(), ErrLost, w.Path())
+				if d.lost {
+					wantError(t, w.Publish(last+1, proofs(last+1, 2048)), ErrLost, w.Path())
+					wantError(t, w.Check(), ErrLost, w.Path())
+				}
+				must(t, w.Create(last+2, proofs(last+2, 1024)))
+				must(t, w.Check())
+				if !r.Retired() || !r.Replaced() {
+					t.Errorf("retired %v, replaced %v", r.Retired(), r.Replaced())
+				}
+				if w.ID() == id {
+					t.Error("another region has the same id")
+				}
+				for _, f := range followers {
+					eventually(t, "a reader follows", func() bool { return f.seen.Load() == last+2 })
+				}
+			}
+		})
+	}
+}
+
+// follow starts followers, which end with the test.
+func follow(t *testing.T, dir string, n int) (followers []*follower, rewritten *atomic.Bool) {
+	rewritten = new(atomic.Bool)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for range n {
+		f := &follower{dir: dir, rewritten: rewritten}
+		followers = append(followers, f)
+		group.Go(func() { f.run(t, stop) })
+	}
+	t.Cleanup(func() {
+		close(stop)
+		group.Wait()
+		var reads, faults uint64
+		for _, f := range followers {
+			reads += f.reads.Load()
+			faults += f.faults.Load()
+		}
+		t.Logf("%d reads, %d faults", reads, faults)
+	})
+	return followers, rewritten
+}
+
+// Everything that touches memory that is gone says so.
+func TestEveryTouchIsGuarded(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	hot, err := r.Hot()
+	must(t, err)
+	must(t, os.Truncate(w.Path(), 0))
+
+	_, err = r.Hot()
+	wantError(t, err, ErrFault)
+	_, err = r.Read(verifyCopy)
+	wantError(t, err, ErrFault)
+	_, err = r.Status()
+	wantError(t, err, ErrFault)
+	if r.Beating() || !r.Retired() || r.Replaced() {
+		t.Errorf("beating %v, retired %v, replaced %v", r.Beating(), r.Retired(), r.Replaced())
+	}
+	if err := r.Wait(hot, time.Minute); err != nil {
+		wantError(t, err, ErrFault)
+	}
+	if err := r.Wake(); err != nil {
+		wantError(t, err, ErrFault)
+	}
+
+	_, err = w.Generation()
+	wantError(t, err, ErrFault)
+	wantError(t, w.Current(func(uint64, []uint64) error { return nil }), ErrFault)
+	wantError(t, w.Beat(), ErrFault)
+	wantError(t, w.Check(), ErrLost)
+	wantError(t, w.Publish(2, proofs(2, 10)), ErrLost)
+	must(t, w.Close())
+
+	_, err = Open(dir, Trust{})
+	wantError(t, err, ErrCorrupt, w.Path())
+	w = own(t, dir, small())
+	wantError(t, w.Attach(), ErrCorrupt, w.Path())
+	must(t, w.Create(2, proofs(2, 10)))
+	wantGeneration(t, open(t, dir), 2)
+}
+
+// Memory of which only a part is gone is an error at once, and neither a lapped
+// nor an expired generation.
+func TestTableIsGone(t *testing.T) {
+	w := created(t, regionIn(t), small(), 1)
+	r := open(t, w.dir)
+	must(t, os.Truncate(w.Path(), tableAt))
+	effort, err := r.Read(verifyCopy)
+	wantError(t, err, ErrFault)
+	if effort != (Effort{}) {
+		t.Errorf("it took %+v to find out", effort)
+	}
+	wantError(t, r.ReadGeneration(1, verifyCopy), ErrFault)
+}
+
+// A fault that is not the region's goes through.
+func TestForeignFault(t *testing.T) {
+	w := created(t, regionIn(t), small(), 1)
+	other := created(t, regionIn(t), small(), 1)
+	must(t, os.Truncate(other.Path(), 0))
+	defer func() {
+		if recover() == nil {
+			t.Error("the fault of another mapping was taken for the region's")
+		}
+	}()
+	_ = w.guarded(func() error {
+		_ = other.ring.Hot()
+		return nil
+	})
+}

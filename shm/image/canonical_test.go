@@ -1,0 +1,503 @@
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/quick"
+	"unicode/utf8"
+)
+
+func TestCanonicalForm(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		// numbers
+		{`[0,-0,1,-1]`, `[0,0,1,-1]`},
+		{`[9007199254740993]`, `[9007199254740993]`},
+		{`[9223372036854775807,9223372036854775808]`, `[9223372036854775807,9223372036854775808]`},
+		{`[18446744073709551615,-9223372036854775808]`, `[18446744073709551615,-9223372036854775808]`},
+		{`[1.0,-0.0,0.0,0e0,-0e5,1.50,2.5E0]`, `[1.0,-0.0,0.0,0.0,-0.0,1.5,2.5]`},
+		{`[1e2,1E+2,1e-2,100e-2,1e20]`, `[100.0,100.0,0.01,1.0,100000000000000000000.0]`},
+		{`[1e21,1e22,-1e21,1.5e300]`, `[1e+21,1e+22,-1e+21,1.5e+300]`},
+		{`[999999999999999900000.0,123456789012345678901.0]`, `[999999999999999900000.0,123456789012345680000.0]`},
+		{`[1e-6,0.000001,9.99e-7,1e-7,1e-100]`, `[0.000001,0.000001,9.99e-07,1e-07,1e-100]`},
+		{`[5e-324,4e-324,2e-324,1e-400,-1e-400]`, `[5e-324,5e-324,0.0,0.0,-0.0]`},
+		{`[1.7976931348623157e308,0.1,0.30000000000000004]`, `[1.7976931348623157e+308,0.1,0.30000000000000004]`},
+		{`[9007199254740993.0]`, `[9007199254740992.0]`}, // a tie, to even
+		{`[18446744073709551616.0]`, `[18446744073709552000.0]`},
+		{`[1.` + strings.Repeat("0", 1000) + `1]`, `[1.0]`},
+
+		// strings
+		{`["","a","\"\\\/\b\f\n\r\t"]`, `["","a","\"\\/\b\f\n\r\t"]`},
+		{`["\u0000\u001f\u0020\u007f\u0022\u005C\u002F"]`, "[\"\\u0000\\u001f \x7f\\\"\\\\/\"]"},
+		{`["\u0008\u000c\u000A\u000d\u0009\u000b"]`, `["\b\f\n\r\t\u000b"]`},
+		{`["\u00e9\u20AC\uD83D\ude00\ufffd\uffff"]`, "[\"é€😀\ufffd\uffff\"]"},
+		{"[\"é€😀\ufffd\u2028\x7f\u0080<>&\"]", "[\"é€😀\ufffd\u2028\x7f\u0080<>&\"]"},
+		{`["` + strings.Repeat(`x\n`, 5000) + `"]`, `["` + strings.Repeat(`x\n`, 5000) + `"]`},
+
+		// objects
+		{`{"b":1,"a":2,"":3,"aa":4,"A":5,"é":6,"\u0001":7}`, `{"":3,"\u0001":7,"A":5,"a":2,"aa":4,"b":1,"é":6}`},
+		{`{"\u0061b":1,"a":2}`, `{"a":2,"ab":1}`},
+		{"{\"\uffff\":1,\"😀\":2}", "{\"\uffff\":1,\"😀\":2}"}, // UTF-16 would sort them the other way
+		{`{"a\tb":1,"a b":2,"a":3}`, `{"a":3,"a\tb":1,"a b":2}`},
+		{`{"a.b":{"c":{}},"a":[[],{}]}`, `{"a":[[],{}],"a.b":{"c":{}}}`},
+
+		// white space and literals
+		{" \t\r\n{ \"a\" :\n[ true , false,null ] , \"b\":{ } } \n", `{"a":[true,false,null],"b":{}}`},
+		{`[]`, `[]`},
+		{`{}`, `{}`},
+		{` [ [ ] , [ ] ] `, `[[],[]]`},
+		{strings.Repeat("[", 100) + strings.Repeat("]", 100), strings.Repeat("[", 100) + strings.Repeat("]", 100)},
+		{strings.Repeat(`{"a":`, 99) + `[]` + strings.Repeat("}", 99), strings.Repeat(`{"a":`, 99) + `[]` + strings.Repeat("}", 99)},
+	} {
+		got, err := Canonical([]byte(test.in))
+		if err != nil || string(got) != test.want {
+			t.Errorf("%.80q: %.80q, %v instead of %.80q", test.in, got, err, test.want)
+			continue
+		}
+		checkCanonical(t, []byte(test.in), got)
+	}
+}
+
+// checkCanonical makes sure that a text's canonical form is a fixed point, has
+// the text's value, and is accepted by the index with all of its keys.
+func checkCanonical(t *testing.T, text, canonical []byte) {
+	t.Helper()
+	again, err := Canonical(canonical)
+	if err != nil || !bytes.Equal(again, canonical) {
+		t.Fatalf("%.80q: the canonical form of the canonical form %.80q is %.80q, %v", text, canonical, again, err)
+	}
+	if bytes.ContainsAny(canonical, "\n\r\t") || !utf8.Valid(canonical) {
+		t.Fatalf("%.80q: %.80q has white space, or is not UTF-8", text, canonical)
+	}
+	if want, got := decode(t, text), decode(t, canonical); !reflect.DeepEqual(got, want) {
+		t.Fatalf("%.80q: %.80q has another value: %v, not %v", text, canonical, got, want)
+	}
+	_, err = NewDocument("c", canonical)
+	if duplicate := (*DuplicateKeyError)(nil); err != nil && !errors.As(err, &duplicate) {
+		t.Fatalf("%.80q: no index over %.80q: %v", text, canonical, err)
+	}
+}
+
+// decode is what encoding/json sees in a text, with its numbers told apart as
+// the format does it.
+func decode(t *testing.T, text []byte) any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("%.80q: encoding/json: %v", text, err)
+	}
+	return exact(v)
+}
+
+func exact(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = exact(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = exact(v[i])
+		}
+	case json.Number:
+		if strings.ContainsAny(v.String(), ".eE") {
+			f, _ := strconv.ParseFloat(v.String(), 64)
+			return math.Float64bits(f)
+		}
+		i, _ := new(big.Int).SetString(v.String(), 10)
+		return i.String()
+	}
+	return v
+}
+
+func TestCanonicalRefuses(t *testing.T) {
+	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	for _, test := range []struct {
+		in     string
+		offset int    // -1: any
+		reason string // a part of it
+	}{
+		{`[18446744073709551616]`, 1, "64 bits"},
+		{`[-9223372036854775809]`, 1, "64 bits"},
+		{`[` + strings.Repeat("9", 40) + `]`, 1, "64 bits"},
+		{`[1e999]`, 1, "float64"},
+		{`[-1e999]`, 1, "float64"},
+		{`[1.7976931348623159e308]`, 1, "float64"},
+		{`[01]`, -1, "leading zeros"},
+		{`[-]`, 2, "digits"},
+		{`[-01]`, -1, "digits"},
+		{`[1.]`, 3, "digits"},
+		{`[1e]`, 3, "digits"},
+		{`[1e+]`, 4, "digits"},
+		{`[.5]`, 1, "no JSON value"},
+		{`[+1]`, 1, "no JSON value"},
+		{`[0x10]`, 2, "expected"},
+		{`[1_000]`, 2, "expected"},
+		{`[Infinity]`, 1, "no JSON value"},
+		{`[NaN]`, 1, "no JSON value"},
+
+		{"[\"\xff\"]", -1, "UTF-8"},
+		{"[\"\xc0\x80\"]", -1, "UTF-8"},
+		{"[\"\xed\xa0\x80\"]", -1, "UTF-8"},
+		{"[\"\\n\xe2\x82\"]", -1, "UTF-8"},
+		{"{\"\xff\":1}", -1, "UTF-8"},
+		{`["\ud83d"]`, 2, "surrogate"},
+		{`["\ude00"]`, 2, "surrogate"},
+		{`["\ud83dx"]`, 2, "surrogate"},
+		{`["\ud83d\ud83d"]`, 2, "surrogate"},
+		{`["a\ude00\ud83d"]`, 3, "surrogate"},
+		{`{"\ud83d":1}`, 2, "surrogate"},
+		{`["\x41"]`, 2, "escape"},
+		{`["\u12"]`, 2, "escape"},
+		{`["\u12g4"]`, 2, "escape"},
+		{`["\u+123"]`, 2, "escape"},
+		{`["\U0041"]`, 2, "escape"},
+		{`["\'"]`, 2, "escape"},
+		{"[\"\n\"]", 2, "control"},
+		{"[\"a\\n\x00\"]", 5, "control"},
+		{"[\"\x1f\"]", 2, "control"},
+		{`["a`, -1, "does not end"},
+		{`["a\"]`, -1, "does not end"},
+		{`["a\`, -1, ""},
+		{`["`, -1, "does not end"},
+
+		{`{"a":1,"a":1}`, -1, `"a" twice`},
+		{`{"a":1,"\u0061":2}`, -1, `"a" twice`},
+		{`[{"b":{"a":1,"c":2,"a":{}}}]`, -1, `"a" twice`},
+		{`{"":1,"":2}`, -1, `"" twice`},
+
+		{deep(101), 100, "100 deep"},
+		{deep(100000), 100, "100 deep"},
+		{strings.Repeat(`{"a":`, 101) + `1` + strings.Repeat("}", 101), 500, "100 deep"},
+
+		{``, 0, "top"},
+		{` `, 1, "top"},
+		{`1`, 0, "top"},
+		{`"a"`, 0, "top"},
+		{`null`, 0, "top"},
+		{`true`, 0, "top"},
+		{"\ufeff{}", 0, "top"},
+		{"\x00", 0, "top"},
+		{`,`, 0, "top"},
+		{`}`, 0, "top"},
+
+		{`[] []`, 3, "follows"},
+		{`{}x`, 2, "follows"},
+		{"[]\x00", 2, "follows"},
+		{`[]]`, 2, "follows"},
+		{`{} // c`, 3, "follows"},
+
+		{`[`, 1, "no JSON value"},
+		{`[1`, 2, "expected"},
+		{`[1,`, 3, "no JSON value"},
+		{`[1,]`, 3, "no JSON value"},
+		{`[,]`, 1, "no JSON value"},
+		{`[1 2]`, 3, "expected"},
+		{`[1}`, 2, "expected"},
+		{`[nul]`, 1, "no JSON value"},
+		{`[nulll]`, 5, "expected"},
+		{`[True]`, 1, "no JSON value"},
+		{`{`, 1, "key"},
+		{`{"a"`, 4, "':'"},
+		{`{"a":`, 5, "no JSON value"},
+		{`{"a":1`, 6, "'}'"},
+		{`{"a":1,}`, 7, "key"},
+		{`{,}`, 1, "key"},
+		{`{a:1}`, 1, "key"},
+		{`{'a':1}`, 1, "key"},
+		{`{"a" 1}`, 5, "':'"},
+		{`{"a":1 "b":2}`, 7, "'}'"},
+		{`{1:2}`, 1, "key"},
+		{`[/**/]`, 1, "no JSON value"},
+	} {
+		got, err := Canonical([]byte(test.in))
+		syntax := (*SyntaxError)(nil)
+		if !errors.As(err, &syntax) {
+			t.Errorf("%.60q: %.60q, %v instead of a refusal", test.in, got, err)
+			continue
+		}
+		if test.offset >= 0 && syntax.Offset != test.offset || !strings.Contains(syntax.Reason, test.reason) {
+			t.Errorf("%.60q: byte %d: %s; that should be byte %d: …%s…", test.in, syntax.Offset, syntax.Reason, test.offset, test.reason)
+		}
+		if syntax.Offset < 0 || syntax.Offset > len(test.in) {
+			t.Errorf("%.60q: byte %d is not in the text", test.in, syntax.Offset)
+		}
+	}
+}
+
+// TestErrorsStayShort is about texts of which a part gets into a message.
+func TestErrorsStayShort(t *testing.T) {
+	long := strings.Repeat("9", 1<<16)
+	for _, in := range []string{`[` + long + `]`, `[1e` + long + `]`, `{"` + long + `":1,"` + long + `":2}`} {
+		_, err := Canonical([]byte(in))
+		if err == nil || len(err.Error()) > 1000 {
+			t.Errorf("a text of %d bytes has an error of %d", len(in), len(fmt.Sprint(err)))
+		}
+	}
+	canonical := []byte(`{"a":{"` + long + `":1},"a.` + long + `":2}`)
+	if _, err := NewDocument("c", canonical); err == nil || len(err.Error()) > 1000 {
+		t.Errorf("a duplicate key has an error of %d bytes", len(fmt.Sprint(err)))
+	}
+}
+
+func TestCanonicalOfRandomText(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	accepted := 0
+	for range 1000 {
+		text := randomValue(random, 0)
+		canonical, err := Canonical(text)
+		why := refusal(text)
+		if (err == nil) != (why == "") {
+			t.Fatalf("%q: %v, and there is reason to refuse it: %q", text, err, why)
+		}
+		if err == nil {
+			accepted++
+			checkCanonical(t, text, canonical)
+			if len(text) > 2 {
+				exerciseTruncated(t, text)
+			}
+		}
+	}
+	if accepted < 300 {
+		t.Fatalf("only %d texts were accepted", accepted)
+	}
+}
+
+// exerciseTruncated makes sure that a part of an object or array is none.
+func exerciseTruncated(t *testing.T, text []byte) {
+	t.Helper()
+	text = bytes.TrimSpace(text)
+	for n := 0; n < len(text); n += 1 + n/8 {
+		if _, err := Canonical(text[:n]); err == nil {
+			t.Fatalf("the first %d bytes of %q are accepted", n, text)
+		}
+	}
+}
+
+// randomValue is a JSON text, an object or array at the top, with white space
+// and escapes, and now and then with what no config may hold.
+func randomValue(random *rand.Rand, depth int) []byte {
+	pick := func(of ...string) string { return of[random.IntN(len(of))] }
+	space := func() string { return pick("", "", "", " ", "\n", "\t\r ") }
+	str := func() string {
+		var b strings.Builder
+		for range random.IntN(5) {
+			b.WriteString(pick("a", "b", ".", "0", "é", "😀", "\x7f", `\n`, `\u0041`, `\ud83d\ude00`, `\"`, `\\`, `\/`, `\u0000`, `\u001F`))
+		}
+		if random.IntN(400) == 0 {
+			b.WriteString(pick("\xff", `\ud83d`, `\ude00`))
+		}
+		return `"` + b.String() + `"`
+	}
+	number := func() string {
+		switch random.IntN(6) {
+		case 0:
+			return strconv.FormatFloat(math.Float64frombits(random.Uint64()&^(1<<62)), byte(pick("e", "f", "g")[0]), -1, 64)
+		case 1:
+			return pick("-0", "-0.0", "1e5", "1E-7", "0.000001", "1e21", "123456789.125e3", "-1.50")
+		case 2:
+			return strconv.FormatUint(random.Uint64(), 10)
+		case 3:
+			return strconv.FormatInt(int64(random.Uint64()), 10)
+		case 4:
+			if random.IntN(60) == 0 {
+				return pick("18446744073709551616", "-9223372036854775809", "1e309", "-1e400")
+			}
+		}
+		return strconv.Itoa(random.IntN(100))
+	}
+	var b bytes.Buffer
+	kind := random.IntN(8)
+	if depth == 0 {
+		kind %= 2
+	} else if depth > 4 {
+		kind = 2 + kind%6
+	}
+	b.WriteString(space())
+	switch kind {
+	case 0, 1:
+		b.WriteByte("{["[kind])
+		n := random.IntN(6)
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			if kind == 0 {
+				b.WriteString(space() + str() + space() + ":")
+			}
+			b.Write(randomValue(random, depth+1))
+		}
+		b.WriteString(space())
+		b.WriteByte("}]"[kind])
+	case 2, 3:
+		b.WriteString(str())
+	case 4:
+		b.WriteString(pick("null", "true", "false"))
+	default:
+		b.WriteString(number())
+	}
+	b.WriteString(space())
+	return b.Bytes()
+}
+
+// refusal says why a text is no config, with nothing of this package's: ""
+// where it is one.
+func refusal(text []byte) string {
+	switch trimmed := bytes.TrimLeft(text, " \t\r\n"); {
+	case len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[':
+		return "top level"
+	case !utf8.Valid(text):
+		return "UTF-8"
+	case loneSurrogate(text):
+		return "surrogate"
+	}
+	type level struct {
+		object, value bool // value: the next token of the object is one, and no key
+		keys          map[string]bool
+	}
+	var levels []level
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			if !json.Valid(text) {
+				return "syntax"
+			}
+			return ""
+		}
+		if token == json.Delim('}') || token == json.Delim(']') {
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		if n := len(levels); n > 0 && levels[n-1].object {
+			top := &levels[n-1]
+			if top.value = !top.value; top.value {
+				if top.keys[token.(string)] {
+					return "twice"
+				}
+				top.keys[token.(string)] = true
+				continue
+			}
+		}
+		switch token := token.(type) {
+		case json.Delim:
+			levels = append(levels, level{object: token == '{', keys: map[string]bool{}})
+			if len(levels) > MaxDepth {
+				return "deep"
+			}
+		case json.Number:
+			if strings.ContainsAny(token.String(), ".eE") {
+				if _, err := token.Float64(); err != nil {
+					return "float64"
+				}
+			} else if i, _ := new(big.Int).SetString(token.String(), 10); !i.IsInt64() && !i.IsUint64() {
+				return "64 bits"
+			}
+		}
+	}
+}
+
+// loneSurrogate says whether an escape sequence stands for half a pair.
+func loneSurrogate(text []byte) bool {
+	unit := func(at int) (uint64, bool) {
+		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {
+			return 0, false
+		}
+		u, err := strconv.ParseUint(string(text[at+2:at+6]), 16, 16)
+		return u, err == nil
+	}
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		u, ok := unit(i)
+		switch {
+		case !ok:
+			i++
+		case u >= 0xd800 && u < 0xdc00:
+			low, ok := unit(i + 6)
+			if !ok || low < 0xdc00 || low > 0xdfff {
+				return true
+			}
+			i += 11
+		case u >= 0xdc00 && u < 0xe000:
+			return true
+		default:
+			i += 5
+		}
+	}
+	return false
+}
+
+func TestAppendFloat(t *testing.T) {
+	check := func(bits uint64) bool {
+		f := math.Float64frombits(bits)
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return true
+		}
+		text := string(AppendFloat(nil, f))
+		back, err := strconv.ParseFloat(text, 64)
+		v, ok := number(text)
+		canonical, refused := Canonical([]byte("[" + text + "]"))
+		switch {
+		case err != nil || math.Float64bits(back) != bits:
+			t.Errorf("%s does not read back as %x", text, bits)
+		case !strings.ContainsAny(text, ".e") || !json.Valid([]byte(text)):
+			t.Errorf("%s is no JSON float", text)
+		case !ok || v.Type != Float || v.Bits != bits:
+			t.Errorf("%s is indexed as %v", text, v)
+		case refused != nil || string(canonical) != "["+text+"]":
+			t.Errorf("%s is not canonical: %s, %v", text, canonical, refused)
+		case len(text) > len(strconv.FormatFloat(f, 'f', -1, 64))+2 && len(text) > len(strconv.FormatFloat(f, 'e', -1, 64)):
+			t.Errorf("%s is longer than need be", text)
+		default:
+			return true
+		}
+		return false
+	}
+	if err := quick.Check(check, &quick.Config{MaxCount: 5000}); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []float64{
+		0, math.Copysign(0, -1), 1, 0.1, 1e-6, math.Nextafter(1e-6, 0), 1e21, math.Nextafter(1e21, 0), 1 << 53, 1<<53 + 2,
+		math.MaxFloat64, math.SmallestNonzeroFloat64, 0x1p-1022, math.Nextafter(0x1p-1022, 0), 1e23, math.Pi,
+	} {
+		check(math.Float64bits(f))
+		check(math.Float64bits(-f))
+	}
+	if got := string(AppendFloat([]byte("x."), 2)); got != "x.2.0" {
+		t.Errorf("appended to what has a point already: %s", got)
+	}
+}
+
+func TestAppendString(t *testing.T) {
+	check := func(s string) bool {
+		s = strings.ToValidUTF8(s, "\ufffd")
+		text := AppendString(nil, s)
+		var back string
+		if err := json.Unmarshal(text, &back); err != nil || back != s {
+			t.Errorf("%q reads back as %q: %v", s, back, err)
+			return false
+		}
+		canonical, err := Canonical(slices.Concat([]byte("["), text, []byte("]")))
+		return err == nil && string(canonical) == "["+string(text)+"]"
+	}
+	if err := quick.Check(check, &quick.Config{MaxCount: 500}); err != nil {
+		t.Error(err)
+	}
+	for r := range rune(0x300) {
+		check("x" + string(r) + "y")
+	}
+}

@@ -1,0 +1,168 @@
+package image
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// document is the section of a config from any JSON.
+func document(t testing.TB, name, json string) *Section {
+	t.Helper()
+	canonical, err := Canonical([]byte(json))
+	if err != nil {
+		t.Fatalf("%.60s: %v", json, err)
+	}
+	s, err := NewDocument(name, canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func opaque(t testing.TB, name, data string) *Section {
+	t.Helper()
+	s, err := NewOpaque(name, []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func build(t testing.TB, generation uint64, revision string, sections []*Section, prev *Image) *Image {
+	t.Helper()
+	m, err := Build(generation, revision, sections, prev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// flatten is the image as it would lie in a slot.
+func flatten(m *Image) []uint64 {
+	var words []uint64
+	for _, part := range m.Words() {
+		words = append(words, part...)
+	}
+	return words
+}
+
+func open(t testing.TB, words []uint64) View {
+	t.Helper()
+	v, err := Open(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// wordsOf is a byte sequence as an image's words; what is over is dropped.
+func wordsOf(b []byte) []uint64 {
+	words := make([]uint64, len(b)/wordBytes)
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint64(b[i*wordBytes:])
+	}
+	return words
+}
+
+func TestRoundTrip(t *testing.T) {
+	var sections []*Section
+	for i := range 300 {
+		name := fmt.Sprintf("team/config-%d", i)
+		if i%10 == 0 {
+			sections = append(sections, opaque(t, name, fmt.Sprintf("\x00\xff%d", i)))
+			continue
+		}
+		sections = append(sections, document(t, name,
+			fmt.Sprintf(`{"n": %d, "f": 1.0, "s": "a\"b", "a": [true, null, {"x": -1}]}`, i)))
+	}
+	m := build(t, 7, "dir@sha256:abc", sections, nil)
+	words := flatten(m)
+	if len(words)*wordBytes != m.Size() {
+		t.Fatalf("the parts have %d words, and the size is %d bytes", len(words), m.Size())
+	}
+	loaded, err := Load(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !loaded.Same(sections) || loaded.Generation() != 7 || loaded.Revision() != "dir@sha256:abc" ||
+		!loaded.Published().Equal(m.Published()) || loaded.Size() != m.Size() || loaded.Len() != 300 {
+		t.Fatal("what was loaded is not what was built")
+	}
+	if !slices.Equal(flatten(loaded), words) {
+		t.Fatal("what was loaded has other words than what was built")
+	}
+
+	v := open(t, words)
+	if v.Generation() != 7 || v.Len() != 300 || !v.Published().Equal(m.Published()) {
+		t.Fatal("the view's header is not that of the image")
+	}
+	if revision, err := v.Revision(); err != nil || revision != "dir@sha256:abc" {
+		t.Fatal(revision, err)
+	}
+	for _, want := range sections {
+		e, err := v.Find(want.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := v.Section(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Equal(want) || s.Name() != want.Name() || s.Kind() != want.Kind() ||
+			string(s.Content()) != string(want.Content()) {
+			t.Fatalf("%s is not what was put in: %q", want.Name(), s.Content())
+		}
+	}
+	for i := range 3000 {
+		if _, err := v.Find(fmt.Sprintf("absent-%d", i)); !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestViewIsPrivate makes sure that what a view handed out does not change with
+// the memory behind it.
+func TestViewIsPrivate(t *testing.T) {
+	words := flatten(build(t, 1, "r", []*Section{document(t, "a", `{"k": "some text"}`)}, nil))
+	v := open(t, words)
+	e, err := v.Find("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := v.Section(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(words)
+	value, err := s.Lookup("k")
+	if err != nil || value.Str() != "some text" || s.Name() != "a" || string(s.Content()) != `{"k":"some text"}` {
+		t.Fatal(value, err, s.Name(), string(s.Content()))
+	}
+}
+
+func TestFewConfigs(t *testing.T) {
+	for n := range 30 {
+		var sections []*Section
+		for i := range n {
+			sections = append(sections, document(t, fmt.Sprintf("c%d", i), fmt.Sprintf(`[%d]`, i)))
+		}
+		words := flatten(build(t, 3, "", sections, nil))
+		m, err := Load(words)
+		if err != nil {
+			t.Fatalf("%d configs: %v", n, err)
+		}
+		if m.Len() != n || !m.Same(sections) || m.Revision() != "" {
+			t.Fatalf("%d configs were put in, and others came out", n)
+		}
+		v := open(t, words)
+		if _, err := v.Find("d"); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("%d configs: %v", n, err)
+		}
+		if _, err := v.Entry(n); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("entry %d of %d: %v", n, n, err)
+		}
+	}
+}

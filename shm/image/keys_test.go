@@ -1,0 +1,440 @@
+package image
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestLookupTypes(t *testing.T) {
+	s := document(t, "c", `{
+		"null": null, "yes": true, "no": false,
+		"zero": 0, "minus": -1, "least": -9223372036854775808, "most": 9223372036854775807,
+		"uint": 9223372036854775808, "greatest": 18446744073709551615, "past53": 9007199254740993,
+		"float": 1.0, "negzero": -0.0, "tiny": 5e-324, "huge": 1e21,
+		"text": "plain", "none": "", "escaped": "a\"b\\\u0000\n", "unicode": "é\ud83d\ude00",
+		"array": [1, [2.5, {"deep": "x"}], "s"], "empty": [], "object": {"b": 1, "a": {}}}`)
+	for _, test := range []struct {
+		key  string
+		want Type
+		text string
+		bits uint64
+		str  string
+	}{
+		{key: "null", want: Null, text: `null`},
+		{key: "yes", want: Bool, text: `true`, bits: 1},
+		{key: "no", want: Bool, text: `false`},
+		{key: "zero", want: Int, text: `0`},
+		{key: "minus", want: Int, text: `-1`, bits: math.MaxUint64},
+		{key: "least", want: Int, text: `-9223372036854775808`, bits: 1 << 63},
+		{key: "most", want: Int, text: `9223372036854775807`, bits: math.MaxInt64},
+		{key: "uint", want: Uint, text: `9223372036854775808`, bits: 1 << 63},
+		{key: "greatest", want: Uint, text: `18446744073709551615`, bits: math.MaxUint64},
+		{key: "past53", want: Int, text: `9007199254740993`, bits: 9007199254740993},
+		{key: "float", want: Float, text: `1.0`, bits: math.Float64bits(1)},
+		{key: "negzero", want: Float, text: `-0.0`, bits: 1 << 63},
+		{key: "tiny", want: Float, text: `5e-324`, bits: 1},
+		{key: "huge", want: Float, text: `1e+21`, bits: math.Float64bits(1e21)},
+		{key: "text", want: String, text: `"plain"`, str: "plain"},
+		{key: "none", want: String, text: `""`},
+		{key: "escaped", want: String, text: `"a\"b\\\u0000\n"`, str: "a\"b\\\x00\n"},
+		{key: "unicode", want: String, text: `"é😀"`, str: "é😀"},
+		{key: "array", want: Array, text: `[1,[2.5,{"deep":"x"}],"s"]`},
+		{key: "array.0", want: Int, text: `1`, bits: 1},
+		{key: "array.1", want: Array, text: `[2.5,{"deep":"x"}]`},
+		{key: "array.1.0", want: Float, text: `2.5`, bits: math.Float64bits(2.5)},
+		{key: "array.1.1", want: Object, text: `{"deep":"x"}`},
+		{key: "array.1.1.deep", want: String, text: `"x"`, str: "x"},
+		{key: "array.2", want: String, text: `"s"`, str: "s"},
+		{key: "empty", want: Array, text: `[]`},
+		{key: "object", want: Object, text: `{"a":{},"b":1}`},
+		{key: "object.a", want: Object, text: `{}`},
+		{key: "object.b", want: Int, text: `1`, bits: 1},
+	} {
+		v, err := s.Lookup(test.key)
+		if err != nil || v.Type != test.want || string(v.Text) != test.text || v.Bits != test.bits {
+			t.Errorf("%s: %v %s %x, %v", test.key, v.Type, v.Text, v.Bits, err)
+			continue
+		}
+		switch v.Type {
+		case Bool:
+			if v.Bool() != (test.bits == 1) {
+				t.Errorf("%s: %v", test.key, v.Bool())
+			}
+		case Int:
+			if strconv.FormatInt(v.Int(), 10) != test.text {
+				t.Errorf("%s: %d", test.key, v.Int())
+			}
+		case Float:
+			if math.Float64bits(v.Float()) != test.bits {
+				t.Errorf("%s: %v", test.key, v.Float())
+			}
+		case String:
+			if v.Str() != test.str || v.Escaped != strings.Contains(test.text, `\`) {
+				t.Errorf("%s: %q", test.key, v.Str())
+			}
+		}
+	}
+	for _, key := range []string{
+		"", ".", "nul", "null.", ".null", "null.0", "NULL", "array.3", "array.-1", "array.00", "array.01", "array.", "array..0",
+		"array.1.1.deep.x", "empty.0", "object.", "object.c", "text.0", "0", "array\x00", strings.Repeat("x", 100000),
+	} {
+		if v, err := s.Lookup(key); err != ErrNotFound {
+			t.Errorf("%.20q: %v, %v", key, v, err)
+		}
+	}
+	if allocated := testing.AllocsPerRun(100, func() { _, _ = s.Lookup("array.1.1.deep") }); allocated != 0 {
+		t.Errorf("a look-up allocates %v times", allocated)
+	}
+}
+
+func TestOddKeys(t *testing.T) {
+	for json, want := range map[string]map[string]string{
+		`{"": 1}`:                                   {"": `1`},
+		`{"": {"": {"": 1}}}`:                       {"": `{"":{"":1}}`, ".": `{"":1}`, "..": `1`},
+		`{"": {"a": 1}, "b": {"": 2}}`:              {".a": `1`, "b.": `2`, "b": `{"":2}`},
+		`{"a.b": {"c": 1}, "a": 2}`:                 {"a.b.c": `1`, "a.b": `{"c":1}`, "a": `2`},
+		`{"a": {"b": 1}, "a.c": 2}`:                 {"a.b": `1`, "a.c": `2`},
+		`{".": 1, "..": 2}`:                         {".": `1`, "..": `2`},
+		`{"0": {"1": 2}}`:                           {"0.1": `2`},
+		`[[1], {"0": 2}]`:                           {"0.0": `1`, "1.0": `2`, "0": `[1]`, "1": `{"0":2}`},
+		`{"k\n\"\u0000": {"é\ud83d\ude00": 1}}`:     {"k\n\"\x00.é😀": `1`},
+		`{"` + strings.Repeat("k", 70000) + `": 1}`: {strings.Repeat("k", 70000): `1`},
+		`[]`: {}, `{}`: {},
+	} {
+		s := document(t, "c", json)
+		for key, text := range want {
+			if v, err := s.Lookup(key); err != nil || string(v.Text) != text {
+				t.Errorf("%.50s: %.50q: %s, %v", json, key, v.Text, err)
+			}
+		}
+		if _, err := s.Lookup("absent"); err != ErrNotFound {
+			t.Errorf("%.50s: %v", json, err)
+		}
+	}
+}
+
+func TestDuplicateKeysAreRefused(t *testing.T) {
+	for text, key := range map[string]string{
+		`{"a.b": 1, "a": {"b": 2}}`:               "a.b",
+		`{"a": {"b.c": 1, "b": {"c": 1}}}`:        "a.b.c",
+		`{"a.0": 1, "a": [2]}`:                    "a.0",
+		`{"": {"": 1}, ".": 2}`:                   ".",
+		`{"a": {"": 1}, "a.": 2}`:                 "a.",
+		`{"x": {"a.b": {"c": 1}, "a": {"b": 2}}}`: "x.a.b",
+		`[{"a.b": 1, "a": {"b": 1}}]`:             "0.a.b",
+	} {
+		canonical, err := Canonical([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = NewDocument("team/c", canonical)
+		duplicate := (*DuplicateKeyError)(nil)
+		if !errors.As(err, &duplicate) || duplicate.Key != key || !strings.Contains(err.Error(), "team/c") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// eachKey yields all dotted keys of a JSON text with their values' JSON, with
+// nothing of this package's.
+func eachKey(t testing.TB, text json.RawMessage, prefix string, yield func(key string, value json.RawMessage)) {
+	t.Helper()
+	switch bytes.TrimSpace(text)[0] {
+	case '{':
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(text, &members); err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range members {
+			yield(prefix+key, value)
+			eachKey(t, value, prefix+key+".", yield)
+		}
+	case '[':
+		var elements []json.RawMessage
+		if err := json.Unmarshal(text, &elements); err != nil {
+			t.Fatal(err)
+		}
+		for i, value := range elements {
+			key := prefix + strconv.Itoa(i)
+			yield(key, value)
+			eachKey(t, value, key+".", yield)
+		}
+	}
+}
+
+// expected is what a look-up should give.
+type expected struct {
+	Value        // without its text
+	text  string // canonical JSON
+}
+
+func (e expected) is(v Value) bool {
+	return v.Type == e.Type && v.Bits == e.Bits && v.Escaped == e.Escaped && string(v.Text) == e.text
+}
+
+// want is what a look-up should give for a value's JSON.
+func want(t testing.TB, value json.RawMessage) expected {
+	t.Helper()
+	canonical, err := Canonical(slices.Concat([]byte("["), value, []byte("]")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := expected{text: string(canonical[1 : len(canonical)-1])}
+	switch text := v.text; text[0] {
+	case 'n':
+		v.Type = Null
+	case 't':
+		v.Type, v.Bits = Bool, 1
+	case 'f':
+		v.Type = Bool
+	case '"':
+		v.Type, v.Escaped = String, strings.Contains(text, `\`)
+	case '[':
+		v.Type = Array
+	case '{':
+		v.Type = Object
+	default:
+		if strings.ContainsAny(text, ".e") {
+			f, _ := strconv.ParseFloat(text, 64)
+			v.Type, v.Bits = Float, math.Float64bits(f)
+		} else if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+			v.Type, v.Bits = Int, uint64(i)
+		} else {
+			v.Type = Uint
+			v.Bits, _ = strconv.ParseUint(text, 10, 64)
+		}
+	}
+	return v
+}
+
+// TestAllKeysOfRandomDocuments holds index and walk against encoding/json.
+func TestAllKeysOfRandomDocuments(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	documents, keys := 0, 0
+	for range 600 {
+		text := randomValue(random, 0)
+		canonical, err := Canonical(text)
+		if err != nil {
+			continue
+		}
+		s, err := NewDocument("c", canonical)
+		all := map[string]json.RawMessage{}
+		twice := false
+		eachKey(t, text, "", func(key string, value json.RawMessage) {
+			_, ok := all[key]
+			twice = twice || ok
+			all[key] = value
+		})
+		if duplicate := (*DuplicateKeyError)(nil); twice != errors.As(err, &duplicate) {
+			t.Fatalf("%q: %v, and a key is there twice: %v", text, err, twice)
+		}
+		if err != nil {
+			continue
+		}
+		documents++
+		if s.Keys() != len(all) {
+			t.Fatalf("%q: %d keys instead of %d", text, s.Keys(), len(all))
+		}
+		for key, value := range all {
+			keys++
+			want := want(t, value)
+			if v, err := s.Lookup(key); err != nil || !want.is(v) {
+				t.Fatalf("%q: %q: %v, %v instead of %v", text, key, v, err, want)
+			}
+			if v, err := walkTo(canonical, key); err != nil || !want.is(v) {
+				t.Fatalf("%q: %q: a walk finds %v, %v instead of %v", text, key, v, err, want)
+			}
+			for _, absent := range []string{key + ".", key + "x", "x" + key, key + ".x"} {
+				if _, ok := all[absent]; ok {
+					continue
+				}
+				if v, err := s.Lookup(absent); err != ErrNotFound {
+					t.Fatalf("%q: %q: %v, %v", text, absent, v, err)
+				}
+				if v, err := walkTo(canonical, absent); err != ErrNotFound {
+					t.Fatalf("%q: %q: a walk finds %v, %v", text, absent, v, err)
+				}
+			}
+		}
+	}
+	if documents < 150 || keys < 1000 {
+		t.Fatalf("only %d documents with %d keys", documents, keys)
+	}
+}
+
+// long is a document with arrays beyond what the index follows: one that is, one
+// in its last indexed element, one past it, and one that is just not too long.
+func long() string {
+	var b strings.Builder
+	numbers := func(n int) string {
+		b.Reset()
+		for i := range n {
+			fmt.Fprintf(&b, ",%d", i*i)
+		}
+		return "[" + strings.TrimPrefix(b.String(), ",") + "]"
+	}
+	just, past := numbers(MaxElements), numbers(MaxElements+1)
+	b.Reset()
+	for i := range MaxElements + 30 {
+		switch i {
+		case MaxElements - 1:
+			fmt.Fprintf(&b, `,{"in": %s, "dotted.key": 1}`, past)
+		case MaxElements + 1:
+			fmt.Fprintf(&b, `,{"in": %s, "dotted.key": {"x": "a\nb"}, "dotted": {"other": [null, 1.5]}, "": {"": true}}`, past)
+		default:
+			fmt.Fprintf(&b, `,{"name": "n%d"}`, i)
+		}
+	}
+	return `{"just": ` + just + `, "past": [` + strings.TrimPrefix(b.String(), ",") + `], "zlast": 1}`
+}
+
+func TestElementsPastTheIndex(t *testing.T) {
+	text := long()
+	s := document(t, "c", text)
+	if !s.cut {
+		t.Fatal("the index claims to be complete")
+	}
+	indexed := map[string]bool{}
+	index := keyIndex{keys: s.keys, text: s.keyText}
+	for n := range s.Keys() {
+		indexed[string(index.key(n))] = true
+	}
+	walked := 0
+	eachKey(t, json.RawMessage(text), "", func(key string, value json.RawMessage) {
+		past := false
+		for part := range strings.SplitSeq(key, ".") {
+			n, err := strconv.Atoi(part)
+			past = past || err == nil && n >= MaxElements
+		}
+		if past == indexed[key] {
+			t.Fatalf("%s is in the index: %v", key, indexed[key])
+		}
+		if past {
+			walked++
+			// A walk takes its time, and most elements here are alike.
+			if n := len(key); n > 12 && walked%50 != 0 && !strings.Contains(key, "dotted") && !strings.Contains(key, "..") {
+				return
+			}
+		}
+		want := want(t, value)
+		if v, err := s.Lookup(key); err != nil || !want.is(v) {
+			t.Fatalf("%s: %v, %v instead of %v", key, v, err, want)
+		}
+	})
+	if walked < 1000 {
+		t.Fatalf("only %d keys are past the index", walked)
+	}
+	for _, key := range []string{
+		"past.1054", "past.01025", "past.1025.in.1025", "past.1025.dotted", "past.1025.dotted.key.x.", "past.1025.", "past.1026.names",
+		"past.1026.name.0", "absent", "just.1024", "zlast.0", "",
+	} {
+		if v, err := s.Lookup(key); key == "past.1025.dotted" || key == "past.1025." {
+			if err != nil || v.Type != Object {
+				t.Errorf("%s: %v, %v", key, v, err)
+			}
+		} else if err != ErrNotFound {
+			t.Errorf("%q: %v, %v", key, v, err)
+		}
+	}
+	if s := document(t, "c", `{"just": [`+strings.Repeat("0,", MaxElements-1)+`0]}`); s.cut || s.Keys() != 1+MaxElements {
+		t.Error("an index that follows an array to its end claims not to be complete")
+	}
+}
+
+// TestCutIsNotCorrupt makes sure that a whole image with such an index loads.
+func TestLoadWithACutIndex(t *testing.T) {
+	m := build(t, 1, "r", []*Section{document(t, "a", long())}, nil)
+	loaded, err := Load(flatten(m))
+	if err != nil || !loaded.Same(m.Sections()) {
+		t.Fatal(err)
+	}
+}
+
+func TestHostileIndex(t *testing.T) {
+	intact := document(t, "c", `{"a": "x\ny", "b": [1, 2]}`)
+	key := func(words []uint64, n int) []uint64 { // key n's words
+		at := len(words) - len(intact.keys) - wordsFor(len(intact.keyText))
+		return words[at+n*keyWords:][:keyWords]
+	}
+	all := uint64(math.MaxUint32)
+	for what, damage := range map[string]func(k []uint64){
+		"the key's name is before the end by its offset": func(k []uint64) { k[keyPath] = all | 1<<32 },
+		"the key's name is too long":                     func(k []uint64) { k[keyPath] = k[keyPath]&all | all<<32 },
+		"the value's text is beyond the content":         func(k []uint64) { k[keyText] = all | 1<<32 },
+		"the value's text is too long":                   func(k []uint64) { k[keyText] = k[keyText]&all | all<<32 },
+		"a type that is not known":                       func(k []uint64) { k[keyType] = uint64(types) },
+		"a type beyond a byte":                           func(k []uint64) { k[keyType] = 1 << 40 },
+		"a string without quotes":                        func(k []uint64) { k[keyText] = 3; k[keyType] = uint64(String) | escapedFlag },
+		"a string of half a quote":                       func(k []uint64) { k[keyText] = 3 | 1<<32; k[keyType] = uint64(String) },
+	} {
+		words := slices.Clone(intact.words)
+		damage(key(words, 0))
+		s, err := parseSection(words, 0)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		v, err := s.Lookup("a")
+		if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, %v", what, v, err)
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s: panic: %v", what, r)
+				}
+			}()
+			_ = v.Str()
+		}()
+	}
+	// A cell that leads nowhere.
+	words := slices.Clone(intact.words)
+	cells := words[len(words)-wordsFor(len(intact.keyText))-len(intact.keys)-len(intact.cells):][:len(intact.cells)]
+	for i := range cells {
+		if cells[i] != 0 {
+			cells[i] = cells[i]&all | 1000<<32
+		}
+	}
+	s, err := parseSection(words, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.Lookup("a"); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a cell that leads nowhere: %v, %v", v, err)
+	}
+	// A full table without the key.
+	for i := range cells {
+		cells[i] = 1 << 32
+	}
+	if v, err := s.Lookup("a"); err != ErrNotFound {
+		t.Errorf("a table without an end: %v, %v", v, err)
+	}
+	// A content that is no JSON, walked.
+	for _, content := range []string{
+		`{"a"`, `{"a":`, `{`, `[`, `{"a":1`, `[1,`, `{"a":"`, `{1:2}`, `{"a":[}`, strings.Repeat("[", 1000), `{"a":nul}`, `{"a":01}`,
+		strings.Repeat(`{"a":`, 500),
+	} {
+		made := newCut(t, content)
+		exerciseSection(t, made, "a", "a.a", "0", "0.0", strings.Repeat("a.", 300)+"a")
+		if v, err := made.Lookup("b"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%.30q: the walk passes the damage: %v, %v", content, v, err)
+		}
+	}
+}
+
+// newCut is a section whose index says of itself that it is not complete.
+func newCut(t testing.TB, content string) *Section {
+	t.Helper()
+	s, err := newSection("c", Document, []byte(content), &keyIndex{flags: flagCut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

@@ -1,0 +1,203 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Two names with one hash. XXH64 is no match for somebody who looks for them:
+// a difference in the first eight bytes is taken back by one in the fifth.
+const (
+	twin      = "CAm8Pwfn-and-the-rest-is-equal--KjHK3uNc--up-to-the-end-of-names"
+	otherTwin = "4MTONSvf-and-the-rest-is-equal--9F1kbK78--up-to-the-end-of-names"
+)
+
+func TestNamesWithOneHash(t *testing.T) {
+	if hashName(twin) != hashName(otherTwin) {
+		t.Fatal("the hash has changed")
+	}
+	a, b := document(t, twin, `{"n": 1}`), document(t, otherTwin, `{"n": 2}`)
+	_, err := Build(1, "r", []*Section{a, document(t, "m", `[]`), b}, nil)
+	if err == nil || !strings.Contains(err.Error(), twin) || !strings.Contains(err.Error(), otherTwin) {
+		t.Fatalf("two names with one hash: %v", err)
+	}
+	// With one of them there, a search for the other one leads to it. That the
+	// name is another one is for the caller to see.
+	v := open(t, flatten(build(t, 1, "r", []*Section{a}, nil)))
+	e, err := v.Find(otherTwin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := v.Section(e); err != nil || s.Name() != twin {
+		t.Fatal(s, err)
+	}
+	// A successor of the same hash is a change, though one entry has the
+	// other's place.
+	next := build(t, 2, "r", []*Section{b}, build(t, 1, "r", []*Section{a}, nil))
+	v = open(t, flatten(next))
+	if e, err := v.Find(twin); err != nil || e.Changed != 2 {
+		t.Fatal(e, err)
+	}
+}
+
+func TestKeysWithOneHash(t *testing.T) {
+	s := document(t, "c", `{"`+twin+`": 1, "`+otherTwin+`": 2, "x": 3}`)
+	for key, want := range map[string]int64{twin: 1, otherTwin: 2, "x": 3} {
+		if v, err := s.Lookup(key); err != nil || v.Int() != want {
+			t.Errorf("%s: %v, %v", key, v, err)
+		}
+	}
+	if v, err := document(t, "c", `{"`+twin+`": 1}`).Lookup(otherTwin); err != ErrNotFound {
+		t.Errorf("another key of the same hash: %v, %v", v, err)
+	}
+}
+
+// namesWhere are the first n names of a series for which ok holds.
+func namesWhere(n int, ok func(hash uint64) bool) []string {
+	var names []string
+	for i := 0; len(names) < n; i++ {
+		if name := fmt.Sprintf("name-%d", i); ok(hashName(name)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// checkTable makes sure that all names are found and others are not.
+func checkTable(t *testing.T, names, absent []string) View {
+	t.Helper()
+	var sections []*Section
+	for i, name := range names {
+		sections = append(sections, opaque(t, name, fmt.Sprintf("[%d]", i)))
+	}
+	words := flatten(build(t, 9, "r", sections, nil))
+	if _, err := Load(words); err != nil {
+		t.Fatal(err)
+	}
+	v := open(t, words)
+	for i, name := range names {
+		e, err := v.Find(name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s, err := v.Section(e)
+		if err != nil || s.Name() != name || string(s.Content()) != fmt.Sprintf("[%d]", i) {
+			t.Fatalf("%s: %v, %v", name, s, err)
+		}
+	}
+	for _, name := range absent {
+		if _, err := v.Find(name); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	return v
+}
+
+func TestNamesOfOneLine(t *testing.T) {
+	const n = 60
+	lines := uint64(linesFor(n))
+	for _, home := range []uint64{0, 7, lines - 1} { // of the last line the search goes on at the first
+		all := namesWhere(2*n, func(hash uint64) bool { return lineHome(hash, lines) == home })
+		v := checkTable(t, all[:n], all[n:])
+		if v.lines != lines {
+			t.Fatalf("%d lines instead of %d", v.lines, lines)
+		}
+		full := 0
+		for line := range lines {
+			if v.words[headerWords+line*lineWords+lineCells-1] != 0 {
+				full++
+			}
+		}
+		if full != n/lineCells {
+			t.Fatalf("%d lines are full", full)
+		}
+		// An absent name's search rests on all the lines that it walks: damage in
+		// the last one is no 'not found'.
+		last := (home + n/lineCells) % lines
+		v.words[headerWords+last*lineWords] ^= 1
+		if _, err := v.Find(all[n]); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("line %d is damaged, and an absent name is %v", last, err)
+		}
+	}
+}
+
+func TestNamesWithOneTag(t *testing.T) {
+	// Of the names name-0, name-1 …, these are the first whose hashes have the
+	// same lower halves.
+	pairs := [][2]string{{"name-117599", "name-132319"}, {"name-106459", "name-132793"}}
+	for _, pair := range pairs {
+		if lineTag(hashName(pair[0])) != lineTag(hashName(pair[1])) || hashName(pair[0]) == hashName(pair[1]) {
+			t.Fatal("the hash has changed")
+		}
+	}
+	// Few configs share one line, so that each search meets both cells.
+	checkTable(t, []string{pairs[0][0], pairs[1][0], pairs[1][1]}, []string{pairs[0][1]})
+	checkTable(t, []string{pairs[0][1], pairs[0][0]}, []string{pairs[1][0], pairs[1][1]})
+	// In a full one as well.
+	names := slices.Concat(pairs[0][:], pairs[1][:], namesWhere(50, func(uint64) bool { return true }))
+	checkTable(t, names, []string{"absent"})
+}
+
+func TestManyConfigs(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 4, 7, 8, 10000} {
+		var names, absent []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("team-%d/config-%d", i%7, i))
+		}
+		for i := range 200 {
+			absent = append(absent, fmt.Sprintf("team-%d/absent-%d", i%7, i))
+		}
+		v := checkTable(t, names, absent)
+		if v.Len() != n {
+			t.Errorf("%d configs instead of %d", v.Len(), n)
+		}
+		// A table that is fuller than half, and no search that goes on for long.
+		walked := 0
+		for _, name := range slices.Concat(names, absent) {
+			hash := hashName(name)
+			line := lineHome(hash, v.lines)
+			for v.words[headerWords+line*lineWords+lineCells-1] != 0 {
+				walked++
+				line = (line + 1) % v.lines
+			}
+		}
+		if lines := int(v.lines); lines > 1+n/4 || walked > (n+200)/2 {
+			t.Errorf("%d configs: %d lines, and %d more walked than one each", n, lines, walked)
+		}
+	}
+}
+
+// TestKeysOfOneCell is the worst that a table of keys can look like.
+func TestKeysOfOneCell(t *testing.T) {
+	const n = 64
+	cells := cellsFor(n)
+	var keys, absent []string
+	for i := 0; len(keys) < n || len(absent) < n; i++ {
+		key := fmt.Sprintf("key-%d", i)
+		if cellHome(hashName(key), cells) != cells-2 {
+			continue
+		}
+		if len(keys) < n {
+			keys = append(keys, key)
+		} else {
+			absent = append(absent, key)
+		}
+	}
+	s := document(t, "c", `{"`+strings.Join(keys, `":true,"`)+`":true}`)
+	if len(s.cells) != cells {
+		t.Fatalf("%d cells instead of %d", len(s.cells), cells)
+	}
+	for _, key := range keys {
+		if v, err := s.Lookup(key); err != nil || !v.Bool() {
+			t.Errorf("%s: %v, %v", key, v, err)
+		}
+	}
+	for _, key := range absent {
+		if v, err := s.Lookup(key); err != ErrNotFound {
+			t.Errorf("%s: %v, %v", key, v, err)
+		}
+	}
+}

@@ -1,0 +1,311 @@
+package shm
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tmpfs mounts a file system in memory, of a size in bytes, for the test.
+func tmpfs(t testing.TB, size int) string {
+	t.Helper()
+	needRoot(t)
+	dir := filepath.Join(openTemp(t), "tmpfs")
+	must(t, os.Mkdir(dir, 0o755))
+	if err := unix.Mount("shm-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0755", size)); err != nil {
+		t.Skipf("mounting a tmpfs: %v", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// freePages is how many pages a file system has left.
+func freePages(t testing.TB, dir string) int {
+	t.Helper()
+	var st unix.Statfs_t
+	must(t, unix.Statfs(dir, &st))
+	return int(st.Bfree) * int(st.Bsize) / page
+}
+
+// leave fills a file system up to some pages, and returns what makes room
+// again.
+func leave(t testing.TB, dir string, pages int) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "filler")
+	f, err := os.Create(path)
+	must(t, err)
+	defer f.Close()
+	if size := int64(freePages(t, dir)-pages) * page; size > 0 {
+		must(t, unix.Fallocate(int(f.Fd()), 0, 0, size))
+	}
+	if got := freePages(t, dir); got != pages {
+		t.Fatalf("%d pages are left, not %d", got, pages)
+	}
+	return func() { must(t, os.Remove(path)) }
+}
+
+// Whichever allocation is the first that does not fit, what was published
+// stays, and with room again the same image goes through.
+func TestFullFileSystem(t *testing.T) {
+	const (
+		headerPages = slotsAt / page
+		imagePages  = 24
+		words       = imagePages * page / wordBytes
+	)
+	o := WriterOptions{Slots: 3, MaxImage: imagePages * page, Group: -1}
+	for images := range o.Slots + 1 {
+		for _, short := range []int{imagePages, imagePages / 2, 1} {
+			t.Run(fmt.Sprintf("%d images, %d pages short", images, short), func(t *testing.T) {
+				root := tmpfs(t, 1<<20)
+				dir := filepath.Join(root, "region")
+				w := own(t, dir, o)
+				before := freePages(t, root)
+				free := leave(t, root, headerPages+(images+1)*imagePages-short)
+				room := freePages(t, root)
+
+				if images == 0 {
+					err := w.Create(1, proofs(1, words))
+					wantError(t, err, ErrNoSpace, w.Path())
+					wantError(t, err, unix.ENOSPC)
+					if names := namesIn(t, dir); !slices.Equal(names, []string{LockName}) {
+						t.Errorf("it left %v", names)
+					}
+					if left := freePages(t, root); left != room {
+						t.Errorf("%d of %d pages are free after a failure", left, room)
+					}
+					free()
+					must(t, w.Create(1, proofs(1, words)))
+					wantGeneration(t, open(t, dir), 1)
+					return
+				}
+
+				must(t, w.Create(1, proofs(1, words)))
+				r := open(t, dir)
+				for len := 1; len < min(images, o.Slots); len++ {
+					publish(t, w, words)
+				}
+				last := generation(t, w)
+				if images == o.Slots {
+					// The ring is full: everything has its pages, for ever.
+					for range 2 * o.Slots {
+						wantGeneration(t, r, publish(t, w, words))
+					}
+				} else {
+					for range 3 {
+						err := w.Publish(last+1, proofs(last+1, words))
+						wantError(t, err, ErrNoSpace, w.Path())
+						wantError(t, err, unix.ENOSPC)
+						for g := uint64(1); g <= last; g++ {
+							must(t, r.ReadGeneration(g, verifyCopy))
+						}
+						wantGeneration(t, r, last)
+					}
+					must(t, w.Beat())
+					must(t, w.Check())
+				}
+				free()
+				wantGeneration(t, r, publish(t, w, words))
+				if used := before - freePages(t, root); used > headerPages+o.Slots*imagePages {
+					t.Errorf("%d pages are used", used)
+				}
+			})
+		}
+	}
+}
+
+// A slot that grows needs more than it has, and one that shrinks gives back.
+func TestSlotsGrowAndShrink(t *testing.T) {
+	root := tmpfs(t, 4<<20)
+	dir := filepath.Join(root, "region")
+	o := WriterOptions{Slots: 2, MaxImage: 512 << 10, Group: -1}
+	w := created(t, dir, o, 1)
+	r := open(t, dir)
+	publish(t, w, 8)
+	empty := freePages(t, root)
+	const words = 400 << 10 / wordBytes
+	free := leave(t, root, 50)
+	for range 2 {
+		g := generation(t, w)
+		wantError(t, w.Publish(g+1, proofs(g+1, words)), ErrNoSpace)
+		wantGeneration(t, r, g)
+		if left := freePages(t, root); left != 50 {
+			t.Errorf("%d pages are left after a failure", left)
+		}
+		wantGeneration(t, r, publish(t, w, 16))
+	}
+	free()
+	for range 2 {
+		wantGeneration(t, r, publish(t, w, words))
+	}
+	if used := empty - freePages(t, root); used < 2*99 {
+		t.Errorf("two images of 100 pages use %d more", used)
+	}
+	for range 2 {
+		wantGeneration(t, r, publish(t, w, 8))
+	}
+	if used := empty - freePages(t, root); used > 2*punchSlack/page {
+		t.Errorf("%d pages more are in use for images that need none", used)
+	}
+
+	// A successor does not know what the slots have, and finds out.
+	for range 2 {
+		publish(t, w, words)
+	}
+	die(t, w)
+	w = attached(t, dir, o)
+	for range 2 {
+		wantGeneration(t, r, publish(t, w, 8))
+	}
+	if used := empty - freePages(t, root); used > 0 {
+		t.Errorf("%d pages more are in use after a restart", used)
+	}
+}
+
+// When replacing a region fails for lack of room, the old one stays as it was.
+func TestFullWhileReplacing(t *testing.T) {
+	root := tmpfs(t, 1<<20)
+	dir := filepath.Join(root, "region")
+	o := WriterOptions{Slots: 2, MaxImage: 100 << 10, Group: -1}
+	w := created(t, dir, o, 1)
+	r := open(t, dir)
+	for pages := range 5 {
+		free := leave(t, root, pages)
+		err := w.Create(2, proofs(2, 100<<10/wordBytes))
+		wantError(t, err, ErrNoSpace, w.Path())
+		if r.Retired() || r.Replaced() {
+			t.Fatal("a failed replacement is seen")
+		}
+		if freePages(t, root) != pages {
+			t.Errorf("%d pages of %d are free after a failure", freePages(t, root), pages)
+		}
+		wantGeneration(t, r, generation(t, w))
+		free()
+		wantGeneration(t, r, publish(t, w, 512))
+	}
+	must(t, w.Create(9, proofs(9, 100<<10/wordBytes)))
+	wantGeneration(t, open(t, dir), 9)
+}
+
+// A daemon that restarts on a full file system goes on with what is there.
+func TestAttachOnFullFileSystem(t *testing.T) {
+	root := tmpfs(t, 1<<20)
+	dir := filepath.Join(root, "region")
+	w := created(t, dir, small(), 1)
+	lock := w.lock.Name()
+	for range w.Slots {
+		publish(t, w, 512)
+	}
+	must(t, w.Close())
+	for name, prepare := range map[string]func() error{
+		"as it was":     func() error { return nil },
+		"without lock":  func() error { return os.Remove(lock) },
+		"an empty lock": func() error { return os.WriteFile(lock, nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, prepare())
+			free := leave(t, root, 0)
+			defer free()
+			w, err := try(dir)
+			must(t, err)
+			defer w.Close()
+			must(t, w.Attach())
+			wantGeneration(t, open(t, dir), publish(t, w, 512))
+		})
+	}
+}
+
+// Pages that somebody took away can't be had again on a full file system.
+// That is an error, for the reader and for the writer.
+func TestHolesOnFullFileSystem(t *testing.T) {
+	root := tmpfs(t, 1<<20)
+	dir := filepath.Join(root, "region")
+	w := created(t, dir, small(), 1)
+	for range w.Slots {
+		publish(t, w, 512)
+	}
+	r := open(t, dir)
+	must(t, w.punch(w.slotOffset(0), int64(w.Slots)*w.SlotSize))
+	free := leave(t, root, 0)
+	_, _, err := readProofs(r, nil)
+	wantError(t, err, ErrFault)
+	g := generation(t, w)
+	wantError(t, w.Publish(g+1, proofs(g+1, 512)), ErrLost)
+	if now := generation(t, w); now != g {
+		t.Errorf("a publication that failed made generation %d of %d", now, g)
+	}
+	free()
+	must(t, w.Create(g+1, proofs(g+1, 512)))
+	wantGeneration(t, open(t, dir), g+1)
+}
+
+func init() {
+	// publish-in-cgroup DIR: waits until it has been put into a cgroup, and
+	// publishes 4 MiB images until it is refused, and then small ones.
+	roles["publish-in-cgroup"] = func(args []string) error {
+		var word string
+		if _, err := fmt.Scan(&word); err != nil {
+			return err
+		}
+		w, err := try(args[0])
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		o := WriterOptions{Slots: 32, MaxImage: 4 << 20, Group: -1}
+		w.options, w.want = o, Geometry{Slots: o.Slots, SlotSize: o.MaxImage}
+		if err := w.Create(1, proofs(1, 5)); err != nil {
+			return err
+		}
+		const words = 4 << 20 / wordBytes
+		large := proofs(0, words) // one for all: what is in it does not matter here
+		g := uint64(1)
+		for err == nil && g < 32 {
+			g++
+			err = w.Publish(g, large)
+		}
+		fmt.Printf("refused %d %v\n", g, strings.ReplaceAll(fmt.Sprint(err), "\n", " "))
+		if !errors.Is(err, ErrNoSpace) {
+			return fmt.Errorf("it does not match ErrNoSpace: %w", err)
+		}
+		if err := w.Publish(g, proofs(g, 5)); err != nil {
+			return fmt.Errorf("a small image: %w", err)
+		}
+		fmt.Println("alive", g)
+		_, _ = fmt.Scan(&word)
+		return nil
+	}
+}
+
+// A memory cgroup whose 64 MiB are too small refuses an image instead of having the
+// process killed.
+func TestSmallCgroup(t *testing.T) {
+	cgroup := memoryCgroup(t)
+	dir := filepath.Join(memoryTemp(t), "region")
+	c := start(t, "publish-in-cgroup", dir)
+	pid := strconv.Itoa(c.cmd.Process.Pid)
+	must(t, os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(pid), 0o644))
+	c.say("go")
+	said := c.line()
+	var refused, alive uint64
+	if _, err := fmt.Sscanf(said, "refused %d ", &refused); err != nil || refused < 3 || refused > 17 {
+		t.Fatal(said)
+	}
+	for _, word := range []string{cgroup, dir, "--slots"} {
+		if !strings.Contains(said, word) {
+			t.Errorf("the error does not name %q: %s", word, said)
+		}
+	}
+	c.scan("alive %d", &alive)
+	wantGeneration(t, open(t, dir), refused)
+	c.say("end")
+	if said, err := c.end(); err != nil {
+		t.Error(said)
+	}
+}

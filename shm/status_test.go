@@ -1,0 +1,217 @@
+//go:build unix
+
+package shm
+
+import (
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestStatus(t *testing.T) {
+	dir := regionIn(t)
+	begin := Boottime()
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	first, err := r.Status()
+	must(t, err)
+	if first.State != Running || first.PID != os.Getpid() || first.Heartbeat < begin || first.Heartbeat > Boottime() ||
+		time.Since(first.Started) > patience || first.Observed != "" || first.Problem != "" || first.SourceGood != 0 {
+		t.Errorf("the status of a new region is %+v", first)
+	}
+	if !first.Alive() || !r.Beating() {
+		t.Error("a new writer is not alive")
+	}
+
+	w.Observe("rev-1", 42*time.Second, "a.yaml:1: bad")
+	if again, _ := r.Status(); again != first {
+		t.Errorf("before the beat the status is %+v", again)
+	}
+	must(t, w.Beat())
+	second, err := r.Status()
+	must(t, err)
+	want := first
+	want.Observed, want.Problem, want.SourceGood, want.Heartbeat = "rev-1", "a.yaml:1: bad", 42*time.Second, second.Heartbeat
+	if second != want || second.Heartbeat < first.Heartbeat {
+		t.Errorf("the status is %+v, not %+v", second, want)
+	}
+	// Shorter texts leave nothing of the longer ones.
+	w.Observe("r", 0, "")
+	must(t, w.Beat())
+	if got, _ := r.Status(); got.Observed != "r" || got.Problem != "" {
+		t.Errorf("the status is %+v", got)
+	}
+
+	// A region that replaces another has the status from the beginning.
+	w.Observe("rev-2", 1, "p")
+	must(t, w.Create(5, nil))
+	got, err := open(t, dir).Status()
+	must(t, err)
+	if got.Observed != "rev-2" || got.Problem != "p" || got.Incarnation != first.Incarnation || !got.Alive() {
+		t.Errorf("the status of a replacement is %+v", got)
+	}
+	must(t, w.Close())
+
+	next := attached(t, dir, small())
+	got, err = open(t, dir).Status()
+	must(t, err)
+	if got.Incarnation == first.Incarnation || got.State != Running || got.Observed != "" {
+		t.Errorf("the successor's status is %+v", got)
+	}
+	must(t, next.Close())
+	r = open(t, dir)
+	if got, _ = r.Status(); got.State != Stopped || got.Alive() || r.Beating() {
+		t.Errorf("a stopped writer's status is %+v, beating %v", got, r.Beating())
+	}
+}
+
+func TestLongTexts(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	for _, text := range []string{"x", "é", "語", "😀", "a語", "ab語", "\xff", "x\xffy\xc3"} {
+		for _, n := range []int{0, 1, 1023, 1024, 1025, 2559, 2560, 2561, 10000} {
+			long := strings.Repeat(text, n/len(text)+1)[:n]
+			w.Observe(long, 0, long)
+			must(t, w.Beat())
+			got, err := r.Status()
+			must(t, err)
+			for _, f := range []struct {
+				got  string
+				most int
+			}{{got.Observed, maxObserved}, {got.Problem, maxProblem}} {
+				clean := strings.ToValidUTF8(long, "")
+				if !utf8.ValidString(f.got) || len(f.got) > f.most || !strings.HasPrefix(clean, f.got) {
+					t.Errorf("%d bytes of %q became %q", n, text, f.got)
+				}
+				if utf8.ValidString(long) && len(f.got) < min(n, f.most-utf8.UTFMax+1) {
+					t.Errorf("%d bytes of %q became %d", n, text, len(f.got))
+				}
+			}
+		}
+	}
+}
+
+// A reader gets the whole of a status or none of it.
+func TestStatusIsWhole(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 5000 {
+			text := strings.Repeat(string(rune('a'+i%26)), 1+i%1000)
+			w.Observe(text, time.Duration(len(text)), text)
+			if err := w.Beat(); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	reads, busy := 0, 0
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		s, err := r.Status()
+		if err != nil {
+			wantError(t, err, ErrBusy)
+			busy++
+			continue
+		}
+		reads++
+		if s.Observed != s.Problem || len(s.Observed) != int(s.SourceGood) ||
+			strings.Trim(s.Observed, s.Observed[:min(1, len(s.Observed))]) != "" {
+			t.Fatalf("a torn status: %+v", s)
+		}
+	}
+	t.Logf("%d reads, %d busy", reads, busy)
+	if reads == 0 {
+		t.Error("nothing could be read")
+	}
+}
+
+// A writer that died while it wrote its status leaves one that can't be read,
+// until its successor writes its own.
+func TestDeathInStatus(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	sequence := &w.writer()[writerSequence]
+	for range 3 {
+		atomic.AddUint64(sequence, 1)
+		if *sequence%2 != 1 {
+			t.Fatalf("a status at rest has sequence %d", *sequence-1)
+		}
+		w.writer()[writerPID] = 1
+		die(t, w)
+		_, err := r.Status()
+		wantError(t, err, ErrBusy, r.Path())
+		wantGeneration(t, r, 1) // no read depends on it
+		w = attached(t, dir, small())
+		sequence = &w.writer()[writerSequence]
+		got, err := r.Status()
+		must(t, err)
+		if got.PID != os.Getpid() || !got.Alive() {
+			t.Errorf("the successor's status is %+v", got)
+		}
+	}
+}
+
+// Lengths that no writer leaves are cut, and not believed.
+func TestHostileStatus(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	for _, length := range []uint64{maxObserved + 1, maxProblem + 1, 1 << 32, 1 << 63, ^uint64(0)} {
+		w.writer()[writerObserved], w.writer()[writerProblem] = length, length
+		got, err := r.Status()
+		must(t, err)
+		if len(got.Observed) != maxObserved || len(got.Problem) > maxProblem {
+			t.Errorf("texts of %d bytes became %d and %d", length, len(got.Observed), len(got.Problem))
+		}
+	}
+	for i := range writerWords {
+		if i != writerSequence {
+			w.writer()[i] = ^uint64(0)
+		}
+	}
+	got, err := r.Status()
+	must(t, err)
+	if got.Alive() || r.Beating() || got.State.String() != "unknown" {
+		t.Errorf("nonsense is alive: %+v", got)
+	}
+}
+
+func TestAlive(t *testing.T) {
+	now := Boottime()
+	for _, c := range []struct {
+		state State
+		beat  time.Duration
+		want  bool
+	}{
+		{Running, now, true},
+		{Running, now - StaleAfter/2, true},
+		{Running, now - StaleAfter, false},
+		{Running, now + time.Hour, false},
+		{Running, -1 << 63, false},
+		{Running, 1<<63 - 1, false},
+		{Stopped, now, false},
+		{Unknown, now, false},
+		{17, now, false},
+	} {
+		if got := (Status{State: c.state, Heartbeat: c.beat}).Alive(); got != c.want {
+			t.Errorf("%v, beat at %v of %v: alive is %v", c.state, c.beat, now, got)
+		}
+	}
+	for state, want := range map[State]string{Unknown: "unknown", Running: "running", Stopped: "stopped", 9: "unknown"} {
+		if state.String() != want {
+			t.Errorf("state %d is called %q", state, state)
+		}
+	}
+}
