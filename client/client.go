@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,9 @@ const (
 // keeps up to date. Later ones are looked up in the region each time.
 const maxCarried = 4096
 
+// maxOvertaken bounds how often the look-up of a new name begins anew.
+const maxOvertaken = 256
+
 // How long a client that found the region damaged, or retired without a
 // successor, leaves it before it looks again.
 const (
@@ -37,12 +42,15 @@ const (
 // it is safe for any number of goroutines. It has one goroutine of its own,
 // the follower.
 type Client struct {
-	dir   string
-	trust shm.Trust
+	dir       string
+	trust     shm.Trust
+	verifying bool
 
 	current atomic.Pointer[Snapshot]       // the newest; never nil
 	numbers atomic.Pointer[map[string]int] // of the carried configs
-	retryAt atomic.Int64                   // UnixNano: when to look at a damaged region again
+	retryAt atomic.Int64                   // UnixNano: when to look at a damaged region again; 0: any time
+
+	sleepsOn atomic.Pointer[shm.Region] // where the follower is, or was last
 
 	// mu is held by who refreshes. No user's code runs under it.
 	mu       sync.Mutex
@@ -51,6 +59,7 @@ type Client struct {
 	serial   uint64
 	changed  chan struct{} // closed when current moves; nil while nobody waits for that
 	err      error         // of the last refresh
+	refused  *shm.Region   // at the path, and of no use
 
 	closing   sync.Once
 	closed    chan struct{}
@@ -83,6 +92,8 @@ type openOptions struct {
 	wait   context.Context
 	cancel context.CancelFunc
 	owners []int
+
+	verifying bool // see package clienttest
 }
 
 // Lazy lets Open succeed without a region: bindings have their defaults, and
@@ -130,9 +141,13 @@ func Open(dir string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
 	c := &Client{
 		dir:       dir,
 		trust:     shm.Trust{Owners: append(owners, o.owners...)},
+		verifying: o.verifying,
 		closed:    make(chan struct{}),
 		following: make(chan struct{}),
 	}
@@ -192,7 +207,13 @@ func (c *Client) Snapshot() *Snapshot {
 }
 
 // Get finds a config in the newest committed generation; see Snapshot.Get.
-func (c *Client) Get(name string) (Doc, error) { return c.Snapshot().Get(name) }
+func (c *Client) Get(name string) (Doc, error) {
+	d, err := c.Snapshot().Get(name)
+	for n := 0; n < maxOvertaken && errors.Is(err, ErrExpired); n++ {
+		d, err = c.Snapshot().Get(name) // a fast writer overtook us: there is a newer one
+	}
+	return d, err
+}
 
 // catchUp refreshes, and returns what is newest then, be it new or not.
 func (c *Client) catchUp() *Snapshot {
@@ -232,13 +253,16 @@ func (c *Client) lateConfig(s *Snapshot, name string) (*config, error) {
 	err := s.region.ReadGeneration(s.Generation(), func(_ hot, words []uint64) error {
 		view, err := image.Open(words)
 		if err != nil {
-			return err
+			return at(s.region, err)
 		}
 		e, err := view.Find(name)
-		if err != nil {
-			return err
+		if errors.Is(err, ErrNotFound) {
+			return nil
 		}
-		return found.load(&view, e)
+		if err == nil {
+			err = found.load(&view, e)
+		}
+		return at(s.region, err)
 	})
 	if err != nil {
 		return nil, damaged(err)
@@ -315,8 +339,8 @@ func (c *Client) Close() error {
 	c.closing.Do(func() {
 		close(c.closed)
 		for ended := false; !ended; {
-			if r := c.current.Load().region; r != nil {
-				_ = r.Wake() // memory that is gone has a waiter that will look soon
+			if r := c.sleepsOn.Load(); r != nil {
+				_ = r.Wake() // what can't be woken wakes by itself soon
 			}
 			select {
 			case <-c.following:
@@ -327,6 +351,8 @@ func (c *Client) Close() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		last := c.current.Load()
+		c.refused = nil
+		c.sleepsOn.Store(nil)
 		c.current.Store(&Snapshot{
 			client: c, hot: last.hot, serial: last.serial, published: last.published, configs: last.configs,
 		})

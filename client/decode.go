@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/statesync/statesync/shm/image"
@@ -12,51 +13,70 @@ import (
 
 // decodeConfig makes a T of a whole config.
 func decodeConfig[T any](c *config, strict bool) (*T, error) {
-	if c.section.Kind() == image.Document {
-		return decodeJSON[T](c.section.Content(), strict)
-	}
 	value := new(T)
-	switch to := any(value).(type) {
-	case *string:
-		*to = string(c.section.Content())
-	case *[]byte:
-		*to = bytes.Clone(c.section.Content())
-	default:
-		return nil, fmt.Errorf("%w: an opaque config is a string or []byte, and no %T", ErrWrongType, *value)
+	if err := decodeInto(c.section, value, strict); err != nil {
+		return nil, err
 	}
 	return value, nil
 }
 
+// decodeInto decodes a document as encoding/json does it, and an opaque config
+// into a *string or *[]byte.
+func decodeInto(s *image.Section, v any, strict bool) error {
+	if s.Kind() == image.Document {
+		return unmarshal(s.Content(), v, strict)
+	}
+	switch to := v.(type) {
+	case *string:
+		*to = string(s.Content())
+	case *[]byte:
+		*to = bytes.Clone(s.Content())
+	default:
+		return fmt.Errorf("%w: an opaque config decodes into a *string or *[]byte, and not into a %T", ErrWrongType, v)
+	}
+	return nil
+}
+
 // decodeKey makes a T of one key's value, or takes the default where the
-// config does not have the key.
+// config does not have the key, or has null there and T has no nil.
 func decodeKey[T any](c *config, key string, missing *T, strict bool) (*T, error) {
+	if c.section.Kind() == image.Opaque {
+		return nil, fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
+	}
 	v, err := c.section.Lookup(key)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) || err == nil && v.Type == image.Null && !hasNil[T]() {
 		return missing, nil
 	}
 	if err != nil {
 		return nil, damaged(err)
 	}
 	value := new(T)
-	if d, ok := any(value).(*time.Duration); ok && v.Type == image.String {
+	if d, ok := any(value).(*time.Duration); ok {
+		if v.Type != image.String {
+			return nil, fmt.Errorf("%w: %s is a %s, and a duration is a string with a unit, like \"15s\"", ErrWrongType, shorten(v.Text), v.Type)
+		}
 		if *d, err = time.ParseDuration(v.Str()); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrWrongType, err)
 		}
 		return value, nil
 	}
-	return decodeJSON[T](v.Text, strict)
-}
-
-// decodeJSON decodes a copy of the text: a T's own UnmarshalJSON may do with
-// it what it likes.
-func decodeJSON[T any](text []byte, strict bool) (*T, error) {
-	value := new(T)
-	if err := unmarshal(text, value, strict); err != nil {
+	if err := unmarshal(v.Text, value, strict); err != nil {
 		return nil, err
 	}
 	return value, nil
 }
 
+// hasNil says whether null is a value of T's own.
+func hasNil[T any]() bool {
+	switch reflect.TypeFor[T]().Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
+		return true
+	}
+	return false
+}
+
+// unmarshal decodes a copy of the text: a type's own UnmarshalJSON may do with
+// it what it likes.
 func unmarshal(text []byte, v any, strict bool) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if strict {

@@ -40,42 +40,64 @@ func (c *Client) refreshLocked(reason why) error {
 
 func (c *Client) tryRefresh(more, look bool) error {
 	prev := c.current.Load()
-	if prev.region == nil {
-		region, err := shm.Open(c.dir, c.trust)
-		if err == nil {
-			err = c.refreshFrom(region, prev, more)
-		} else if more {
-			c.move(c.withoutRegion(prev))
-		}
-		if err != nil {
-			c.retryIn(retryDamaged)
-		}
-		return damaged(err)
-	}
-	err := c.refreshFrom(prev.region, prev, more)
-	if err == nil && !look && !c.current.Load().retired {
-		return nil
-	}
-	// What we have is damaged, retired or silent. Another region may be at the
-	// path.
-	switch {
-	case err != nil:
-		c.retryIn(retryDamaged)
-	case c.current.Load().retired:
-		c.retryIn(retryRetired)
-	}
-	if prev.region.Replaced() {
-		next, openErr := shm.Open(c.dir, c.trust)
-		if openErr == nil {
-			openErr = c.refreshFrom(next, c.current.Load(), more)
-		}
-		if openErr == nil {
+	var err error
+	if prev.region != nil {
+		err = c.refreshFrom(prev.region, prev, more)
+		if err == nil && !look && !c.current.Load().retired {
 			c.retryAt.Store(0)
 			return nil
 		}
-		c.counters.refusedRegions.Add(1) // what is at the path is worse than what we have
+		// What we have is damaged, retired or silent.
+	}
+	found, openErr := c.lookAtPath(more)
+	switch {
+	case found:
+		err = nil
+	case prev.region == nil:
+		err = openErr
+	case openErr != nil:
+		err = errors.Join(err, fmt.Errorf("another region is at the path, and can't be used: %w", openErr))
+	}
+	switch {
+	case err != nil && !found:
+		c.retryIn(retryDamaged)
+	case c.current.Load().retired:
+		c.retryIn(retryRetired)
+	default:
+		c.retryAt.Store(0)
+	}
+	if prev.region == nil && !found && more {
+		c.move(c.withoutRegion(prev))
 	}
 	return damaged(err)
+}
+
+// lookAtPath goes over to the region at the path, if it is another one than we
+// have. What can't be used stays unused until the path names another file.
+func (c *Client) lookAtPath(more bool) (found bool, err error) {
+	prev := c.current.Load()
+	if prev.region != nil && !prev.region.Replaced() {
+		return false, nil
+	}
+	next := c.refused
+	if next == nil || next.Replaced() {
+		if next, err = shm.Open(c.dir, c.trust); err != nil {
+			c.refused = nil
+			if prev.region != nil {
+				c.counters.refusedRegions.Add(1)
+			}
+			return false, err
+		}
+	}
+	if err = c.refreshFrom(next, prev, more); err != nil {
+		if c.refused != next {
+			c.counters.refusedRegions.Add(1)
+		}
+		c.refused = next // looked at again, but not mapped again
+		return false, err
+	}
+	c.refused = nil
+	return true, nil
 }
 
 // refreshFrom makes a snapshot of a region's current generation the newest,
@@ -89,7 +111,7 @@ func (c *Client) refreshFrom(region *shm.Region, prev *Snapshot, more bool) erro
 			next.configs = prev.configs
 			return nil
 		}
-		return c.fill(next, prev, same, words)
+		return at(region, c.fill(next, prev, same, words))
 	})
 	c.counters.lapped.Add(uint64(effort.Lapped))
 	c.counters.torn.Add(uint64(effort.Torn))
@@ -102,6 +124,14 @@ func (c *Client) refreshFrom(region *shm.Region, prev *Snapshot, more bool) erro
 	}
 	if err == nil && (!same || next.hot != prev.hot || next.retired != prev.retired || more) {
 		c.move(next)
+	}
+	return err
+}
+
+// at says which region an error is about.
+func at(region *shm.Region, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", region.Path(), err)
 	}
 	return err
 }

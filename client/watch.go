@@ -38,7 +38,11 @@ func (c *Client) WatchKey(ctx context.Context, config, key string) iter.Seq[Chan
 func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		number := c.carry(name)
-		var last *config
+		type state struct {
+			config *config
+			region bool
+		}
+		var last state
 		var text []byte // of the key
 		change := Change{Config: name, Key: key}
 		for first := true; ctx.Err() == nil && !c.isClosed(); first = false {
@@ -48,24 +52,25 @@ func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 			if err == nil && config.section == nil {
 				err = s.absent()
 			}
-			if first || config != last || change.Err != nil && err == nil {
+			if now := (state{config, s.hot != 0}); first || now != last {
+				last = now
 				change.Doc, change.Err = Doc{}, nil
-				var now []byte
+				var value []byte
 				if err != nil {
 					change.Err = &ConfigError{Config: name, Key: key, Generation: s.Generation(), Err: err}
 				} else {
 					change.Doc = Doc{config: config, generation: s.Generation()}
 					if key != "" {
-						now, change.Err = change.Doc.Raw(key)
+						value, change.Err = change.Doc.Raw(key)
 					}
 				}
-				if first || key == "" || !bytes.Equal(now, text) {
+				if first || key == "" || err != nil || !bytes.Equal(value, text) {
 					change.From, change.To = change.To, s.Generation()
 					if !yield(change) {
 						return
 					}
 				}
-				last, text = config, now
+				text = value
 			}
 			select {
 			case <-moved:

@@ -79,6 +79,7 @@ func (r *Region) Generation() uint64 { return r.current.Generation() }
 // Client opens a client of the region, which is closed with the test.
 func (r *Region) Client(options ...client.Option) *client.Client {
 	r.t.Helper()
+	options = append([]client.Option{hook.Verifying.(client.Option)}, options...)
 	c, err := client.Open(r.dir, options...)
 	if err != nil {
 		r.t.Fatal(err)

@@ -1,0 +1,446 @@
+//go:build unix
+
+package client_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// patience bounds every wait for something that must happen.
+const patience = 20 * time.Second
+
+// roleEnv names the role that a process of the test binary plays instead of
+// running tests.
+const roleEnv = "STATESYNC_TEST_ROLE"
+
+// roles are what a child process can be. Each file adds its own.
+var roles = map[string]func(args []string) error{}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(roleEnv); name != "" {
+		if err := roles[name](os.Args[1:]); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	// What the machine's own user has set is none of the tests' business.
+	for _, name := range []string{client.EnvRegion, client.EnvOwner} {
+		if err := os.Unsetenv(name); err != nil {
+			panic(err)
+		}
+	}
+	// Most tests wait more than they compute.
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		if err := flag.Set("test.parallel", "12"); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(closingDefault{m}, goleak.Cleanup(func(code int) {
+		if publicDir != "" {
+			_ = os.RemoveAll(publicDir)
+		}
+		os.Exit(code)
+	}))
+}
+
+// closingDefault closes the default client, which an example opens and which a
+// program keeps for ever.
+type closingDefault struct{ *testing.M }
+
+func (m closingDefault) Run() int {
+	code := m.M.Run()
+	if err := client.Default().Close(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return code
+}
+
+// child is a process of the test binary that plays a role. Lines are how the
+// two talk.
+type child struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+	err bytes.Buffer
+}
+
+// start starts a child, which is killed at the end of the test if it has not
+// ended by itself.
+func start(t testing.TB, role string, args ...string) *child {
+	t.Helper()
+	return startCommand(t, 0, role, nil, args...)
+}
+
+// startCommand is start as another user, if uid is not 0, and with more in the
+// environment.
+func startCommand(t testing.TB, uid uint32, role string, env []string, args ...string) *child {
+	t.Helper()
+	path, err := os.Executable()
+	if uid != 0 {
+		path, err = publicBinary()
+	}
+	must(t, err)
+	c := &child{t: t, cmd: exec.Command(path, args...)}
+	c.cmd.Env = append(append(os.Environ(), roleEnv+"="+role), env...)
+	c.cmd.Dir = "/"
+	if uid != 0 {
+		c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
+	c.run()
+	return c
+}
+
+// run starts the command.
+func (c *child) run() {
+	c.t.Helper()
+	c.cmd.Stderr = &c.err
+	var out io.Reader
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err == nil {
+		out, err = c.cmd.StdoutPipe()
+	}
+	must(c.t, err)
+	c.out = bufio.NewReader(out)
+	must(c.t, c.cmd.Start())
+	c.t.Cleanup(func() { _ = c.cmd.Process.Kill(); _ = c.cmd.Wait() })
+}
+
+// line is the child's next line.
+func (c *child) line() string {
+	c.t.Helper()
+	line, err := c.out.ReadString('\n')
+	if err != nil {
+		_ = c.cmd.Wait()
+		c.t.Fatalf("the child ended (%v) after %q: %s", c.cmd.ProcessState, line, &c.err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+// want fails the test unless the child's next line is this one.
+func (c *child) want(line string) {
+	c.t.Helper()
+	if got := c.line(); got != line {
+		c.t.Fatalf("the child said %q, and %q was expected", got, line)
+	}
+}
+
+// kill ends the child with SIGKILL, and returns when it is gone.
+func (c *child) kill() {
+	c.t.Helper()
+	must(c.t, c.cmd.Process.Kill())
+	_ = c.cmd.Wait()
+}
+
+// finish closes the child's input and waits for it to end well.
+func (c *child) finish() {
+	c.t.Helper()
+	_ = c.in.Close()
+	if rest, err := io.ReadAll(c.out); err != nil || len(rest) > 0 {
+		c.t.Errorf("the child went on to say %q (%v)", rest, err)
+	}
+	if err := c.cmd.Wait(); err != nil {
+		c.t.Errorf("the child: %v: %s", err, &c.err)
+	}
+}
+
+// publicBinary is a copy of the test binary that every user can execute: the
+// one that runs lies where nobody else gets to. TestMain removes it.
+var publicBinary = sync.OnceValues(func() (path string, err error) {
+	dir, err := os.MkdirTemp("", "client-test-")
+	if err != nil {
+		return "", err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	data, err := os.ReadFile(self)
+	if err != nil {
+		return "", err
+	}
+	publicDir, path = dir, filepath.Join(dir, "client.test")
+	return path, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(path, data, 0o755))
+})
+
+var publicDir string
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError fails the test unless err matches target and names every word.
+func wantError(t testing.TB, err, target error, words ...string) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("the error is %v, and %q was expected", err, target)
+		return
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not name %q: %v", word, err)
+		}
+	}
+}
+
+// want fails the test unless two values are equal.
+func want[T comparable](t testing.TB, what string, got, expected T) {
+	t.Helper()
+	if got != expected {
+		t.Errorf("%s: it is %v, and %v was expected", what, got, expected)
+	}
+}
+
+// eventually polls until done says so.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to be that %s", what)
+		}
+	}
+}
+
+// inTime returns what a call sends, and fails the test where that takes for
+// ever.
+func inTime[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("it never came to be that %s", what)
+		panic("unreachable")
+	}
+}
+
+// async calls f on a goroutine of its own.
+func async[T any](f func() T) <-chan T {
+	result := make(chan T, 1)
+	go func() { result <- f() }()
+	return result
+}
+
+// needRoot skips a test that other users can't do.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("this takes root: files and processes of other users")
+	}
+}
+
+// needLinux skips a test where a mapping or a futex is not what it is there.
+func needLinux(t testing.TB) {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/maps"); err != nil {
+		t.Skip("this takes Linux: /proc, futexes")
+	}
+}
+
+// memoryTemp is a temporary directory in memory, where there is one: what is
+// published flat out there is not written to a disk.
+func memoryTemp(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "client-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// regionIn is the path of a region that is yet to be made.
+func regionIn(t testing.TB) string { return filepath.Join(memoryTemp(t), "region") }
+
+// patch overwrites bytes of a region's file.
+func patch(t testing.TB, path string, offset int64, bytes ...byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt(bytes, offset)
+	must(t, errors.Join(err, f.Close()))
+}
+
+// configs are what a publisher publishes: what encoding/json makes of the
+// values, and a string is an opaque config.
+type configs map[string]any
+
+// number is a config that says which generation it was published in.
+type number struct{ N uint64 }
+
+// numbered are two configs that say so.
+func numbered(g uint64) configs { return configs{"a": number{g}, "b": number{g}} }
+
+// publisher is a region's writer as a daemon is one. A test whose timing is of
+// no interest uses clienttest instead.
+type publisher struct {
+	*shm.Writer
+	current *image.Image
+}
+
+// small are the options of most tests' regions: a ring of four slots of 64 KiB.
+var small = shm.WriterOptions{Slots: 4, MaxImage: 64 << 10, Mode: 0o600, Group: -1}
+
+func newPublisher(dir string, o shm.WriterOptions) (*publisher, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	w, err := shm.Own(ctx, dir, o)
+	return &publisher{Writer: w}, err
+}
+
+// own makes the test the writer of a region.
+func own(t testing.TB, dir string) *publisher {
+	t.Helper()
+	p, err := newPublisher(dir, small)
+	must(t, err)
+	t.Cleanup(func() { p.close(t) })
+	return p
+}
+
+// created is the writer of a new region.
+func created(t testing.TB, dir string, g uint64, c configs) *publisher {
+	t.Helper()
+	p := own(t, dir)
+	must(t, p.create(g, c))
+	return p
+}
+
+// close ends the writer as a daemon ends that stops in good order.
+func (p *publisher) close(t testing.TB) {
+	t.Helper()
+	if p.Writer != nil {
+		must(t, p.Close())
+		p.Writer = nil
+	}
+}
+
+func (p *publisher) build(g uint64, c configs) (*image.Image, error) {
+	sections := make([]*image.Section, 0, len(c))
+	for name, value := range c {
+		s, err := section(name, value)
+		if err != nil {
+			return nil, err
+		}
+		sections = append(sections, s)
+	}
+	return image.Build(g, fmt.Sprintf("revision-%d", g), sections, p.current)
+}
+
+func section(name string, value any) (*image.Section, error) {
+	if opaque, ok := value.(string); ok {
+		return image.NewOpaque(name, []byte(opaque))
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	if text, err = image.Canonical(text); err != nil {
+		return nil, err
+	}
+	return image.NewDocument(name, text)
+}
+
+// create makes a new region with g as its first generation, in the place of
+// what is there.
+func (p *publisher) create(g uint64, c configs) error {
+	p.current = nil
+	m, err := p.build(g, c)
+	if err == nil {
+		err = p.Create(g, m.Words())
+	}
+	p.current = m
+	return err
+}
+
+// publish commits the next generation.
+func (p *publisher) publish(c configs) error {
+	m, err := p.build(p.current.Generation()+1, c)
+	if err == nil {
+		err = p.Publish(m.Generation(), m.Words())
+	}
+	if err == nil {
+		p.current = m
+	}
+	return err
+}
+
+// next is publish in a test; it returns the new generation.
+func (p *publisher) next(t testing.TB, c configs) uint64 {
+	t.Helper()
+	must(t, p.publish(c))
+	return p.current.Generation()
+}
+
+// attach goes on with the region that is there.
+func (p *publisher) attach() error {
+	if err := p.Attach(); err != nil {
+		return err
+	}
+	return p.Current(func(_ uint64, words []uint64) (err error) {
+		p.current, err = image.Load(words)
+		return err
+	})
+}
+
+// open opens a client, which is closed at the end of the test.
+func open(t testing.TB, dir string, options ...client.Option) *client.Client {
+	t.Helper()
+	c, err := client.Open(dir, options...)
+	must(t, err)
+	t.Cleanup(func() { must(t, c.Close()) })
+	return c
+}
+
+// flatOut calls f again and again until the test has seen enough and calls
+// stop, which returns when f is at its end.
+func flatOut(t testing.TB, f func() error) (stop func()) {
+	t.Helper()
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			if err := f(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	stop = sync.OnceFunc(func() { close(quit); <-ended })
+	t.Cleanup(stop)
+	return stop
+}
+
+// dir is the region's directory.
+func (p *publisher) dir() string { return filepath.Dir(p.Path()) }

@@ -1,0 +1,537 @@
+//go:build unix
+
+package client_test
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm"
+)
+
+// slotSize is that of the tests' regions, of four slots.
+const slotSize = 64 << 10
+
+// reading is a client under eight goroutines that read in all the ways there
+// are, and find that values only go forward.
+type reading struct {
+	t      *testing.T
+	c      *client.Client
+	paused sync.RWMutex     // held for reading around a read
+	reads  [8]atomic.Uint64 // how many
+	newest [8]atomic.Uint64 // the value of the last
+}
+
+func startReading(t *testing.T, c *client.Client) *reading {
+	t.Helper()
+	r := &reading{t: t, c: c}
+	b := client.Bind[number](c, "a")
+	_, err := c.Get("b") // from now on snapshots carry it
+	must(t, err)
+	ways := []func() (uint64, error){
+		func() (uint64, error) { return b.Get().N, nil },
+		func() (uint64, error) {
+			s := c.Snapshot()
+			n := b.In(s).N
+			if g := s.Generation(); n != g {
+				return n, fmt.Errorf("In is of %d in generation %d", n, g)
+			}
+			return n, nil
+		},
+		func() (uint64, error) {
+			s := c.Snapshot()
+			d, err := s.Get("a")
+			if n := d.UintOr("N", 0); err == nil && n != s.Generation() {
+				return n, fmt.Errorf("the snapshot of generation %d has the value %d", s.Generation(), n)
+			}
+			return s.Generation(), err
+		},
+		func() (uint64, error) {
+			d, err := c.Get("b")
+			return d.UintOr("N", 0), err
+		},
+	}
+	quit := make(chan struct{})
+	var readers sync.WaitGroup
+	for i := range r.newest {
+		readers.Go(func() {
+			for {
+				select {
+				case <-quit:
+					return
+				default:
+				}
+				r.paused.RLock()
+				n, err := ways[i%len(ways)]()
+				r.paused.RUnlock()
+				if last := r.newest[i].Load(); n < last && err == nil {
+					err = fmt.Errorf("reader %d went back from %d to %d", i, last, n)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.newest[i].Store(n)
+				r.reads[i].Add(1)
+				runtime.Gosched() // there are more goroutines here than processors
+			}
+		})
+	}
+	t.Cleanup(func() { close(quit); readers.Wait() })
+	return r
+}
+
+// befall has a mishap befall the file while it is read and written, or between
+// that where it would be the race detector that does not survive it.
+func (r *reading) befall(befall func(path string) error, path string, writing sync.Locker) {
+	r.t.Helper()
+	if raceDetector {
+		r.paused.Lock()
+		defer r.paused.Unlock()
+		writing.Lock()
+		defer writing.Unlock()
+	}
+	must(r.t, befall(path))
+}
+
+// see waits until every reader has seen a value of at least n.
+func (r *reading) see(n uint64) {
+	r.t.Helper()
+	r.each(fmt.Sprintf("value %d", n), func(i int) bool { return r.newest[i].Load() >= n })
+}
+
+// goOn waits until every reader has read a few more times.
+func (r *reading) goOn() {
+	r.t.Helper()
+	var before [8]uint64
+	for i := range before {
+		before[i] = r.reads[i].Load()
+	}
+	r.each("a few more reads", func(i int) bool { return r.reads[i].Load() > before[i]+5 })
+}
+
+func (r *reading) each(what string, done func(i int) bool) {
+	r.t.Helper()
+	for i := range r.newest {
+		eventually(r.t, fmt.Sprintf("reader %d has %s", i, what), func() bool {
+			if r.t.Failed() {
+				r.t.FailNow()
+			}
+			return done(i)
+		})
+	}
+}
+
+// harm is what of a mapped region is not what it was.
+type harm int
+
+const (
+	none harm = iota
+	slots
+	all // the hot word, too
+)
+
+// mishaps are what befalls a region's file.
+var mishaps = []struct {
+	name   string
+	harms  harm
+	befall func(path string) error
+}{
+	{"truncated to nothing", all, func(path string) error { return os.Truncate(path, 0) }},
+	{"truncated in its slots", slots, func(path string) error { return os.Truncate(path, slotsAt+slotSize/2) }},
+	{"truncated in its header", slots, func(path string) error { return os.Truncate(path, slotsAt/2) }},
+	{"overwritten by a shell", all, func(path string) error { return os.WriteFile(path, []byte("\n"), 0o600) }},
+	{"overwritten with noise", all, func(path string) error {
+		noise := make([]byte, slotsAt+4*slotSize)
+		_, _ = rand.Read(noise)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(noise, 0)
+		return errors.Join(err, f.Close())
+	}},
+	{"overwritten with zeros", all, func(path string) error { return zero(path, 0, slotsAt+4*slotSize) }},
+	{"deleted", none, os.Remove},
+	{"moved away", none, func(path string) error { return os.Rename(path, path+".old") }},
+}
+
+// Whatever happens to the file while it is read and written, readers go on,
+// never back, and are with the new region as soon as there is one.
+func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
+	t.Parallel()
+	rounds := 200
+	if testing.Short() {
+		rounds = 3 * len(mishaps)
+	}
+	if raceDetector {
+		rounds = 3 * len(mishaps)
+		if !testing.Short() {
+			withoutRaceDetector(t)
+		}
+	}
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	r := startReading(t, open(t, dir))
+
+	// The writer is a daemon's main loop in a hurry. It may be anywhere when
+	// something happens to its file.
+	var writing sync.Mutex
+	var regions, newest atomic.Uint64
+	newest.Store(1)
+	stop := flatOut(t, func() error {
+		time.Sleep(200 * time.Microsecond)
+		writing.Lock()
+		defer writing.Unlock()
+		g := newest.Add(1)
+		if p.Check() == nil && p.publish(numbered(g)) == nil {
+			return nil
+		}
+		defer regions.Add(1)
+		return p.create(g, numbered(g))
+	})
+	for round := range rounds {
+		before := regions.Load()
+		r.befall(mishaps[round%len(mishaps)].befall, p.Path(), &writing)
+		eventually(t, "the writer makes a new region", func() bool { return regions.Load() > before })
+		r.see(newest.Load())
+	}
+	stop()
+	id := p.ID().String()
+	eventually(t, "the client is at the last region", func() bool { return r.c.Snapshot().RegionID() == id })
+	want(t, "the generation", r.c.Snapshot().Generation(), newest.Load())
+	must(t, r.c.Stats().Err)
+	wantMappings(t, dir, 2) // the writer's and the reader's
+}
+
+// withoutRaceDetector runs the same test once more, as it is meant.
+func withoutRaceDetector(t *testing.T) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "client.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go test: %v\n%s", err, out)
+	}
+	if out, err := exec.Command(binary, "-test.run=^"+t.Name()+"$", "-test.count=1").CombinedOutput(); err != nil {
+		t.Fatalf("without the race detector: %v\n%s", err, out)
+	}
+}
+
+// Somebody may put another region at the path, and some readers may have come
+// to read it when the writer puts its own there again.
+func TestRegionThatIsReplacedTwice(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	r := startReading(t, open(t, dir))
+	for g := uint64(10); g < 40; g += 10 {
+		other := successor(t, g)
+		silence(t, other.Path())
+		if g != 20 {
+			retire(t, p.Path(), p.current.Generation())
+		}
+		must(t, os.Rename(other.Path(), p.Path()))
+		if g != 20 {
+			r.see(g)
+		}
+		late := open(t, dir)
+		b := client.Bind[number](late, "a")
+		want(t, "Get of a client that comes now", b.Get().N, g)
+		wantError(t, p.Check(), shm.ErrLost)
+		must(t, p.create(g+1, numbered(g+1)))
+		r.see(g + 1)
+		eventually(t, "the client that came late follows", func() bool { return b.Get().N == g+1 })
+	}
+}
+
+// mappings counts this process's mappings of a region's files.
+func mappings(t *testing.T, dir string) (n int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	return strings.Count(string(maps), dir+"/")
+}
+
+// wantMappings waits until garbage collection has left that many.
+func wantMappings(t *testing.T, dir string, n int) {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/maps"); err != nil {
+		return
+	}
+	eventually(t, fmt.Sprintf("%d mappings stay", n), func() bool { runtime.GC(); return mappings(t, dir) == n })
+}
+
+// A client that only has bindings has nobody but its follower to find the new
+// region, which sleeps on memory that is gone.
+func TestFollowerSurvivesWhatHappensToTheFile(t *testing.T) {
+	t.Parallel()
+	for _, mishap := range mishaps {
+		t.Run(mishap.name, func(t *testing.T) {
+			t.Parallel()
+			dir := regionIn(t)
+			p := created(t, dir, 1, numbered(1))
+			b := client.Bind[number](open(t, dir), "a")
+			must(t, mishap.befall(p.Path()))
+			want(t, "Get", b.Get().N, 1)
+			must(t, p.create(2, numbered(2)))
+			eventually(t, "the binding follows", func() bool { return b.Get().N == 2 })
+			p.next(t, numbered(3))
+			eventually(t, "the binding follows again", func() bool { return b.Get().N == 3 })
+		})
+	}
+}
+
+// Without a writer that would mend it, a damaged region leaves its readers
+// what they have, and says so.
+func TestDamageIsAnErrorAndNoValue(t *testing.T) {
+	t.Parallel()
+	for _, mishap := range mishaps {
+		t.Run(mishap.name, func(t *testing.T) {
+			t.Parallel()
+			dir := regionIn(t)
+			p := created(t, dir, 5, configs{"a": number{5}, "b": number{5}, "never asked for": number{5}})
+			r := startReading(t, open(t, dir))
+			r.see(5)
+			r.befall(mishap.befall, p.Path(), new(sync.Mutex))
+			r.goOn()
+			r.see(5)
+			want(t, "the generation", r.c.Snapshot().Generation(), 5)
+			_, err := r.c.Get("never asked for")
+			if mishap.harms == none {
+				must(t, errors.Join(err, r.c.Stats().Err))
+				return
+			}
+			if !errors.Is(err, client.ErrExpired) { // which a slot looks like whose sequence is lost
+				wantError(t, err, client.ErrCorrupt, "never asked for", dir)
+			}
+			if mishap.harms == all {
+				eventually(t, "Stats has an error", func() bool { return r.c.Stats().Err != nil })
+				wantError(t, r.c.Stats().Err, client.ErrCorrupt, dir)
+			}
+		})
+	}
+}
+
+// retire marks a region's file as retired by hand, as a writer does that dies
+// before its successor is at the path.
+func retire(t *testing.T, path string, g uint64) {
+	t.Helper()
+	patch(t, path, hotAt, binary.LittleEndian.AppendUint64(nil, g<<1|1)...)
+}
+
+// silence makes a region's writer one that died a while ago.
+func silence(t *testing.T, path string) {
+	t.Helper()
+	patch(t, path, heartbeatAt, binary.LittleEndian.AppendUint64(nil, 1)...)
+}
+
+func TestRetiredRegionIsReadUntilItsSuccessorComes(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 5, configs{"a": number{5}, "b": number{5}, "late": number{5}})
+	r := startReading(t, open(t, dir))
+	r.see(5)
+	id := p.ID().String()
+	retire(t, p.Path(), 5)
+	r.goOn()
+	s := r.c.Snapshot()
+	want(t, "the generation", s.Generation(), 5)
+	want(t, "the region's id", s.RegionID(), id)
+	d, err := r.c.Get("late")
+	must(t, err)
+	want(t, "a config that is first asked for now", d.IntOr("N", 0), 5)
+	must(t, r.c.Stats().Err)
+
+	must(t, p.create(6, numbered(6)))
+	r.see(6)
+	eventually(t, "the new region is followed", func() bool { return r.c.Snapshot().RegionID() == p.ID().String() })
+}
+
+// successor makes a region elsewhere, for a test to put it at another's path.
+func successor(t *testing.T, g uint64) *publisher {
+	t.Helper()
+	return created(t, regionIn(t), g, numbered(g))
+}
+
+func TestSuccessorThatCannotBeUsedIsNotTaken(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(path string) error{
+		"untrusted": func(path string) error { return os.Chmod(path, 0o666) },
+		"a link":    func(path string) error { return errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)) },
+		"a directory": func(path string) error {
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o755))
+		},
+		"no region":  func(path string) error { return os.WriteFile(path, make([]byte, slotsAt+4*slotSize), 0o600) },
+		"too short":  func(path string) error { return os.Truncate(path, slotsAt) },
+		"of no use":  func(path string) error { return zero(path, versionAt, 1) },
+		"bad hot":    func(path string) error { return zero(path, hotAt, 8) },
+		"bad image":  func(path string) error { return zero(path, slotsAt+2*slotSize, slotSize) }, // of generation 6
+		"bad config": func(path string) error { return zero(path, slotsAt+2*slotSize+384, 256) },  // behind its directory
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := regionIn(t)
+			p := created(t, dir, 5, numbered(5))
+			c := open(t, dir)
+			b := client.Bind[number](c, "a")
+			id := p.ID().String()
+			bad := successor(t, 6)
+			must(t, spoil(bad.Path()))
+			retire(t, p.Path(), 5)
+			must(t, os.RemoveAll(p.Path()))
+			must(t, os.Rename(bad.Path(), p.Path()))
+			eventually(t, "the successor is looked at", func() bool {
+				s, stats := c.Snapshot(), c.Stats()
+				if s.RegionID() != id || b.In(s).N != 5 {
+					t.Fatalf("the value is %d, of region %s", b.In(s).N, s.RegionID())
+				}
+				return stats.RefusedRegions > 0 || stats.Err != nil
+			})
+			want(t, "Get", b.Get().N, 5)
+			if c.Stats().Err == nil {
+				t.Error("Stats does not say why the successor is not followed")
+			}
+
+			good := successor(t, 7)
+			must(t, os.RemoveAll(p.Path()))
+			must(t, os.Rename(good.Path(), p.Path()))
+			eventually(t, "the good one is followed", func() bool { return b.Get().N == 7 })
+			want(t, "the region's id", c.Snapshot().RegionID(), good.ID().String())
+			must(t, c.Stats().Err)
+		})
+	}
+}
+
+// A successor that can be mapped and not read is mapped again for each look.
+// The mappings must not pile up until the next garbage collection, which is
+// minutes away in a process that does not allocate.
+func TestSuccessorThatCannotBeReadIsMappedOnce(t *testing.T) {
+	needLinux(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	dir := regionIn(t)
+	p := created(t, dir, 5, numbered(5))
+	c := open(t, dir)
+	bad := successor(t, 6)
+	must(t, zero(bad.Path(), slotsAt+2*slotSize, slotSize))
+	retire(t, p.Path(), 5)
+	must(t, os.Rename(bad.Path(), p.Path()))
+	before := c.Stats().Refreshes
+	eventually(t, "it is looked at often", func() bool { c.Snapshot(); return c.Stats().Refreshes > before+30 })
+	if n := mappings(t, dir); n > 4 { // one writer's each, and the client's one or two
+		t.Errorf("after 30 looks at a successor that can't be read there are %d mappings", n)
+	}
+	b := client.Bind[number](c, "a")
+	must(t, c.Close())
+	wantMappings(t, dir, 2) // the writers'
+	want(t, "Get", b.Get().N, 5)
+}
+
+// A program may change its directory: a region that it named by a relative path
+// is still the one that it follows.
+func TestRelativePathStaysWhatItWas(t *testing.T) {
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	t.Chdir(filepath.Dir(dir))
+	c := open(t, filepath.Base(dir))
+	t.Chdir("/")
+	must(t, p.create(2, numbered(2)))
+	for range 100 {
+		if c.Snapshot().Generation() == 2 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the new region is not followed")
+}
+
+// A new region may begin at 1 again: a daemon that lost all it had does so.
+func TestRegionThatBeginsAgainIsFollowed(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1000, configs{"a": number{1000}, "gone": number{1000}})
+	c := open(t, dir)
+	b, gone := client.Bind[number](c, "a"), client.Bind[number](c, "gone")
+	old := c.Snapshot()
+	must(t, p.create(1, numbered(1)))
+	eventually(t, "the new region is followed", func() bool { return b.Get().N == 1 })
+	s := c.Snapshot()
+	want(t, "the generation", s.Generation(), 1)
+	want(t, "In", b.In(s).N, 1)
+	want(t, "In of the old snapshot", b.In(old).N, 1000)
+	want(t, "Get of a config that is gone", gone.Get().N, 1000)
+	want(t, "In of a config that is gone", gone.In(s).N, 1000)
+	wantError(t, gone.Err(), client.ErrNotFound)
+	_, err := s.Get("gone")
+	wantError(t, err, client.ErrNotFound)
+	g := p.next(t, configs{"a": number{2}, "gone": number{2}})
+	must(t, c.WaitGeneration(t.Context(), g))
+	want(t, "Get", gone.Get().N, 2)
+}
+
+// A region without a living daemon may be replaced by anybody who may, without
+// a word to its readers. They look at the path now and then.
+func TestSilentReplacementIsFound(t *testing.T) {
+	t.Parallel()
+	for _, death := range []string{"stopped", "killed"} {
+		for _, replaced := range []string{"file", "directory"} {
+			t.Run(death+", another "+replaced, func(t *testing.T) {
+				t.Parallel()
+				dir := regionIn(t)
+				p := created(t, dir, 5, numbered(5))
+				path := p.Path()
+				c := open(t, dir)
+				b := client.Bind[number](c, "a")
+				if death == "stopped" {
+					p.close(t)
+				} else {
+					silence(t, path)
+				}
+				want(t, "DaemonAlive", c.Stats().DaemonAlive, false)
+				next := successor(t, 6)
+				if replaced == "file" {
+					must(t, os.Rename(next.Path(), path))
+				} else {
+					must(t, os.Rename(dir, filepath.Join(filepath.Dir(dir), "old")))
+					must(t, os.Rename(next.dir(), dir))
+				}
+				eventually(t, "the binding follows", func() bool { return b.Get().N == 6 })
+				want(t, "the region's id", c.Snapshot().RegionID(), next.ID().String())
+			})
+		}
+	}
+}
+
+// A snapshot stays whole when its region is long gone.
+func TestSnapshotOutlivesItsRegion(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, configs{"a": number{1}, "late": number{1}})
+	c := open(t, dir)
+	b := client.Bind[number](c, "a")
+	old := c.Snapshot()
+	for g := uint64(2); g < 10; g++ {
+		must(t, p.create(g, numbered(g)))
+		eventually(t, "the new region is followed", func() bool { return c.Snapshot().Generation() == g })
+	}
+	want(t, "In", b.In(old).N, 1)
+	d, err := old.Get("late") // its memory stays as long as the snapshot does
+	must(t, err)
+	want(t, "a config that is first asked for now", d.IntOr("N", 0), 1)
+	wantMappings(t, dir, 3) // the writer's, the reader's, and the old snapshot's
+	runtime.KeepAlive(old)
+	old = nil
+	wantMappings(t, dir, 2)
+	_ = old
+}

@@ -1,0 +1,335 @@
+//go:build unix
+
+package client_test
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/client/clienttest"
+)
+
+// watched pulls what a Watch yields one by one.
+type watched struct {
+	t    *testing.T
+	next func() (client.Change, bool)
+}
+
+func pull(t *testing.T, watch func(ctx context.Context) iter.Seq[client.Change]) watched {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	next, stop := iter.Pull(watch(ctx))
+	t.Cleanup(stop)
+	return watched{t, next}
+}
+
+// want fails the test unless the next change leads from one generation to
+// another, with an error or with the value of "N".
+func (w watched) want(from, to uint64, n int, err error) client.Change {
+	w.t.Helper()
+	change, ok := w.next()
+	if !ok {
+		w.t.Fatal("there is no change")
+	}
+	want(w.t, "From", change.From, from)
+	want(w.t, "To", change.To, to)
+	if err != nil {
+		wantRefused(w.t, change.Err, err, change.Config, change.Key, to)
+		return change
+	}
+	must(w.t, change.Err)
+	want(w.t, "the value", change.Doc.IntOr("N", -1), n)
+	want(w.t, "the document's generation", change.Doc.Generation(), to)
+	return change
+}
+
+func TestWatchYieldsEachStateFromTheFirstOn(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	c := r.Client()
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.Watch(ctx, "a") })
+	change := w.want(0, 1, 0, client.ErrNotFound)
+	want(t, "Config", change.Config, "a")
+	want(t, "Key", change.Key, "")
+	want(t, "a key of a config that is absent", change.Doc.Has("N"), false)
+	r.Set("other", number{1})
+	r.Set("a", number{3})
+	w.want(1, 3, 3, nil)
+	r.Set("a", number{4})
+	w.want(3, 4, 4, nil)
+	r.Set("other", number{5})
+	r.Delete("a")
+	w.want(4, 6, 0, client.ErrNotFound)
+	r.Set("a", number{7})
+	w.want(6, 7, 7, nil)
+
+	// Another loop begins anew, and so does the same sequence.
+	sequence := c.Watch(t.Context(), "a")
+	for range 2 {
+		for change := range sequence {
+			want(t, "From", change.From, 0)
+			want(t, "To", change.To, 7)
+			break
+		}
+	}
+}
+
+func TestWatchYieldsTheLatestOnly(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	r.Set("a", number{2})
+	c := r.Client()
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.Watch(ctx, "a") })
+	w.want(0, 2, 2, nil)
+	for n := uint64(3); n <= 1000; n++ {
+		r.Set("a", number{n})
+	}
+	w.want(2, 1000, 1000, nil)
+	r.Set("a", number{1001})
+	w.want(1000, 1001, 1001, nil)
+}
+
+func TestWatchWithoutARegion(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	c := open(t, dir, client.Lazy())
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.Watch(ctx, "a") })
+	key := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.WatchKey(ctx, "a", "N") })
+	w.want(0, 0, 0, client.ErrNoRegion)
+	key.want(0, 0, 0, client.ErrNoRegion)
+	created(t, dir, 7, numbered(7))
+	w.want(0, 7, 7, nil)
+	key.want(0, 7, 7, nil)
+}
+
+// That there is a region now, without such a config, is another state: a
+// program that waits for its config learns that nobody published it.
+func TestWatchTellsNoRegionFromNotFound(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	c := open(t, dir, client.Lazy())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // twice the time in which a region is found
+	defer cancel()
+	next, stop := iter.Pull(c.Watch(ctx, "absent"))
+	defer stop()
+	w := watched{t, next}
+	w.want(0, 0, 0, client.ErrNoRegion)
+	created(t, dir, 7, numbered(7))
+	w.want(0, 7, 0, client.ErrNotFound)
+}
+
+func TestWatchKeyYieldsNothingElse(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	c := r.Client()
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.WatchKey(ctx, "a", "N") })
+	change := w.want(0, 1, 0, client.ErrNotFound)
+	want(t, "Config", change.Config, "a")
+	want(t, "Key", change.Key, "N")
+	r.Set("a", configs{"x": 1})
+	r.Set("a", configs{"x": 2})
+	r.Set("a", configs{"x": 2, "N": 4})
+	w.want(1, 4, 4, nil)
+	r.Set("a", configs{"x": 5, "N": 4})
+	r.Set("a", configs{"N": 4})
+	r.Set("b", number{7})
+	r.Set("a", configs{"N": 8})
+	w.want(4, 8, 8, nil)
+	r.Set("a", configs{"x": 1})
+	w.want(8, 9, 0, client.ErrNotFound)
+	// The key is still not there, whether its config is or not.
+	r.Delete("a")
+	r.Set("a", configs{"x": 1})
+	r.Set("a", configs{"N": 12})
+	w.want(9, 12, 12, nil)
+	r.Delete("a")
+	w.want(12, 13, 0, client.ErrNotFound)
+}
+
+func TestWatchSeesARegionThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	c := open(t, dir)
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.Watch(ctx, "a") })
+	w.want(0, 1, 1, nil)
+	must(t, p.create(10, numbered(10)))
+	w.want(1, 10, 10, nil)
+	must(t, p.create(20, configs{"a": number{10}, "b": number{20}})) // which is no change of a
+	p.next(t, numbered(21))
+	w.want(10, 21, 21, nil)
+}
+
+// ending is how a loop over Watch ends.
+func ending(c *client.Client, ctx context.Context, body func(client.Change) bool) <-chan struct{} { //nolint:revive // the client is what it is about
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for change := range c.Watch(ctx, "a") {
+			if !body(change) {
+				break
+			}
+		}
+	}()
+	return ended
+}
+
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	r.Set("a", number{1})
+	seen := make(chan struct{}, 100)
+	see := func(client.Change) bool { seen <- struct{}{}; return true }
+
+	c := r.Client()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := ending(c, ctx, see)
+	inTime(t, "the first state is yielded", seen)
+	cancel()
+	inTime(t, "the loop ends with its context", ended)
+	inTime(t, "a loop ends whose context has ended", ending(c, ctx, see))
+
+	ended = ending(c, t.Context(), see)
+	inTime(t, "the first state is yielded", seen)
+	must(t, c.Close())
+	inTime(t, "the loop ends with the client", ended)
+	inTime(t, "a loop ends whose client has ended", ending(c, t.Context(), see))
+
+	c = r.Client()
+	inTime(t, "the loop ends with a break", ending(c, t.Context(), func(client.Change) bool { return false }))
+	inTime(t, "the loop ends after Close in its body", ending(c, t.Context(), func(client.Change) bool {
+		must(t, c.Close())
+		return true
+	}))
+
+	ctx, cancel = context.WithCancel(t.Context())
+	inTime(t, "the loop ends with its context in its body", ending(r.Client(), ctx, func(client.Change) bool { cancel(); return true }))
+}
+
+func TestManyWatchers(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	c := open(t, dir)
+	const last = 300
+	var loops []<-chan struct{}
+	for range 20 {
+		var before client.Change
+		loops = append(loops, ending(c, t.Context(), func(change client.Change) bool {
+			want(t, "From", change.From, before.To)
+			if n := change.Doc.UintOr("N", 0); n != change.To || n <= before.To {
+				t.Errorf("generation %d has the value %d, after generation %d", change.To, n, before.To)
+			}
+			before = change
+			return change.To < last
+		}))
+	}
+	for g := uint64(2); g <= last; g++ {
+		p.next(t, numbered(g))
+	}
+	for _, ended := range loops {
+		inTime(t, "a watcher sees the last generation", ended)
+	}
+}
+
+func TestWaitGenerationWaitsUntilBindingsHaveSettled(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	c := open(t, dir)
+	decoding, release := make(chan struct{}, 10), make(chan struct{}, 10)
+	stuck := make(chan struct{})
+	defer close(stuck)
+	release <- struct{}{}
+	slow := client.Bind[number](c, "a", client.WithValidate(func(n *number) error {
+		switch n.N {
+		case 6:
+			<-stuck
+		case 3:
+			return errors.New("three is refused")
+		default:
+			decoding <- struct{}{}
+			<-release
+		}
+		return nil
+	}))
+	inTime(t, "the first value is decoded", decoding)
+	must(t, c.WaitGeneration(t.Context(), 1))
+	must(t, c.WaitGeneration(t.Context(), 0))
+
+	wait := func(g uint64) <-chan error {
+		return async(func() error { return c.WaitGeneration(t.Context(), g) })
+	}
+	settled := wait(2)
+	p.next(t, numbered(2))
+	inTime(t, "the second value is decoded", decoding)
+	select {
+	case <-settled:
+		t.Fatal("WaitGeneration returned while a binding was decoding")
+	case <-time.After(10 * time.Millisecond):
+	}
+	release <- struct{}{}
+	must(t, inTime(t, "the second generation is settled", settled))
+	want(t, "Get", slow.Get().N, 2)
+
+	// A refusal settles a generation, too.
+	settled = wait(3)
+	p.next(t, numbered(3))
+	must(t, inTime(t, "the third generation is settled", settled))
+	want(t, "Get", slow.Get().N, 2)
+	if slow.Err() == nil {
+		t.Error("the third value was not refused")
+	}
+	// And so does a later generation.
+	settled = wait(4)
+	release <- struct{}{}
+	release <- struct{}{}
+	p.next(t, numbered(4))
+	p.next(t, numbered(5))
+	must(t, inTime(t, "the fourth generation is settled", settled))
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("the test has no patience")
+	cancel(reason)
+	p.next(t, numbered(6))
+	wantError(t, c.WaitGeneration(ctx, 6), reason)
+}
+
+func TestWaitGenerationEnds(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	lazy := open(t, dir, client.Lazy())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	wantError(t, lazy.WaitGeneration(ctx, 1), context.DeadlineExceeded, "generation 1")
+
+	without := async(func() error { return lazy.WaitGeneration(t.Context(), 2) })
+	p := created(t, dir, 2, numbered(2))
+	must(t, inTime(t, "a lazy client finds the generation", without))
+
+	c := open(t, dir)
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	wantError(t, c.WaitGeneration(ctx, 3), context.DeadlineExceeded, "generation 3", "at 2")
+
+	// In another region the number means nothing, be it there already or not.
+	first := c.Snapshot().RegionID()
+	replaced := async(func() error { return c.WaitGeneration(t.Context(), 5) })
+	select {
+	case err := <-replaced:
+		t.Fatalf("WaitGeneration returned too early: %v", err)
+	case <-time.After(10 * time.Millisecond):
+	}
+	must(t, p.create(100, numbered(100)))
+	wantError(t, inTime(t, "WaitGeneration sees the new region", replaced), client.ErrReplaced, first, p.ID().String())
+
+	closed := async(func() error { return c.WaitGeneration(t.Context(), 101) })
+	must(t, c.Close())
+	wantError(t, inTime(t, "WaitGeneration ends with the client", closed), client.ErrClosed)
+	wantError(t, c.WaitGeneration(t.Context(), 101), client.ErrClosed)
+}
