@@ -1,0 +1,276 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm"
+)
+
+// settings are what the command line and the environment ask for.
+type settings struct {
+	daemon.Options
+	once      bool
+	dryRun    bool
+	logFormat string
+	logLevel  string
+}
+
+// usageError is a mistake in the flags or in the environment.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+const long = `statesyncd takes configuration from a source, checks it as a whole, and publishes
+it into a region of shared memory. Every process of the host reads it there
+without a system call, and goes on reading when statesyncd is not running.
+
+A source is a directory: each file NAME.yaml, .yml, .json or .toml is the config
+NAME, team/NAME.yaml is team/NAME, and NAME.schema.json is the JSON Schema of
+NAME. Files that --opaque names are published as they are. One bad file refuses
+the whole revision, and the last good one stays: the log says which file, line
+and why, and so does "statesync status". Replace files by rename (write another
+name, then mv): a file written in place may be read half-written.
+
+Every flag can be set in the environment too, --state-dir as STATESYNC_STATE_DIR;
+the command line wins, an empty variable counts as not set, and an unknown
+STATESYNC_ variable is refused.
+
+Signals
+  HUP          reads the source now
+  TERM, INT    ends the daemon; the region stays, and its readers read on.
+               A second one ends it at once
+
+Files
+  REGION/region.v1         the region, ` + shm.DefaultDir + `/region.v1 by default
+  REGION/lock              held by the one daemon that writes the region
+  STATE-DIR/generation     the generations that are reserved
+  STATE-DIR/last-good.v1   published at start when the source can't be read
+
+Exit codes
+  0  ended as asked; with --once: published, or nothing to do
+  1  failed; with --once or --dry-run: the source can't be read or is refused
+  2  the flags or the environment make no sense`
+
+const examples = `  # publish a directory, and follow it
+  statesyncd --source dir:/etc/app/config
+
+  # what would that change?
+  statesyncd --source dir:/etc/app/config --dry-run
+
+  # a mounted ConfigMap, for members of the group app only
+  statesyncd --source dir:/config --region-mode 0640 --region-group app --log-format json
+
+  # a region and a state directory of one's own, without root
+  statesyncd --source dir:./config --region /tmp/my-region --state-dir /tmp/my-state
+
+  # completions: source <(statesyncd completion bash), or zsh, or fish`
+
+// newCommand is the command; run is called with the settings once they are
+// known to make sense.
+func newCommand(environ []string, run func(*settings) error) *cobra.Command {
+	s := &settings{}
+	maxImage, mode, gid := byteSize(daemon.DefaultMaxImage), fileMode(daemon.DefaultMode), group(-1)
+	cmd := &cobra.Command{
+		Use:           "statesyncd --source dir:PATH [flags]",
+		Short:         "Publish configuration into shared memory",
+		Long:          long,
+		Example:       examples,
+		Version:       buildVersion(),
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&s.Source, "source", "", "where configs come from: dir:PATH (required)")
+	f.StringVar(&s.Region, "region", shm.DefaultDir, "the region's directory")
+	f.StringVar(&s.StateDir, "state-dir", "", `where generations and the last good image are kept; '' is nowhere (default
+$STATE_DIRECTORY, else for root /var/lib/statesync/REGION, else
+$XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
+	f.DurationVar(&s.Resync, "resync", daemon.DefaultResync, "how often the source is looked at without a hint")
+	f.IntVar(&s.Writer.Slots, "slots", shm.DefaultSlots, "how many generations the region holds, 2 to 32")
+	f.Var(&maxImage, "max-image", "greatest size of all configs together, in bytes, KiB, MiB or GiB")
+	f.Var(&mode, "region-mode", "who may read the region: 0600, 0640 or 0644")
+	f.Var(&gid, "region-group", "the region's group, a name or a number (default: as it is)")
+	f.DurationVar(&s.LockWait, "lock-wait", daemon.DefaultLockWait, "how long to wait for another daemon to end")
+	f.StringSliceVar(&s.Opaque, "opaque", nil, "glob of files to publish as they are; may be repeated, or a list with commas")
+	f.BoolVar(&s.AllowEmpty, "allow-empty", false, "publish a source without any config")
+	f.BoolVar(&s.Writer.Seal, "seal", false, "make the region's file append-only (needs CAP_LINUX_IMMUTABLE)")
+	f.StringVar(&s.logFormat, "log-format", "text", "text or json, to standard error")
+	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&s.once, "once", false, "publish what the source has, and exit")
+	f.BoolVar(&s.dryRun, "dry-run", false, "say what would be published, write nothing, and exit")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	complete(cmd)
+
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if err := applyEnv(f, environ); err != nil {
+			return &usageError{err}
+		}
+		s.Writer.MaxImage, s.Writer.Mode, s.Writer.Group = int64(maxImage), fs.FileMode(mode), int(gid)
+		if !f.Changed("state-dir") {
+			dir, err := defaultStateDir(environ, s.Region, os.Geteuid())
+			if err != nil {
+				return &usageError{err}
+			}
+			s.StateDir = dir
+		}
+		if err := s.validate(); err != nil {
+			return &usageError{err}
+		}
+		return run(s)
+	}
+	return cmd
+}
+
+// noArgs refuses arguments that are no flags.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return &usageError{fmt.Errorf("%q is no flag; a source is given as --source dir:PATH", args[0])}
+}
+
+// complete tells the shells' completions what the values are.
+func complete(cmd *cobra.Command) {
+	words := func(list ...string) cobra.CompletionFunc {
+		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+	}
+	for name, fn := range map[string]cobra.CompletionFunc{
+		"source":      words("dir:"),
+		"log-format":  words("text", "json"),
+		"log-level":   words("debug", "info", "warn", "error"),
+		"region-mode": words("0600", "0640", "0644"),
+	} {
+		// The error is about a flag that does not exist, and the tests see to that.
+		_ = cmd.RegisterFlagCompletionFunc(name, fn)
+	}
+	_ = cmd.MarkFlagDirname("region")
+	_ = cmd.MarkFlagDirname("state-dir")
+}
+
+// minResync keeps a reading of the source from following the last one at once.
+const minResync = 100 * time.Millisecond
+
+// validate says what is wrong with the settings, and how it is put right.
+func (s *settings) validate() error {
+	if s.Source == "" {
+		return errors.New("--source is missing; give it as --source dir:PATH, or STATESYNC_SOURCE=dir:PATH")
+	}
+	opened, err := source.Open(s.Source, source.Options{NoWatch: true})
+	if err != nil {
+		return fmt.Errorf("--source: %w", err)
+	}
+	if err := opened.Close(); err != nil {
+		return fmt.Errorf("--source: %w", err)
+	}
+	if s.Region == "" {
+		return fmt.Errorf("--region is empty; give a directory, or leave it out for %s", shm.DefaultDir)
+	}
+	if s.Resync < minResync {
+		return fmt.Errorf("--resync %v is too short; give at least %v, such as 5s", s.Resync, minResync)
+	}
+	if s.LockWait < 0 {
+		return fmt.Errorf("--lock-wait %v is negative; give 0s for no waiting, or a time such as 10s", s.LockWait)
+	}
+	if _, err := shm.GeometryFor(s.Writer.Slots, s.Writer.MaxImage); err != nil {
+		return fmt.Errorf("--slots or --max-image: %w", err)
+	}
+	for _, glob := range s.Opaque {
+		if _, err := path.Match(glob, ""); err != nil || glob == "" {
+			return fmt.Errorf("--opaque %q is no glob; *, ?, [a-z] and \\ mean what they do in a shell, and a \\ before one takes its meaning away", glob)
+		}
+	}
+	if s.logFormat != "text" && s.logFormat != "json" {
+		return fmt.Errorf("--log-format %q is not known; give text or json", s.logFormat)
+	}
+	if _, err := s.level(); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (s *settings) level() (slog.Level, error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(s.logLevel, level.String()) {
+			return level, nil
+		}
+	}
+	return 0, fmt.Errorf("--log-level %q is not known; give debug, info, warn or error", s.logLevel)
+}
+
+// logger writes what the settings ask for.
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	level, _ := s.level() // validated
+	o := &slog.HandlerOptions{Level: level}
+	if s.logFormat == "json" {
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.StringValue(a.Value.Duration().String()) // with its unit, as in the text
+			}
+			return a
+		}
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// defaultStateDir is where the state of a region is kept if nobody says.
+func defaultStateDir(environ []string, region string, euid int) (string, error) {
+	env := func(name string) string {
+		for i := len(environ) - 1; i >= 0; i-- { // the last one counts, as for os.Getenv
+			if value, ok := strings.CutPrefix(environ[i], name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+	if dir := env("STATE_DIRECTORY"); dir != "" {
+		if strings.Contains(dir, ":") {
+			return "", fmt.Errorf("STATE_DIRECTORY has several directories, %s; name the daemon's with --state-dir", dir)
+		}
+		return dir, nil
+	}
+	below := filepath.Join("statesync", filepath.Base(filepath.Clean(region)))
+	if euid == 0 {
+		return filepath.Join("/var/lib", below), nil
+	}
+	if dir := env("XDG_STATE_HOME"); filepath.IsAbs(dir) { // the specification has others ignored
+		return filepath.Join(dir, below), nil
+	}
+	if home := env("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local/state", below), nil
+	}
+	return "", errors.New("there is no place for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
+		"give --state-dir DIR, or --state-dir '' to do without")
+}
+
+// version is set by the Makefile.
+var version string
+
+// buildVersion is what the build knows of itself.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,100 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"math"
+	"os/user"
+	"strconv"
+	"strings"
+)
+
+// byteSize is a flag's number of bytes.
+type byteSize int64
+
+// units are what a size may end in, the greatest first.
+var units = []struct {
+	name  string
+	bytes byteSize
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+// String is the size in the greatest unit that it is a whole number of.
+func (b *byteSize) String() string {
+	for _, u := range units[:3] {
+		if *b >= u.bytes && *b%u.bytes == 0 {
+			return strconv.FormatInt(int64(*b/u.bytes), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(*b), 10)
+}
+
+// Set accepts a whole number, with a unit or without.
+func (b *byteSize) Set(text string) error {
+	digits, unit := text, byteSize(1)
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(text, u.name); ok {
+			digits, unit = rest, u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63) // no sign, no space
+	if err != nil || n == 0 || n > math.MaxInt64/uint64(unit) {
+		return fmt.Errorf("%q is no size; write a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB", text)
+	}
+	*b = byteSize(n) * unit
+	return nil
+}
+
+// Type is what the help calls the value.
+func (b *byteSize) Type() string { return "size" }
+
+// fileMode is the flag of the region's mode.
+type fileMode fs.FileMode
+
+func (m *fileMode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
+
+// Set accepts the octal modes that a region may have.
+func (m *fileMode) Set(text string) error {
+	n, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	if err != nil || n&^0o644 != 0 || n&0o600 != 0o600 {
+		return fmt.Errorf("%q is no mode for a region; it is 0600, 0640 or 0644: its owner writes it, and others read it at most", text)
+	}
+	*m = fileMode(n)
+	return nil
+}
+
+// Type is what the help calls the value.
+func (m *fileMode) Type() string { return "mode" }
+
+// group is the flag of the region's group, as a gid; -1 is none.
+type group int
+
+func (g *group) String() string {
+	if *g < 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*g))
+}
+
+// Set accepts the name of a group, or its number.
+func (g *group) Set(text string) error {
+	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
+		*g = group(n)
+		return nil
+	}
+	found, err := user.LookupGroup(text)
+	if err != nil {
+		return fmt.Errorf("%q is neither a group of this machine nor a number; see getent group", text)
+	}
+	n, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return fmt.Errorf("the group %q has the number %q", text, found.Gid)
+	}
+	*g = group(n)
+	return nil
+}
+
+// Type is what the help calls the value.
+func (g *group) Type() string { return "group" }

@@ -1,0 +1,264 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"math/big"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// fuzzed decodes data as a file, checks what holds for all formats, and returns
+// the canonical JSON, or nil.
+func fuzzed(t *testing.T, file string, data []byte) ([]byte, []*Problem) {
+	r := New(Options{}).Decode([]*source.File{{Path: file, Data: data}})
+	for _, p := range r.Problems {
+		if strings.Contains(p.What, "the parser failed") || strings.ContainsAny(p.Error(), "\n\x00") || p.File != file {
+			t.Errorf("problem %q", p.Error())
+		}
+		if n := bytes.Count(data, []byte("\n")) + 1; p.Line > n && !strings.HasSuffix(file, ".yaml") {
+			t.Errorf("problem in line %d of %d", p.Line, n)
+		}
+	}
+	if r.Configs == nil {
+		if r.Err() == nil {
+			t.Error("neither a config nor an error")
+		}
+		return nil, r.Problems
+	}
+	content := r.Configs[0].Section.Content()
+	again, err := image.Canonical(content)
+	if err != nil || !bytes.Equal(again, content) {
+		t.Errorf("%q is not canonical: %q, %v", content, again, err)
+	}
+	return content, r.Problems
+}
+
+func addAll(f *testing.F, seeds ...string) {
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+}
+
+// FuzzJSON compares with encoding/json, and with the other reader of JSON here.
+func FuzzJSON(f *testing.F) {
+	addAll(f, "{}", "[]", " [1, 2.5e-3, -0, -0.0, 1e999]", `{"a":{"b":[null,true,false,"\u00e9\ud83d\ude00\\"]}}`,
+		`{"a":1,"a":2}`, `{"a.b":1,"a":{"b":2}}`, `["\ud800"]`, `[18446744073709551615,18446744073709551616]`,
+		"\ufeff{}", "[1,]", "{'a':1}", "/* */[]", `{"K":1,"k":2}`, "[[[[[[[[]]]]]]]]", "[\"\xff\"]")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		content, problems := fuzzed(t, "c.json", data)
+		data = bytes.TrimPrefix(data, []byte("\ufeff"))
+		canonical, err := image.Canonical(data)
+		if content == nil {
+			if err == nil && !strings.Contains(problems[len(problems)-1].What, "joins to the same dotted key") {
+				t.Errorf("refused, but canonical is %q: %v", canonical, problems[0])
+			}
+			return
+		}
+		if !bytes.Equal(content, canonical) {
+			t.Errorf("decoded to %q, but canonical is %q, %v", content, canonical, err)
+		}
+		if got, want := decodeJSON(t, content), decodeJSON(t, data); !sameValue(got, want) {
+			t.Errorf("decoded to %q, which is not what encoding/json reads", content)
+		}
+	})
+}
+
+func decodeJSON(t *testing.T, data []byte) (v any) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		t.Errorf("encoding/json refuses %q: %v", data, err)
+	}
+	return v
+}
+
+// sameValue compares values of encoding/json: integers exactly, floats as
+// float64, and the two are not the same.
+func sameValue(a, b any) bool {
+	switch a := a.(type) {
+	case json.Number:
+		b, ok := b.(json.Number)
+		if !ok {
+			return false
+		}
+		if float := strings.ContainsAny(string(a), ".eE"); float != strings.ContainsAny(string(b), ".eE") {
+			return false
+		} else if float {
+			x, _ := a.Float64()
+			y, _ := b.Float64()
+			return math.Float64bits(x) == math.Float64bits(y)
+		}
+		x, _ := new(big.Int).SetString(string(a), 10)
+		y, _ := new(big.Int).SetString(string(b), 10)
+		return x.Cmp(y) == 0
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i := range a {
+			if !sameValue(a[i], b[i]) {
+				return false
+			}
+		}
+		return true
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for k := range a {
+			if v, ok := b[k]; !ok || !sameValue(a[k], v) {
+				return false
+			}
+		}
+		return true
+	default:
+		return reflect.DeepEqual(a, b)
+	}
+}
+
+// FuzzYAML compares with what the library decodes.
+func FuzzYAML(f *testing.F) {
+	addAll(f, "a: 1\n", "- a\n- [b, {c: d}]\n", "a: &x {b: 1}\nc: {<<: *x, d: *x}\n", "a: |\n  x\nb: >-\n  y\n",
+		"a: [0x10, 0o17, 0777, 1_000, 1e3, .5, .nan, ~, 2020-01-01, 18446744073709551616]\n", "? [a]\n: b\n",
+		"--- !!map\na: !!str 1\n...\n", "a: 1\n---\nb: 2\n", "a: &a [*a]\n", "%TAG ! tag:x,2000:\n---\na: !b c\n",
+		"a:\n\t- b\n", "a: 'x\n  y'\n", "\"\\u00e9\\x41\": *q\n", "{a: b, c: [d", "# c\n", "a: b: c\n", "A: 1\na: 2\n", "- _0\n- .5_0\n", "0:\n-0:\n")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		content, _ := fuzzed(t, "c.yaml", data)
+		if content == nil {
+			return
+		}
+		var want any
+		if err := yaml.Unmarshal(data, &want); err != nil {
+			if !strings.Contains(err.Error(), "excessive aliasing") {
+				t.Errorf("decoded to %q, but the library says %v", content, err)
+			}
+			return
+		}
+		b := &builder{}
+		if got := parseYAML(b, bytes.TrimPrefix(data, []byte("\ufeff"))).plain(); !sameYAML(got, want) {
+			t.Errorf("decoded to %q, but the library reads %#v", content, want)
+		}
+	})
+}
+
+// sameYAML compares with what the library decodes into an any. It is lenient
+// where this package differs on purpose: dates, and integers as keys.
+func sameYAML(got, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		got, ok := got.(map[string]any)
+		if !ok || len(got) != len(want) {
+			return false
+		}
+		for k := range want {
+			if v, ok := got[k]; !ok || !sameYAML(v, want[k]) {
+				return false
+			}
+		}
+		return true
+	case map[any]any:
+		got, ok := got.(map[string]any)
+		return ok && len(got) >= len(want) // 0 and -0
+	case []any:
+		got, ok := got.([]any)
+		if !ok || len(got) != len(want) {
+			return false
+		}
+		for i := range want {
+			if !sameYAML(got[i], want[i]) {
+				return false
+			}
+		}
+		return true
+	case int:
+		return got == int64(want)
+	case float64:
+		if u, ok := got.(uint64); ok { // +18446744073709551615
+			return float64(u) == want
+		}
+		return got == want
+	case time.Time:
+		_, ok := got.(string)
+		return ok
+	default:
+		return got == want
+	}
+}
+
+// FuzzTOML compares with the library's own decoder, which has its own idea of
+// tables.
+func FuzzTOML(f *testing.F) {
+	addAll(f, "a = 1\n", "[a]\nb.c = 1\n[[d]]\n[[d]]\n[d.e]\n", "a = {b = 1, c.d = [1, 2.5, 'x']}\n", "a = 1979-05-27 07:32:00z\n",
+		"a.b = 1\n[a]\n", "[a.b]\n[a]\nb.c = 1\n", "a = \"\"\"\nx\\u00e9\"\"\"\n", "a = [1, [2, {b = 3}],\n]\n", "a = 0xff\nb = 1_0\n",
+		"[[a]]\n[a.b]\n[[a]]\n[a.b]\n", "a = inf\n", "\"a.b\" = 1\n", "a = 07:32\n", "[a]\n[a]\n", "a = [{}]\n[a.b]\n")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		content, problems := fuzzed(t, "c.toml", data)
+		var want map[string]any
+		err := toml.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &want)
+		if content == nil {
+			for _, own := range []string{"empty: ", "joins to the same", "has no counterpart", "nested more than 100", "beyond a 64-bit float"} {
+				if strings.Contains(problems[len(problems)-1].What, own) {
+					return
+				}
+			}
+			if err == nil {
+				t.Errorf("refused, but the library reads %v: %v", want, problems)
+			}
+			return
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), "too large to fit in a 64-bit signed integer") {
+				t.Errorf("decoded to %q, but the library says %v", content, err)
+			}
+			return
+		}
+		b := &builder{}
+		if got := parseTOML(b, bytes.TrimPrefix(data, []byte("\ufeff"))).plain(); !sameTOML(got, want) {
+			t.Errorf("decoded to %q, but the library reads %v", content, want)
+		}
+	})
+}
+
+func sameTOML(got, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		got, ok := got.(map[string]any)
+		if !ok || len(got) != len(want) {
+			return false
+		}
+		for k := range want {
+			if v, ok := got[k]; !ok || !sameTOML(v, want[k]) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		got, ok := got.([]any)
+		if !ok || len(got) != len(want) {
+			return false
+		}
+		for i := range want {
+			if !sameTOML(got[i], want[i]) {
+				return false
+			}
+		}
+		return true
+	case string, int64, float64, bool:
+		return got == want
+	default: // dates and times
+		_, ok := got.(string)
+		return ok
+	}
+}

@@ -1,0 +1,48 @@
+// Package daemon is the pipeline from a source to a region: it reads whole
+// revisions, decodes and validates them, flattens what is good into an image,
+// and publishes that as the region's next generation.
+//
+// # What it promises
+//
+//   - A revision is all or nothing. One file that can't be used refuses the
+//     whole revision: the region keeps the last good one, and the reason is in
+//     the log, in the region's status, in Stats and in what Once returns.
+//   - A revision whose content is what the region holds already is no new
+//     generation. It becomes the observed revision.
+//   - Within a region file the next generation is always the current one plus 1.
+//     A new file begins above every number that the state directory reserved,
+//     so that generations rise across restarts and reboots for as long as that
+//     directory lives.
+//   - A daemon that was killed leaves a whole region behind, and its successor
+//     goes on in the same file.
+//   - A region that was deleted, replaced, truncated or damaged is made anew
+//     from memory, within about a second (damage inside the image: a minute).
+//   - When the source can't be read or is refused at the start and there is no
+//     region to go on with, the last good image of the state directory is
+//     published. A region that can be gone on with wins over it.
+//   - Two daemons share neither a region nor a state directory.
+//
+// # The state directory
+//
+// It holds files of mode 0600:
+//
+//	lock          as the region's: one daemon uses the directory
+//	generation    the highest reserved generation, as a line of text
+//	last-good.v1  the last published image with a header and a sum
+//
+// Generations are reserved in blocks of 1,024, on stable storage before the
+// first of a block is published; a publication in between costs no fsync. The
+// last good image is saved after the commit, by a goroutine of its own, at most
+// once a second and always before the daemon ends. What can't be saved is said,
+// counted and tried again, and holds up no publication: a full disk must not
+// keep configs from their readers. What is given up until the disk has room
+// again is that generations rise across the loss of the region. (A disk that
+// hangs does hold up the one publication in 1,024 that reserves.)
+//
+// # Work while nothing happens
+//
+// One goroutine owns everything but the saving. It wakes for the source's
+// hints, once a second for the heartbeat and a look at the region's file, and
+// at each resync to read the source, which for an unchanged directory is a
+// stat of each file.
+package daemon

@@ -1,0 +1,120 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// DryRun reads and decodes the source, and writes to out what publishing it
+// would change: a line for the whole, and one for each config. It takes no lock
+// and writes nothing else anywhere. ErrRefused says that the source would be
+// refused; the log has the reasons.
+func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
+	if d.source, err = d.openSource(d.opt.Source, d.sourceOptions(false)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.source.Close()) }()
+	want, err := shm.GeometryFor(d.opt.Writer.Slots, d.opt.Writer.MaxImage)
+	if err != nil {
+		return err
+	}
+	now, geometry, absent := readRegion(d.opt.Region)
+	var kept uint64
+	if now != nil {
+		kept = now.Generation()
+	}
+	refused := d.read(ctx)
+	var next *image.Image
+	if refused == nil {
+		if next, err = image.Build(kept+1, d.good.revision, d.good.sections, now); err == nil && int64(next.Size()) > d.opt.Writer.MaxImage {
+			err = fmt.Errorf("%w: it has %d bytes with its indexes, and --max-image allows %d", shm.ErrTooLarge, next.Size(), d.opt.Writer.MaxImage)
+		}
+		if err != nil {
+			refused = unpublishable(d.good, err)
+		}
+	}
+	if refused != nil {
+		d.sourceTrouble.set(refused, kept)
+		return errors.Join(ErrRefused, ctx.Err())
+	}
+
+	report := &printer{out: out}
+	report.line("%s: %s: %d configs, %d bytes", d.source.Name(), next.Revision(), next.Len(), next.Size())
+	switch {
+	case now == nil:
+		report.line("a new region would be made: %v", absent)
+	case geometry.Slots != want.Slots || geometry.SlotSize < want.SlotSize:
+		report.line("the region would be replaced: it has %d slots of %d bytes, and %d of at least %d are wanted",
+			geometry.Slots, geometry.SlotSize, want.Slots, want.SlotSize)
+	case now.Same(next.Sections()):
+		report.line("nothing would be published: the region holds just that, as generation %d", kept)
+	default:
+		report.line("generation %d would be published", next.Generation())
+	}
+	report.difference(now, next)
+	return report.err
+}
+
+// readRegion reads what a region holds. Without an image, the error says why.
+func readRegion(dir string) (m *image.Image, g shm.Geometry, err error) {
+	r, err := shm.Open(dir, shm.Trust{})
+	if err != nil {
+		return nil, g, err
+	}
+	_, err = r.Read(func(_ seqlock.Hot, words []uint64) (err error) {
+		m, err = image.Load(words)
+		return err
+	})
+	if err != nil {
+		return nil, g, err
+	}
+	return m, r.Geometry(), nil
+}
+
+// printer writes lines until one can't be written.
+type printer struct {
+	out io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.out, format+"\n", args...)
+	}
+}
+
+// difference lists the configs that differ, by name. now may be nil.
+func (p *printer) difference(now, next *image.Image) {
+	old := map[string]*image.Section{}
+	if now != nil {
+		for _, s := range now.Sections() {
+			old[s.Name()] = s
+		}
+	}
+	for _, s := range next.Sections() {
+		was, ok := old[s.Name()]
+		delete(old, s.Name())
+		switch {
+		case !ok:
+			p.line("added    %s", s.Name())
+		case !was.Equal(s):
+			p.line("changed  %s", s.Name())
+		}
+	}
+	if now == nil {
+		return
+	}
+	for _, s := range now.Sections() {
+		if old[s.Name()] != nil {
+			p.line("removed  %s", s.Name())
+		}
+	}
+}

@@ -1,0 +1,68 @@
+//go:build unix
+
+package daemon
+
+import (
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/statesync/statesync/shm"
+)
+
+// Defaults of the command's flags.
+const (
+	DefaultResync   = 5 * time.Second
+	DefaultLockWait = 10 * time.Second
+	DefaultMaxImage = 64 << 20 // bytes
+	DefaultMode     = fs.FileMode(0o644)
+)
+
+// Options say what a daemon publishes, where, and how.
+type Options struct {
+	// Source is where configs come from, as source.Open takes it: "dir:PATH".
+	Source string
+	// Region is the region's directory. The default is shm.DefaultDir.
+	Region string
+	// Writer is how the region is to be. Its MaxImage, in bytes, is 64 MiB when
+	// it is 0; it also limits each file of the source, and four times as much
+	// all of them together. Its Group is a number even when it is 0: -1 leaves
+	// the group as it is.
+	Writer shm.WriterOptions
+	// StateDir is where reserved generations and the last good image are kept.
+	// Without one, a region that is made anew starts at generation 1, and there
+	// is nothing to publish while the source can't be read.
+	StateDir string
+	// LockWait is how long to wait for another daemon to give up the region and
+	// the state directory; 0 is not at all.
+	LockWait time.Duration
+	// Resync is how often the source is read although it gave no hint. The
+	// default is 5 s.
+	Resync time.Duration
+	// Opaque are globs of files that are published as they are, as in
+	// decode.Options.
+	Opaque []string
+	// AllowEmpty accepts a source without any config.
+	AllowEmpty bool
+	// Log is where the daemon says what it does. The default is slog.Default().
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Region == "" {
+		o.Region = shm.DefaultDir
+	}
+	if o.Writer.Slots == 0 {
+		o.Writer.Slots = shm.DefaultSlots
+	}
+	if o.Writer.MaxImage == 0 {
+		o.Writer.MaxImage = DefaultMaxImage
+	}
+	if o.Resync <= 0 {
+		o.Resync = DefaultResync
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
+}

@@ -1,0 +1,178 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// content is what a good revision decodes to. It is immutable, and is compared
+// by its pointer.
+type content struct {
+	revision string
+	sections []*image.Section
+	files    []string // where each section comes from; nil when nobody knows any more
+}
+
+// contentOf is the content of an image that was published before.
+func contentOf(m *image.Image) *content {
+	return &content{revision: m.Revision(), sections: m.Sections()}
+}
+
+// reconcile reads the source and makes the region hold what it has. Its error
+// is one that the daemon can't go on with.
+func (d *Daemon) reconcile(ctx context.Context) error {
+	began := time.Now()
+	d.counters.reconciles.Inc()
+	refused := d.read(ctx)
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // what an interrupted reading says is nothing about the source
+	}
+	d.counters.refused(refused)
+	d.sourceTrouble.set(refused, d.region.generation())
+	if refused == nil {
+		d.seenGood = shm.Boottime()
+		d.counters.lastGood.Store(time.Now())
+	} else if d.good == nil && d.region.held == nil && !d.asked {
+		d.asked = true
+		d.good = d.lastGood()
+	}
+	if err := d.settle(began); err != nil {
+		return err
+	}
+	d.counters.good.Store(refused == nil && d.regionTrouble.now == nil)
+	d.tell()
+	return nil
+}
+
+// read brings good up to the source, or says why that can't be.
+func (d *Daemon) read(ctx context.Context) *refusal {
+	revision, err := d.source.Read(ctx)
+	if err != nil {
+		return unreadable(err)
+	}
+	fresh := revision != d.revision
+	if fresh {
+		d.revision, d.result = revision, d.decoder.Decode(revision.Files)
+		d.notices.say(&d.result)
+	}
+	if refused := invalid(revision.ID, d.result.Problems); refused != nil {
+		return refused
+	}
+	if fresh {
+		c := &content{revision: revision.ID}
+		for i := range d.result.Configs {
+			c.sections = append(c.sections, d.result.Configs[i].Section)
+			c.files = append(c.files, d.result.Configs[i].File)
+		}
+		d.good = c
+	}
+	return nil
+}
+
+// recheck is reconcile with a look at all contents, where the source can be
+// asked for that.
+func (d *Daemon) recheck(ctx context.Context) error {
+	d.log.Info("reading the source because of a reload", "source", d.source.Name())
+	if s, ok := d.source.(rechecker); ok {
+		s.Recheck()
+	}
+	return d.reconcile(ctx)
+}
+
+// rechecker is a source that can be told to compare contents, and not only
+// what stat says, the next time that it is read.
+type rechecker interface {
+	Recheck()
+}
+
+// lastGood is the content that the state directory has, if any.
+func (d *Daemon) lastGood() *content {
+	m, err := d.state.lastGood(d.opt.Writer.MaxImage)
+	switch {
+	case err != nil:
+		d.log.Warn("the last good image can't be used", "state_dir", d.opt.StateDir, "error", err)
+		return nil
+	case m == nil:
+		return nil
+	}
+	d.log.Warn("publishing the last good image until the source is good", "state_dir", d.opt.StateDir,
+		"revision", m.Revision(), "configs", m.Len(), "published", m.Published())
+	return contentOf(m)
+}
+
+// settle makes the region hold the newest good content. What can't be put into
+// it is refused, and tried again the next time. The error is one that the
+// daemon can't go on with.
+func (d *Daemon) settle(began time.Time) error {
+	var refused *refusal
+	r := d.region
+	switch {
+	case d.good == nil, r.whole && d.settled == d.good:
+	case r.whole && r.held.Same(d.good.sections):
+		d.settled = d.good
+		d.log.Debug("unchanged", "generation", r.generation(), "revision", d.good.revision)
+	default:
+		err := r.put(d.good, began)
+		switch {
+		case errors.Is(err, errNotAsAsked):
+			return err
+		case err != nil:
+			refused = unpublishable(d.good, err)
+		default:
+			d.settled = d.good
+		}
+	}
+	if !r.whole && r.held != nil && (d.good == nil || d.settled != d.good) {
+		// The file is lost, and what is newest does not fit: what it held before
+		// is better than nothing.
+		older := contentOf(r.held)
+		err := r.put(older, began)
+		if errors.Is(err, errNotAsAsked) {
+			return err
+		}
+		if err != nil && refused == nil {
+			refused = unpublishable(older, err)
+		}
+	}
+	d.counters.refused(refused)
+	d.regionTrouble.set(refused, r.generation())
+	return nil
+}
+
+// tend is the heartbeat: it looks whether the region is still what was
+// published, mends it if not, and tells the readers that the daemon lives.
+func (d *Daemon) tend(context.Context) error {
+	if d.region.held != nil {
+		d.region.check()
+		d.region.verify()
+		if !d.region.whole {
+			if err := d.settle(time.Now()); err != nil {
+				return err
+			}
+		}
+	}
+	d.tell()
+	return nil
+}
+
+// tell writes the region's status.
+func (d *Daemon) tell() {
+	observed := ""
+	switch {
+	case d.good != nil && d.settled == d.good:
+		observed = d.good.revision
+	case d.region.held != nil:
+		observed = d.region.held.Revision()
+	}
+	problem := d.sourceTrouble.now
+	if problem == nil {
+		problem = d.regionTrouble.now
+	}
+	d.region.tell(observed, d.seenGood, problem.String())
+}

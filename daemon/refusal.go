@@ -1,0 +1,219 @@
+//go:build unix
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm"
+)
+
+// Reason is why a revision is not published.
+type Reason string
+
+// The reasons.
+const (
+	ReasonSource   Reason = "source"    // it can't be read, or does not rest
+	ReasonInvalid  Reason = "invalid"   // a file of it can't be used
+	ReasonTooLarge Reason = "too_large" // its image is larger than max-image
+	ReasonNoSpace  Reason = "no_space"  // there are no pages for its image
+	ReasonRegion   Reason = "region"    // the region can't be written
+)
+
+var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion}
+
+// refusal is everything that keeps a revision from being published.
+type refusal struct {
+	reason   Reason
+	revision string            // empty when it could not be read
+	problems []*decode.Problem // at least one, and no warnings
+	key      string            // equal when there is nothing new to say
+}
+
+// String is the first problem, and how many there are. A nil refusal is "".
+func (f *refusal) String() string {
+	switch {
+	case f == nil:
+		return ""
+	case len(f.problems) == 1:
+		return f.problems[0].Error()
+	}
+	return fmt.Sprintf("%v (and %d more)", f.problems[0], len(f.problems)-1)
+}
+
+// add adds a problem. same is what tells it from others; it leaves out what is
+// different each time.
+func (f *refusal) add(p *decode.Problem, same string) {
+	f.problems = append(f.problems, p)
+	f.key += "\n" + p.File + ": " + same
+}
+
+// unreadable is the refusal of a source that could not be read.
+func unreadable(err error) *refusal {
+	f := &refusal{reason: ReasonSource, key: string(ReasonSource)}
+	causes := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // a source joins all that it found
+		causes = joined.Unwrap()
+	}
+	for _, cause := range causes {
+		p := &decode.Problem{What: cause.Error()}
+		var of *source.FileError
+		if errors.As(cause, &of) {
+			p.File, p.What = of.Path, of.Err.Error()
+			if p.File == "" {
+				p.File = "."
+			}
+		}
+		same := p.What
+		if errors.Is(cause, source.ErrUnstable) {
+			same = source.ErrUnstable.Error() // the rest says since when
+		}
+		f.add(p, same)
+	}
+	return f
+}
+
+// invalid is the refusal of a revision by the errors among its problems; nil
+// if there are none.
+func invalid(revision string, problems []*decode.Problem) *refusal {
+	f := &refusal{reason: ReasonInvalid, revision: revision, key: string(ReasonInvalid) + revision}
+	for _, p := range problems {
+		if !p.Warning {
+			f.add(p, p.Error())
+		}
+	}
+	if f.problems == nil {
+		return nil
+	}
+	return f
+}
+
+// unpublishable is the refusal of content that the region did not take.
+func unpublishable(c *content, err error) *refusal {
+	f := &refusal{reason: ReasonRegion, revision: c.revision}
+	p := &decode.Problem{What: err.Error()}
+	switch {
+	case errors.Is(err, shm.ErrTooLarge):
+		f.reason = ReasonTooLarge
+		c.blameLargest(p)
+	case errors.Is(err, shm.ErrNoSpace):
+		f.reason = ReasonNoSpace
+	}
+	f.key = string(f.reason) + c.revision
+	f.add(p, string(f.reason)) // bytes that are left are others each time
+	if f.reason == ReasonRegion {
+		f.key += p.What
+	}
+	return f
+}
+
+// blameLargest makes a problem with the size of all one of the config that
+// takes the most of it.
+func (c *content) blameLargest(p *decode.Problem) {
+	largest := -1
+	for i, s := range c.sections {
+		if largest < 0 || s.Size() > c.sections[largest].Size() {
+			largest = i
+		}
+	}
+	if largest < 0 {
+		return
+	}
+	if c.files != nil {
+		p.File = c.files[largest]
+	}
+	p.What += fmt.Sprintf("; the largest config is %s with %d bytes: make it smaller, or raise --max-image",
+		c.sections[largest].Name(), c.sections[largest].Size())
+}
+
+// maxLines bounds how many lines of a kind one revision may add to the log.
+const maxLines = 100
+
+// trouble is a refusal that lasts until it is mended. It says each one once.
+type trouble struct {
+	log *slog.Logger
+	now *refusal // nil when all is well
+}
+
+// set takes what the newest attempt has shown. kept is the generation that
+// readers go on with.
+func (t *trouble) set(f *refusal, kept uint64) {
+	before := t.now
+	t.now = f
+	switch {
+	case f == nil && before != nil:
+		t.log.Info("mended", "reason", before.reason, "was", before.String())
+	case f != nil && (before == nil || before.key != f.key):
+		lines(f.problems, func(a []any) {
+			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
+		})
+	}
+}
+
+// notices are what is said once of files that are no reason to refuse anything.
+type notices struct {
+	log     *slog.Logger
+	warned  map[string]bool
+	skipped map[string]bool
+}
+
+// say logs the warnings and the skipped files that the revision before did not
+// have.
+func (n *notices) say(r *decode.Result) {
+	warned, skipped := map[string]bool{}, map[string]bool{}
+	var fresh []*decode.Problem
+	for _, p := range r.Problems {
+		if p.Warning {
+			text := p.Error()
+			if warned[text] = true; !n.warned[text] {
+				fresh = append(fresh, p)
+			}
+		}
+	}
+	lines(fresh, func(a []any) { n.log.Warn("warning", a...) })
+	fresh = nil
+	for _, file := range r.Skipped {
+		if skipped[file] = true; !n.skipped[file] {
+			fresh = append(fresh, &decode.Problem{
+				File: file, What: "neither a known format nor named by --opaque; give it a known extension, name it, or move it out of the source",
+			})
+		}
+	}
+	lines(fresh, func(a []any) { n.log.Warn("skipped", a...) })
+	n.warned, n.skipped = warned, skipped
+}
+
+// lines calls say with the attributes of each problem, and after the first
+// hundred with how many there are beside them.
+func lines(problems []*decode.Problem, say func(attributes []any)) {
+	for i, p := range problems {
+		if i == maxLines {
+			say([]any{"what", fmt.Sprintf("%d more are not shown", len(problems)-i)})
+			return
+		}
+		say(attributes(p))
+	}
+}
+
+// attributes are a problem's parts, as far as it has them.
+func attributes(p *decode.Problem) []any {
+	var a []any
+	if p.File != "" {
+		a = append(a, "file", p.File)
+	}
+	if p.Line > 0 {
+		a = append(a, "line", p.Line)
+	}
+	if p.Column > 0 {
+		a = append(a, "column", p.Column)
+	}
+	if p.Key != "" {
+		a = append(a, "key", p.Key)
+	}
+	return append(a, "what", strings.TrimSpace(p.What))
+}

@@ -1,0 +1,350 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// verifyInterval is how often the current image is compared with memory.
+const verifyInterval = time.Minute
+
+// errNotAsAsked is the error of a region that was published but could not be
+// sealed. Going on would mean that the next start, which has to attach to it,
+// fails where this one did not.
+var errNotAsAsked = errors.New("the region is published, but not as asked")
+
+// region is the daemon's end of the region: the writer, what is in its file,
+// and what becomes of that when the file is lost.
+type region struct {
+	w        *shm.Writer
+	dir      fs.FileInfo // the directory that w has the lock of
+	opt      Options
+	log      *slog.Logger
+	counters *counters
+	state    *state
+
+	// held is what the file holds, or held before it was lost; nil when there
+	// was nothing that could be gone on with.
+	held *image.Image
+	// whole says that held is in the file and the file is at the path. If not,
+	// the next image goes into a new file.
+	whole bool
+	// top is the highest generation that a reader may have seen anywhere.
+	top      uint64
+	verified time.Time     // when held was last compared with the file
+	seenGood time.Duration // as the writer before this one had it
+}
+
+// own takes the region's directory and its lock.
+func (r *region) own(ctx context.Context) error {
+	w, err := shm.Own(ctx, r.opt.Region, r.opt.Writer)
+	if err != nil {
+		return err
+	}
+	dir, err := os.Lstat(r.opt.Region)
+	if err != nil {
+		return errors.Join(err, w.Close())
+	}
+	r.w, r.dir = w, dir
+	return nil
+}
+
+// attach goes on with the region that is there. One that can't be gone on with
+// is left to its readers until there is something to replace it with.
+func (r *region) attach(s *state) error {
+	r.state = s
+	r.warnOfSpace()
+	if s != nil {
+		r.top = s.reserved
+	}
+	r.survey()
+	err := r.w.Attach()
+	if err == nil {
+		err = r.load()
+	}
+	switch {
+	case err == nil:
+		r.whole, r.verified = true, time.Now()
+		r.top = max(r.top, r.held.Generation())
+		r.counters.holds(r.held)
+		r.log.Info("attached", "region", r.w.Path(), "id", r.w.ID().String(), "generation", r.held.Generation(),
+			"revision", r.held.Revision(), "configs", r.held.Len(), "bytes", r.held.Size())
+		s.reserve(r.held.Generation())
+		s.save(r.held)
+	case errors.Is(err, shm.ErrNoRegion):
+		r.log.Info("there is no region; it is made with the first good revision", "region", r.w.Path(), "above_generation", r.top)
+	case errors.Is(err, shm.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
+		return err
+	default:
+		r.log.Warn("the region can't be gone on with; it is replaced with the first good revision",
+			"region", r.w.Path(), "above_generation", r.top, "error", err)
+	}
+	return nil
+}
+
+// unsealable says that a file system has no inode flags.
+func unsealable(err error) bool {
+	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, shm.ErrUnsupported)
+}
+
+// survey learns from the region that is there what attaching does not tell:
+// what its writer said last, and which generation a region has that can be read
+// but not gone on with, because it has another geometry.
+func (r *region) survey() {
+	there, err := shm.Open(r.opt.Region, shm.Trust{})
+	if err != nil {
+		return
+	}
+	if status, err := there.Status(); err == nil {
+		if status.SourceGood <= shm.Boottime() { // on a disk, it may be of another boot
+			r.seenGood = status.SourceGood
+		}
+		r.w.Observe(status.Observed, r.seenGood, status.Problem)
+	}
+	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
+		r.top = max(r.top, hot.Generation()) // its slot agrees, so it is no random bits
+		return nil
+	})
+}
+
+// load takes over what the attached file holds.
+func (r *region) load() error {
+	return r.w.Current(func(g uint64, words []uint64) error {
+		m, err := image.Load(words)
+		if err != nil {
+			return fmt.Errorf("%s: generation %d: %w", r.w.Path(), g, err)
+		}
+		if m.Generation() != g {
+			return fmt.Errorf("%s: %w: the image of generation %d says that it is %d", r.w.Path(), shm.ErrCorrupt, g, m.Generation())
+		}
+		r.held = m
+		return nil
+	})
+}
+
+// put publishes content as the next generation, in a new file if the one that
+// was there is lost. An error leaves the readers what they had.
+func (r *region) put(c *content, began time.Time) error {
+	r.check()
+	if r.whole {
+		err := r.publish(c)
+		if err == nil {
+			r.published("published", began)
+			return nil
+		}
+		if !errors.Is(err, shm.ErrLost) {
+			return err
+		}
+		r.lose(err)
+	}
+	if err := r.moveIn(); err != nil {
+		return err
+	}
+	committed, err := r.create(c)
+	if committed {
+		r.counters.regions.Inc()
+		r.published("published in a new region", began)
+	}
+	return err
+}
+
+// moveIn owns the region's directory anew if it is another one than before.
+func (r *region) moveIn() error {
+	if r.inPlace() {
+		return nil
+	}
+	old := r.w
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := r.own(now); err != nil {
+		return err
+	}
+	// Readers that still map the old file learn that it is no longer written,
+	// and look at the path.
+	if err := old.Close(); err != nil {
+		r.log.Warn("the old region can't be closed", "error", err)
+	}
+	return nil
+}
+
+// inPlace says whether readers come to the directory that is owned.
+func (r *region) inPlace() bool {
+	dir, err := os.Lstat(r.opt.Region)
+	return err == nil && os.SameFile(dir, r.dir)
+}
+
+// publish commits into the attached file.
+func (r *region) publish(c *content) error {
+	g := r.held.Generation() + 1
+	m, err := image.Build(g, c.revision, c.sections, r.held)
+	if err != nil {
+		return err
+	}
+	r.state.reserve(g)
+	err = r.w.Publish(g, m.Words())
+	if err == nil {
+		r.held = m
+	}
+	if err == nil || errors.Is(err, shm.ErrLost) { // a region may be lost right after the commit
+		r.top = max(r.top, g)
+	}
+	return err
+}
+
+// create commits into a new file.
+func (r *region) create(c *content) (committed bool, err error) {
+	g := r.top + 1
+	m, err := image.Build(g, c.revision, c.sections, nil)
+	if err != nil {
+		return false, err
+	}
+	r.state.reserve(g)
+	before := r.id()
+	err = r.w.Create(g, m.Words())
+	if r.id() == before {
+		return false, err
+	}
+	r.held, r.whole, r.top, r.verified = m, true, g, time.Now()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errNotAsAsked, err)
+	}
+	return true, err
+}
+
+// published is what follows a commit.
+func (r *region) published(how string, began time.Time) {
+	m := r.held
+	changed := 0
+	for c := range m.Configs() {
+		if c.Changed == m.Generation() {
+			changed++
+		}
+	}
+	r.counters.holds(m)
+	r.counters.publications.Inc()
+	r.counters.lastPublished.Store(m.Published())
+	r.log.Info(how, "generation", m.Generation(), "revision", m.Revision(), "configs", m.Len(), "changed", changed,
+		"bytes", m.Size(), "took", time.Since(began), "id", r.w.ID().String())
+	r.state.save(m)
+}
+
+// id is the attached file's, zero without one.
+func (r *region) id() shm.ID {
+	if !r.w.Attached() {
+		return shm.ID{}
+	}
+	return r.w.ID()
+}
+
+// generation is the one that readers have; 0 is none.
+func (r *region) generation() uint64 {
+	if r.held == nil {
+		return 0
+	}
+	return r.held.Generation()
+}
+
+// check looks whether the file is still the one that readers find, and holds
+// the generation that it was given. It makes four syscalls.
+func (r *region) check() {
+	if !r.whole {
+		return
+	}
+	err := r.w.Check()
+	if err == nil && !r.inPlace() {
+		err = fmt.Errorf("%s: %w: the directory was removed or replaced", r.opt.Region, shm.ErrLost)
+	}
+	if err == nil {
+		var g uint64
+		if g, err = r.w.Generation(); err == nil && g != r.held.Generation() {
+			err = fmt.Errorf("%s: %w: somebody else made it generation %d", r.w.Path(), shm.ErrLost, g)
+		}
+	}
+	if err != nil {
+		r.lose(err)
+	}
+}
+
+// verify compares the image in the file with the one in memory, when it is
+// time for that. Bytes that differ without meaning anything are let be.
+func (r *region) verify() {
+	if !r.whole || time.Since(r.verified) < verifyInterval {
+		return
+	}
+	r.verified = time.Now()
+	err := r.w.Current(func(_ uint64, words []uint64) error {
+		if equal(words, r.held.Words()) {
+			return nil
+		}
+		m, err := image.Load(words)
+		if err == nil && (m.Generation() != r.held.Generation() || !m.Same(r.held.Sections())) {
+			err = fmt.Errorf("%s: %w: it holds other configs than were published", r.w.Path(), shm.ErrCorrupt)
+		}
+		return err
+	})
+	if err != nil {
+		r.lose(err)
+	}
+}
+
+// equal compares a slot's words with an image's parts.
+func equal(words []uint64, parts [][]uint64) bool {
+	for _, part := range parts {
+		if len(words) < len(part) || !slices.Equal(words[:len(part)], part) {
+			return false
+		}
+		words = words[len(part):]
+	}
+	return len(words) == 0
+}
+
+// lose gives the file up.
+func (r *region) lose(err error) {
+	r.whole = false
+	r.counters.losses.Inc()
+	r.log.Error("the region is lost; it is made anew", "generation", r.generation(), "error", err)
+}
+
+// tell writes the status, with a new heartbeat, into the file that is attached.
+func (r *region) tell(observed string, seenGood time.Duration, problem string) {
+	if !r.w.Attached() {
+		return
+	}
+	r.w.Observe(observed, seenGood, problem)
+	if err := r.w.Beat(); err != nil && r.whole {
+		r.lose(err)
+	}
+}
+
+func (r *region) close() error { return r.w.Close() }
+
+// warnOfSpace says so when the ring can't be filled with images of the
+// greatest size: that shows late, and then as a refusal.
+func (r *region) warnOfSpace() {
+	o := r.opt
+	var st unix.Statfs_t
+	if err := unix.Statfs(o.Region, &st); err != nil || st.Blocks == 0 { // a tmpfs without a limit has no blocks
+		return
+	}
+	have := st.Blocks * uint64(st.Bsize)
+	need := uint64(o.Writer.Slots+2) * uint64(o.Writer.MaxImage)
+	if need > have {
+		r.log.Warn("the file system of the region is too small for images of the greatest size; "+
+			"make it larger, or lower --max-image or --slots",
+			"region", o.Region, "file_system_bytes", have, "needed_bytes", need, "images", o.Writer.Slots+2)
+	}
+}

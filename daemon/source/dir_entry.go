@@ -1,0 +1,142 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// file takes the regular file name of the directory at into the revision. c is
+// what is known of it, rel its path there.
+func (s *scan) file(at place, name, rel string, st stamp, c *content) {
+	opt := &s.d.opt
+	if !opt.Wanted(rel) {
+		if c.file == nil || c.file.Data != nil {
+			*c = content{file: &File{Path: rel}}
+		}
+		s.take(c)
+		return
+	}
+	s.wanted++
+	switch s.bytes += st.size; {
+	case st.size > opt.MaxFile:
+		s.fail(rel, fmt.Errorf("is %d bytes, more than the limit of %d for a file; make it smaller or raise --max-image", st.size, opt.MaxFile))
+		return
+	case s.bytes > opt.MaxTotal:
+		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", printable(rel), opt.MaxTotal)
+		return
+	case st == c.stamp && !c.racy && c.round == s.d.round:
+		s.take(c)
+		return
+	case !s.settled(at, rel, st, c):
+		s.unsettled(rel, fmt.Sprintf("it was written %v ago", max(0, st.age(s.now)).Round(time.Millisecond)))
+		return
+	case st.size == 0:
+		s.fail(rel, errors.New("is empty; a config has at least one byte, write {} for none (is it still being written?)"))
+		return
+	}
+
+	switch err := c.load(at.fd, name, rel, st, s.d.round); {
+	case err == nil:
+		s.take(c)
+	case gone(err) || errors.Is(err, errChanged):
+		s.moved(rel, err)
+	default:
+		s.fail(rel, unreadable(err))
+	}
+}
+
+func (s *scan) take(c *content) {
+	s.leaves = append(s.leaves, c)
+	s.files = append(s.files, c.file)
+}
+
+// settled tells whether a file can be taken to be whole. It can when it was not
+// touched for the quiet time; else only if what happened last was no write to it:
+//   - it was there before a symlink on the way to it was;
+//   - a rename, a link or a chmod moved its ctime beyond its mtime;
+//   - where the clock is too coarse to show that, the watcher saw it arrive whole.
+func (s *scan) settled(at place, rel string, st stamp, c *content) bool {
+	// A truncation shows the new size a moment before the new times.
+	truncated := st.inode == c.stamp.inode && st.ctime == c.stamp.ctime && st.size != c.stamp.size
+	if truncated || st.size == 0 {
+		return c.rest.stayed(st, s.now, s.d.opt.Quiet)
+	}
+	if st.ctime <= at.linked || st.ctime > st.mtime || s.d.watch.arrivedWhole(rel, st, s.now) {
+		return true
+	}
+	return c.rest.rested(st, s.now, s.d.opt.Quiet)
+}
+
+// link takes a symlink to a regular file of the source into the revision. It is
+// resolved here and not by the kernel, one real directory after the other, so that
+// nothing outside is ever looked at, nothing turns in circles, and a link
+// that is swapped meanwhile cannot mix two trees.
+func (s *scan) link(at place, name, rel string, link stamp, c *content) {
+	target, err := readlinkAt(at.fd, name)
+	if err != nil {
+		s.moved(rel, errVanished)
+		return
+	}
+	refuse := func(why string) { s.fail(rel, fmt.Errorf("is a symlink to %s, %s", printable(target), why)) }
+	inside, ok := resolve(at.real, target)
+	if !ok {
+		refuse("which leads out of the source; put the file itself there, or a relative link to a file of the source")
+		return
+	}
+
+	names := parts(inside)
+	if len(names) == 0 {
+		refuse("the source itself; only files may be links inside a source")
+		return
+	}
+	fd, err := s.parent(names)
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		refuse("which passes another symlink or a file; link to the real path")
+		return
+	case errors.Is(err, unix.ENOENT):
+		refuse("which does not exist; remove it or link to a file of the source")
+		return
+	case err != nil:
+		s.fail(rel, unreadable(err))
+		return
+	}
+	defer closeFd(fd)
+
+	last := names[len(names)-1]
+	st, mode, err := lstatAt(fd, last)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		refuse("which does not exist; remove it or link to a file of the source")
+	case err != nil:
+		s.fail(rel, unreadable(err))
+	case mode == unix.S_IFREG:
+		at.fd, at.linked = fd, max(at.linked, link.ctime)
+		s.file(at, last, rel, st, c)
+	case mode == unix.S_IFDIR:
+		refuse("a directory; only files may be links inside a source (the source itself may be one: name it with --source)")
+	case mode == unix.S_IFLNK:
+		refuse("another symlink; link to the real path")
+	default:
+		refuse(typeName(mode) + "; only regular files can be configs")
+	}
+}
+
+// parent opens the directory that the last of the names is in, from the root on
+// and through real directories only.
+func (s *scan) parent(names []string) (int, error) {
+	fd, err := openAt(s.rootFd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	for _, name := range names[:len(names)-1] {
+		if err != nil {
+			break
+		}
+		var next int
+		next, err = openAt(fd, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		closeFd(fd)
+		fd = next
+	}
+	return fd, err
+}

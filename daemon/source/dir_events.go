@@ -1,0 +1,175 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// settleRename is how long a file that appeared with its content must go without
+// a write to be taken for one that was renamed or linked into place. fsnotify
+// reports both a rename into place and an open that creates as a creation; but who
+// creates a file in place writes to it afterwards, and that is seen too.
+const settleRename = 2 * time.Millisecond
+
+// crowd is how many events under one hint make a burst.
+const crowd = 16
+
+// debounce delays a hint until events have settled: trailing edge, bounded. After a
+// burst it also keeps hints apart, by more and more while the burst goes on, since
+// a busy writer pauses often enough to look settled.
+type debounce struct {
+	timer *time.Timer
+	quiet time.Duration // between the hints of a burst, at least
+	bound time.Duration // from an event to its hint, at most
+
+	first  time.Time // of the events that wait; zero when none does
+	due    time.Time
+	events int // that wait
+	hold   time.Duration
+	next   time.Time // no hint before
+}
+
+func newDebounce(quiet, bound time.Duration) *debounce {
+	t := time.NewTimer(math.MaxInt64)
+	t.Stop()
+	return &debounce{timer: t, quiet: quiet, bound: bound}
+}
+
+// event puts the hint off until settle from now, or longer where an earlier event
+// asked for that.
+func (d *debounce) event(now time.Time, settle time.Duration) {
+	d.events++
+	if d.first.IsZero() {
+		d.first, d.due = now, now
+	}
+	due := now.Add(settle)
+	if due.Before(d.next) {
+		due = d.next
+	}
+	if last := d.first.Add(d.bound); due.After(last) {
+		due = last
+	}
+	if due.After(d.due) {
+		d.due = due
+		d.timer.Reset(due.Sub(now))
+	}
+}
+
+// fired starts over after the timer has fired.
+func (d *debounce) fired(now time.Time) {
+	if d.events >= crowd {
+		d.hold = min(max(2*d.hold, d.quiet), d.bound)
+	} else {
+		d.hold = 0
+	}
+	d.next = now.Add(d.hold)
+	d.first, d.events = time.Time{}, 0
+}
+
+// run is the watcher's goroutine. It ends when fsnotify closes its channels, and not
+// before: fsnotify can only be closed while somebody receives its errors.
+func (w *watcher) run(n *fsnotify.Watcher) {
+	wait := newDebounce(w.opt.Quiet, w.opt.MaxWait)
+	defer wait.timer.Stop()
+	for {
+		select {
+		case ev, ok := <-n.Events:
+			if !ok {
+				return
+			}
+			if settle := w.weigh(ev); settle > 0 {
+				wait.event(time.Now(), settle)
+			}
+		case err, ok := <-n.Errors:
+			if !ok {
+				return
+			}
+			if errors.Is(err, unix.EINVAL) {
+				continue // a watch that fsnotify meant to end had ended with its directory
+			}
+			w.trouble(err)
+			wait.event(time.Now(), w.opt.Quiet)
+		case <-wait.timer.C:
+			wait.fired(time.Now())
+			w.signal()
+		}
+	}
+}
+
+// trouble forgets all that events may have been lost about.
+func (w *watcher) trouble(err error) {
+	w.mu.Lock()
+	clear(w.arrived)
+	clear(w.dirs) // the next Read adds them anew, which is free where they exist
+	w.mu.Unlock()
+	w.tell(fmt.Errorf("file system events were lost: %w; the periodic rescan finds what changed; if it happens often, raise fs.inotify.max_queued_events", err))
+}
+
+// weigh returns how long after ev a hint is due, or 0 if ev is of no interest.
+func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := ev.Has(fsnotify.Remove) || ev.Has(fsnotify.Rename)
+	_, isDir := w.dirs[ev.Name]
+	if isDir && taken {
+		delete(w.dirs, ev.Name) // fsnotify has dropped it as well
+		return w.opt.Quiet
+	}
+
+	parent, name := filepath.Dir(ev.Name), filepath.Base(ev.Name)
+	dir := w.dirs[parent]
+	onTheWay := slices.Contains(w.routes[parent], name)
+	switch {
+	case onTheWay, dir != nil && dir.inTree && name == volumeLink:
+		if ev.Has(fsnotify.Create) {
+			return settleRename
+		}
+		return w.opt.Quiet
+	case dir == nil && w.routes[parent] == nil:
+		return w.opt.Quiet // a directory on its way out: better one hint too many
+	case dir == nil || !dir.inTree || ignored(name):
+		return 0
+	}
+
+	rel := path.Join(dir.path, name)
+	if ev.Has(fsnotify.Create) {
+		return w.created(ev.Name, rel)
+	}
+	if !w.opt.Wanted(rel) {
+		return 0
+	}
+	delete(w.arrived, rel)
+	return w.opt.Quiet
+}
+
+// created looks at what a new name is. Only what is whole already needs no quiet.
+func (w *watcher) created(name, rel string) time.Duration {
+	var st unix.Stat_t
+	_, err := retry(func() (int, error) { return 0, unix.Lstat(name, &st) })
+	switch mode := uint32(st.Mode) & unix.S_IFMT; {
+	case err != nil || mode == unix.S_IFDIR:
+		return w.opt.Quiet
+	case mode == unix.S_IFLNK:
+		return settleRename
+	case !w.opt.Wanted(rel):
+		return 0
+	case st.Size == 0:
+		return w.opt.Quiet
+	}
+	seen := time.Now()
+	if _, there := w.arrived[rel]; there {
+		seen = seen.Add(-settleRename) // over a name that exists only a rename creates
+	} else if len(w.arrived) >= maxArrivals {
+		clear(w.arrived)
+	}
+	w.arrived[rel] = arrival{stampOf(&st), seen}
+	return settleRename
+}

@@ -1,0 +1,431 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// atomicWriter publishes files into dir as the kubelet does for ConfigMaps,
+// Secrets and projected volumes (k8s.io/kubernetes/pkg/volume/util, AtomicWriter).
+func atomicWriter(dir string, files map[string]string) error {
+	old, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	stamped, err := os.MkdirTemp(dir, time.Now().UTC().Format("..2006_01_02_15_04_05."))
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(stamped, 0o755); err != nil {
+		return err
+	}
+	tops := map[string]bool{}
+	for name, data := range files {
+		path := filepath.Join(stamped, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o644); err != nil {
+			return err
+		}
+		top, _, _ := strings.Cut(name, "/")
+		tops[top] = true
+	}
+	temp := filepath.Join(dir, "..data_tmp")
+	if err := os.Symlink(filepath.Base(stamped), temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, "..data")); err != nil {
+		return err
+	}
+	for top := range tops {
+		err := os.Symlink(filepath.Join("..data", top), filepath.Join(dir, top))
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	visible, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range visible {
+		if !strings.HasPrefix(e.Name(), "..") && !tops[e.Name()] {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if old == "" {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(dir, old))
+}
+
+// gitSync publishes files as git-sync does: a work tree of its own, and a symlink
+// to it replaced by rename. Old work trees are kept for a while if keep is set.
+func gitSync(dir, link, sha string, keep bool, files map[string]string) error {
+	old, err := os.Readlink(filepath.Join(dir, link))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	tree := filepath.Join(".worktrees", sha)
+	for name, data := range files {
+		path := filepath.Join(dir, tree, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			return err
+		}
+	}
+	temp := filepath.Join(dir, link+".tmp")
+	if err := os.Symlink(tree, temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, filepath.Join(dir, link)); err != nil {
+		return err
+	}
+	if old == "" || keep {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(dir, old))
+}
+
+// neverMixed publishes many versions of pair while it reads: each revision must be
+// exactly one of them, none older than the one before, and the last one the last.
+func neverMixed(t *testing.T, s *dir, versions int, publish func(n int) error) {
+	t.Helper()
+	must(t, publish(0))
+	done := make(chan error, 1)
+	go func() {
+		for n := 1; n <= versions; n++ {
+			if err := publish(n); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	var last, seen, unstable int
+	for running := true; running; {
+		select {
+		case err := <-done:
+			must(t, err)
+			running = false
+		default:
+		}
+		// What Read does, without its pauses: more scans meet more swaps.
+		scan := s.scan(context.Background())
+		if scan.unstable != nil {
+			unstable++
+			continue
+		}
+		must(t, scan.fatal)
+		rev, err := s.finish(scan)
+		must(t, err)
+		n := versionOf(t, rev)
+		if n < last {
+			t.Fatalf("version %d came after %d", n, last)
+		}
+		if n > last {
+			seen++
+		}
+		last = n
+	}
+	if last = versionOf(t, read(t, s)); last != versions {
+		t.Errorf("the last version read is %d, want %d", last, versions)
+	}
+	t.Logf("%d versions, %d of them seen, %d scans came to nothing", versions, seen, unstable)
+}
+
+func TestKubernetesVolume(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	s := open(t, root, Options{NoWatch: true})
+	neverMixed(t, s, 1500, func(n int) error { return atomicWriter(root, pair(n)) })
+
+	must(t, atomicWriter(root, map[string]string{"c.yaml": "c: 1", "deep/er/d.yaml": "d: 1"}))
+	wantFiles(t, read(t, s), map[string]string{"c.yaml": "c: 1", "deep/er/d.yaml": "d: 1"})
+
+	put(t, root, "own.yaml", "x")
+	_, err := s.Read(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "own.yaml: stands beside ..data") {
+		t.Errorf("a file beside ..data: %v", err)
+	}
+}
+
+// What was there before the link to it was is whole, however young.
+func TestSwappedLayoutsNeedNoQuiet(t *testing.T) {
+	t.Parallel()
+	volume, git, linked := t.TempDir(), t.TempDir(), t.TempDir()
+	never := Options{Quiet: time.Hour, MaxWait: time.Millisecond}
+	fromVolume, fromGit, fromLinked := open(t, volume, never), open(t, filepath.Join(git, "current"), never), open(t, linked, never)
+	for n := range 3 {
+		must(t, atomicWriter(volume, pair(n)))
+		wantFiles(t, read(t, fromVolume), pair(n))
+		must(t, gitSync(git, "current", fmt.Sprint(n), false, pair(n)))
+		wantFiles(t, read(t, fromGit), pair(n))
+
+		store := fmt.Sprintf(".store/%d.yaml", n)
+		must(t, os.MkdirAll(filepath.Join(linked, ".store"), 0o755))
+		must(t, os.WriteFile(filepath.Join(linked, store), []byte(store), 0o644))
+		must(t, os.Symlink(store, filepath.Join(linked, ".new")))
+		must(t, os.Rename(filepath.Join(linked, ".new"), filepath.Join(linked, "a.yaml")))
+		wantFiles(t, read(t, fromLinked), map[string]string{"a.yaml": store})
+	}
+	time.Sleep(20 * time.Millisecond) // the clock's tick
+	must(t, os.WriteFile(filepath.Join(git, "current", "a.yaml"), []byte("in place"), 0o644))
+	if _, err := fromGit.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+		t.Errorf("a write through the link: %v", err)
+	}
+}
+
+// Deleting an old tree begins after the swap, and may be under way when the scan gets
+// there: what is left must not be taken for the whole. The swap is made, exactly
+// then, by the question whether a.yaml is wanted.
+func TestSwapWithTheOldTreeHalfDeleted(t *testing.T) {
+	t.Parallel()
+	old := map[string]string{"a.yaml": "old", "team/b.yaml": "old", "team/c.yaml": "old"}
+	whole := map[string]string{"a.yaml": "new", "team/b.yaml": "new", "team/c.yaml": "new"}
+	in := func(dir string, files map[string]string) map[string]string {
+		m := map[string]string{}
+		for name, data := range files {
+			m[dir+"/"+name] = data
+		}
+		return m
+	}
+	for _, test := range []struct {
+		name    string
+		publish func(root string, keep bool, files map[string]string) (tree string, err error)
+		source  string
+		prefix  string // of the paths
+	}{
+		{"volume", func(root string, keep bool, files map[string]string) (string, error) {
+			tree, _ := os.Readlink(filepath.Join(root, "..data"))
+			if !keep {
+				return tree, atomicWriter(root, files)
+			}
+			// As atomicWriter, but stopped before the deletion.
+			if err := os.Symlink("..new", filepath.Join(root, "..data_tmp")); err != nil {
+				return "", err
+			}
+			for name, data := range files {
+				put(t, root, "..new/"+name, data)
+			}
+			return tree, os.Rename(filepath.Join(root, "..data_tmp"), filepath.Join(root, "..data"))
+		}, "", ""},
+		{"git-sync", func(root string, keep bool, files map[string]string) (string, error) {
+			tree, _ := os.Readlink(filepath.Join(root, "current"))
+			return tree, gitSync(root, "current", fmt.Sprint(keep), keep, files)
+		}, "current", ""},
+		{"directory", func(root string, keep bool, files map[string]string) (string, error) {
+			if keep {
+				if err := os.Rename(filepath.Join(root, "dir"), filepath.Join(root, ".old")); err != nil {
+					return "", err
+				}
+			}
+			for name, data := range in("dir", files) {
+				put(t, root, name, data)
+			}
+			return ".old", nil
+		}, "", "dir"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			_, err := test.publish(root, false, old)
+			must(t, err)
+			swap := false
+			s := open(t, filepath.Join(root, test.source), Options{NoWatch: true, Wanted: func(path string) bool {
+				if swap && filepath.Base(path) == "a.yaml" {
+					swap = false
+					tree, err := test.publish(root, true, whole)
+					if err == nil {
+						err = os.Remove(filepath.Join(root, tree, "team/c.yaml"))
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				return true
+			}})
+			swap = true
+			want := whole
+			if test.prefix != "" {
+				want = in(test.prefix, whole)
+			}
+			wantFiles(t, read(t, s), want)
+			if swap {
+				t.Error("nothing was swapped")
+			}
+		})
+	}
+}
+
+// A volume may also be mounted below the source, or be read from inside.
+func TestVolumesBelowAndAbove(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	put(t, root, "plain.yaml", "p: 1")
+	must(t, os.Mkdir(filepath.Join(root, "vol"), 0o755))
+	must(t, atomicWriter(filepath.Join(root, "vol"), pair(1)))
+	whole, part := open(t, root, Options{}), open(t, filepath.Join(root, "vol", "team"), Options{})
+	for n := 2; n < 5; n++ {
+		must(t, atomicWriter(filepath.Join(root, "vol"), pair(n)))
+		v := fmt.Sprintf("version: %d\n", n)
+		wantFiles(t, read(t, whole), map[string]string{"plain.yaml": "p: 1", "vol/a.yaml": v, "vol/team/b.yaml": v})
+		wantFiles(t, read(t, part), map[string]string{"b.yaml": v})
+	}
+}
+
+func TestDataLinkThatIsNoVolume(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/etc", "../etc", "..", "plain", "..a/../../etc"} {
+		root := t.TempDir()
+		put(t, root, "a.yaml", "a: 1")
+		must(t, os.Symlink(target, filepath.Join(root, "..data")))
+		_, err := open(t, root, Options{}).Read(context.Background())
+		if err == nil || !strings.Contains(err.Error(), "not a Kubernetes volume") {
+			t.Errorf("..data to %s: %v", target, err)
+		}
+	}
+	root := t.TempDir()
+	must(t, os.Symlink("..gone", filepath.Join(root, "..data")))
+	if _, err := open(t, root, Options{MaxWait: 1}).Read(context.Background()); !errors.Is(err, ErrUnstable) {
+		t.Errorf("..data to nothing: %v", err)
+	}
+	must(t, os.Symlink("/etc", filepath.Join(root, "..gone")))
+	if _, err := open(t, root, Options{MaxWait: 1}).Read(context.Background()); !errors.Is(err, ErrUnstable) {
+		t.Errorf("..data to a symlink: %v", err)
+	}
+}
+
+func TestGitSync(t *testing.T) {
+	t.Parallel()
+	for _, below := range []string{"", "configs"} {
+		t.Run("below "+below, func(t *testing.T) {
+			t.Parallel()
+			root := memDir(t)
+			s := open(t, filepath.Join(root, "current", below), Options{NoWatch: true})
+			neverMixed(t, s, 2000, func(n int) error {
+				files := map[string]string{}
+				for name, data := range pair(n) {
+					files[filepath.Join(below, name)] = data
+				}
+				return gitSync(root, "current", fmt.Sprintf("%040x", n), false, files)
+			})
+		})
+	}
+}
+
+// The parent of git-sync's link is not the source, and the error says so.
+func TestGitSyncParent(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	must(t, gitSync(root, "current", "abc", false, pair(1)))
+	_, err := open(t, root, Options{}).Read(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "current: is a symlink to .worktrees/abc, a directory") {
+		t.Errorf("the parent of the link: %v", err)
+	}
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	outside := t.TempDir()
+	put(t, outside, "secret.yaml", "secret: 1")
+	for _, test := range []struct {
+		link, target string
+		want         string // an error's part, or empty for success
+	}{
+		{"in.yaml", "a.yaml", ""},
+		{"in.yaml", "./team/b.yaml", ""},
+		{"team/in.yaml", "../a.yaml", ""},
+		{"team/in.yaml", "b.yaml", ""},
+		{"team/in.yaml", ".././../a.yaml", "leads out"},
+		{"in.yaml", ".hidden/c.yaml", ""},
+		{"out.yaml", outside + "/secret.yaml", "leads out"},
+		{"out.yaml", "../" + filepath.Base(outside) + "/secret.yaml", "leads out"},
+		{"team/out.yaml", "../../x.yaml", "leads out"},
+		{"out.yaml", "team/../../x.yaml", "leads out"},
+		{"out.yaml", "team/../a.yaml", "leads out"},
+		{"out", outside, "leads out"},
+		{"out", "..", "leads out"},
+		{"out", ".", "the source itself"},
+		{"team/out", "..", "the source itself"},
+		{"dir", "team", "a directory"},
+		{"dir/", "team/", "a directory"},
+		{"chain.yaml", "in2.yaml", "another symlink"},
+		{"by.yaml", "door/secret.yaml", "passes another symlink"},
+		{"by.yaml", "a.yaml/x", "passes another symlink or a file"},
+		{"none.yaml", "none/x.yaml", "does not exist"},
+		{"none.yaml", "none.yaml.txt", "does not exist"},
+		{"self.yaml", "self.yaml", "another symlink"},
+		{"pipe.yaml", ".hidden/pipe", "a named pipe"},
+	} {
+		root := t.TempDir()
+		put(t, root, "a.yaml", "a: 1")
+		put(t, root, "team/b.yaml", "b: 1")
+		put(t, root, ".hidden/c.yaml", "c: 1")
+		must(t, unix.Mkfifo(filepath.Join(root, ".hidden", "pipe"), 0o644))
+		must(t, os.Symlink(outside, filepath.Join(root, ".door")))
+		must(t, os.Symlink("a.yaml", filepath.Join(root, ".in2.yaml")))
+		target := strings.NewReplacer("door", ".door", "in2", ".in2").Replace(test.target)
+		must(t, os.Symlink(target, filepath.Join(root, test.link)))
+		rev, err := open(t, root, Options{NoWatch: true}).Read(context.Background())
+		switch {
+		case test.want == "":
+			must(t, err)
+			if data := contents(rev)[test.link]; len(data) != 4 {
+				t.Errorf("%s to %s holds %q", test.link, test.target, data)
+			}
+		case err == nil || !strings.Contains(err.Error(), test.want) ||
+			!strings.Contains(err.Error(), filepath.Join(root, test.link)) || !strings.Contains(err.Error(), target):
+			t.Errorf("%s to %s: %v, %v; want an error with %q", test.link, test.target, rev, err, test.want)
+		}
+	}
+}
+
+// A directory of the tree that keeps turning into a symlink leads nowhere else.
+func TestLinkSwappedInUnderTheScan(t *testing.T) {
+	t.Parallel()
+	outside, root := t.TempDir(), t.TempDir()
+	put(t, outside, "b.yaml", "stolen: 1")
+	put(t, root, "team/b.yaml", "b: 1")
+	must(t, os.Symlink(outside, filepath.Join(root, ".link")))
+	s := open(t, root, Options{MaxWait: time.Millisecond})
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+				err = unix.Renameat2(unix.AT_FDCWD, filepath.Join(root, "team"), unix.AT_FDCWD, filepath.Join(root, ".link"), unix.RENAME_EXCHANGE)
+			}
+		}
+		done <- err
+	}()
+	for range 100 {
+		if rev, err := s.Read(context.Background()); err == nil {
+			wantFiles(t, rev, map[string]string{"team/b.yaml": "b: 1"})
+		}
+	}
+	close(stop)
+	if err := <-done; errors.Is(err, unix.EINVAL) {
+		t.Skip("the file system cannot exchange names")
+	} else {
+		must(t, err)
+	}
+}

@@ -1,0 +1,357 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxDepth bounds how deep directories may nest, and so the descriptors a
+	// scan holds open.
+	maxDepth = 64
+	// maxProblems bounds what one error lists.
+	maxProblems = 32
+	// volumeLink is the symlink of a Kubernetes volume (ConfigMap, Secret,
+	// projected) whose replacement by rename publishes all its files at once.
+	volumeLink = "..data"
+)
+
+// node is what is known of one directory, kept from one Read to the next.
+type node struct {
+	entries []*entry
+	volume  *node  // set when the directory is a Kubernetes volume: what ..data points to
+	seen    int    // how many names the listing had, ignored ones included
+	stamp   stamp  // of the directory when it was listed
+	racy    bool   // stamp may be shared by a later state
+	round   uint64 // the content check that listed it last
+	rest    rest
+}
+
+// entry is one name in a directory: a file, or a directory when dir is set.
+type entry struct {
+	name string
+	path string // as in File
+	content
+	dir *node
+}
+
+// scan is one walk over the source. It descends by open descriptors and follows
+// no symlink on its own, so that a tree that moves under it cannot lead it out.
+type scan struct {
+	d      *dir
+	ctx    context.Context
+	now    time.Time
+	rootFd int
+
+	leaves []*content
+	files  []*File // the files of leaves
+	wanted int
+	names  int   // counted against MaxFiles
+	bytes  int64 // counted against MaxTotal
+
+	problems []error // wrong until somebody mends it
+	unstable error   // the first thing that was not at rest
+	fatal    error   // the scan ended here
+}
+
+// place is a directory in the walk. Its two paths differ inside a volume: real
+// leads through the directory that ..data points to, path does not.
+type place struct {
+	fd         int
+	stamp      stamp
+	real, path string // relative to the root, "" being the root
+	depth      int
+	linked     int64 // ctime of the newest symlink on the way here
+}
+
+func (d *dir) scan(ctx context.Context) *scan {
+	s := &scan{d: d, ctx: ctx, now: time.Now()}
+	s.leaves = make([]*content, 0, len(d.walked))
+	s.files = make([]*File, 0, len(d.walked))
+	r := trace(d.path)
+	d.watch.begin(r)
+
+	// From here on this directory is read and no other, also when git-sync swaps
+	// the link to it.
+	fd, err := retry(func() (int, error) {
+		return unix.Open(d.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		// The kernel may have followed a link whose target was deleted under it.
+		if errors.Is(err, unix.ENOENT) && (r.real != "" || !r.equal(trace(d.path))) {
+			s.moved("", errVanished)
+		} else {
+			s.fatal = missing(err)
+		}
+		return s
+	}
+	defer closeFd(fd)
+	s.rootFd = fd
+	st, _, err := fstat(fd)
+	if err != nil {
+		s.fatal = missing(err)
+		return s
+	}
+	s.directory(place{fd: fd, stamp: st, linked: r.linked}, &d.root)
+
+	// Only now is it known that nobody had begun to take the tree away: who
+	// replaces it moves the link first.
+	var end unix.Stat_t
+	_, err = retry(func() (int, error) { return 0, unix.Stat(d.path, &end) })
+	if s.fatal == nil && (err != nil || stampOf(&end).inode != st.inode) {
+		s.moved("", errVanished)
+	}
+	d.watch.end(s.fatal == nil && s.unstable == nil)
+	return s
+}
+
+// directory reads what is in one directory. n is its state from the last scan.
+func (s *scan) directory(at place, n *node) {
+	if at.depth > maxDepth {
+		s.fail(at.path, fmt.Errorf("is nested more than %d directories deep; flatten the source", maxDepth))
+		return
+	}
+	if err := s.ctx.Err(); err != nil {
+		s.fatal = err
+		return
+	}
+	s.d.watch.directory(at)
+	if !s.list(at, n) {
+		return
+	}
+	if n.volume != nil {
+		s.volume(at, n.volume)
+		return
+	}
+	for _, e := range n.entries {
+		if s.fatal != nil {
+			return
+		}
+		st, mode, err := lstatAt(at.fd, e.name)
+		switch {
+		case gone(err):
+			n.racy = true
+			s.moved(e.path, errVanished)
+		case err != nil:
+			s.fail(e.path, unreadable(err))
+		case mode == unix.S_IFDIR:
+			e.content = content{}
+			if e.dir == nil {
+				e.dir = &node{}
+			}
+			s.descend(at, e.name, e.path, e.dir)
+		case mode == unix.S_IFREG:
+			e.dir = nil
+			s.file(at, e.name, e.path, st, &e.content)
+		case mode == unix.S_IFLNK:
+			e.dir = nil
+			s.link(at, e.name, e.path, st, &e.content)
+		default:
+			s.fail(e.path, fmt.Errorf("is %s, not a regular file; move it out of the source", typeName(mode)))
+		}
+	}
+}
+
+// descend reads the directory name, and makes sure at the end that it was still
+// this one: else what was listed may be the rest of a tree being deleted.
+func (s *scan) descend(at place, name, rel string, n *node) {
+	fd, err := openAt(at.fd, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		if gone(err) {
+			s.moved(rel, errVanished)
+		} else {
+			s.fail(rel, unreadable(err))
+		}
+		return
+	}
+	defer closeFd(fd)
+	st, _, err := fstat(fd)
+	if err != nil {
+		s.fail(rel, unreadable(err))
+		return
+	}
+	s.directory(place{
+		fd: fd, stamp: st, real: path.Join(at.real, name), path: rel,
+		depth: at.depth + 1, linked: at.linked,
+	}, n)
+	if end, _, err := lstatAt(at.fd, name); err != nil || end.inode != st.inode {
+		s.moved(rel, errVanished)
+	}
+}
+
+// volume reads a Kubernetes volume through the one directory that ..data points
+// to when the reading begins, and makes sure that it still does at the end.
+func (s *scan) volume(at place, n *node) {
+	link, _, err := lstatAt(at.fd, volumeLink)
+	if err != nil {
+		s.moved(at.path, errVanished)
+		return
+	}
+	target, err := readlinkAt(at.fd, volumeLink)
+	if err != nil {
+		s.moved(at.path, errVanished)
+		return
+	}
+	at.linked = max(at.linked, link.ctime)
+	s.descend(at, target, at.path, n)
+	if end, err := readlinkAt(at.fd, volumeLink); err != nil || end != target {
+		s.moved(at.path, errVanished)
+	}
+}
+
+// list brings n.entries up to date. The names are read again only when stat says
+// that they may have changed, and when a content check is due.
+func (s *scan) list(at place, n *node) bool {
+	if n.stamp == at.stamp && !n.racy && n.round == s.d.round {
+		return s.count(n.seen)
+	}
+	names, err := s.readNames(at)
+	if err != nil {
+		return false
+	}
+	volume, err := s.isVolume(at, names)
+	if err != nil {
+		s.fail(at.path, err)
+		return false
+	}
+
+	known := make(map[string]*entry, len(n.entries))
+	for _, e := range n.entries {
+		known[e.name] = e
+	}
+	entries := make([]*entry, 0, len(n.entries))
+	for _, name := range names {
+		if ignored(name) {
+			continue
+		}
+		if !utf8.ValidString(name) {
+			s.fail(path.Join(at.path, name), errors.New("has a name that is not UTF-8; rename it"))
+			continue
+		}
+		if volume {
+			s.besideVolume(at, name)
+			continue
+		}
+		e := known[name]
+		if e == nil {
+			e = &entry{name: name, path: path.Join(at.path, name)}
+		}
+		delete(known, name)
+		entries = append(entries, e)
+	}
+
+	// Who replaces a file by removing it and writing it anew leaves a moment
+	// without it. In a directory that is itself another one there was no such
+	// moment.
+	if n.stamp.inode == at.stamp.inode && !volume {
+		for _, e := range known {
+			if (e.dir != nil || s.d.opt.Wanted(e.path)) && !n.rest.rested(at.stamp, s.now, s.d.opt.Quiet) {
+				s.unsettled(e.path, "it has only just been removed")
+				return false
+			}
+		}
+	}
+	switch {
+	case !volume:
+		n.volume = nil
+	case n.volume == nil:
+		n.volume = &node{}
+	}
+	n.entries, n.seen = entries, len(names)
+	n.stamp, n.round = at.stamp, s.d.round
+	n.racy = at.stamp.age(s.now) < racyWindow
+	return true
+}
+
+// readNames lists a directory, and stops where MaxFiles is exceeded.
+func (s *scan) readNames(at place) ([]string, error) {
+	fd, err := openAt(at.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		s.fail(at.path, unreadable(err))
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), at.path)
+	defer func() { _ = f.Close() }()
+	var names []string
+	for {
+		some, err := f.Readdirnames(1024)
+		names = append(names, some...)
+		switch {
+		case !s.count(len(some)):
+			return nil, s.fatal
+		case errors.Is(err, io.EOF):
+			slices.Sort(names)
+			return names, nil
+		case err != nil:
+			s.fail(at.path, unreadable(err))
+			return nil, err
+		}
+	}
+}
+
+// count counts n more names, as far as the limit allows.
+func (s *scan) count(n int) bool {
+	if s.names += n; s.names > s.d.opt.MaxFiles {
+		s.fatal = fmt.Errorf("holds more than %d files and directories; is it the right directory?", s.d.opt.MaxFiles)
+	}
+	return s.fatal == nil
+}
+
+// isVolume tells whether a directory is a Kubernetes volume: whether it has a
+// symlink ..data, which then must point to a directory beside it.
+func (s *scan) isVolume(at place, names []string) (bool, error) {
+	for _, name := range names {
+		if name != volumeLink {
+			continue
+		}
+		target, err := readlinkAt(at.fd, volumeLink)
+		if err != nil || strings.Contains(target, "/") || !strings.HasPrefix(target, "..") || target == ".." {
+			return false, fmt.Errorf("has a ..data that is not a symlink to a directory beside it (points to %q): not a Kubernetes volume; remove it", target)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// besideVolume refuses what is in a volume's directory without being one of the
+// symlinks to the volume's own files: it would be left out silently.
+func (s *scan) besideVolume(at place, name string) {
+	target, err := readlinkAt(at.fd, name)
+	if err == nil && strings.HasPrefix(target, volumeLink+"/") || errors.Is(err, unix.ENOENT) {
+		return
+	}
+	s.fail(path.Join(at.path, name), errors.New("stands beside ..data but is not part of that Kubernetes volume; move it into the volume or elsewhere"))
+}
+
+// fail notes something that stays wrong until somebody mends it.
+func (s *scan) fail(rel string, err error) {
+	switch {
+	case len(s.problems) < maxProblems:
+		s.problems = append(s.problems, &FileError{Root: s.d.path, Path: rel, Err: err})
+	case len(s.problems) == maxProblems:
+		s.problems = append(s.problems, fmt.Errorf("%s: and more", s.d.name))
+	}
+}
+
+// moved notes that the tree changed under the scan.
+func (s *scan) moved(rel string, err error) {
+	s.unsettled(rel, "it "+err.Error())
+}
+
+// unsettled notes that a later scan will see more.
+func (s *scan) unsettled(rel, why string) {
+	if s.unstable == nil {
+		s.unstable = &FileError{Root: s.d.path, Path: rel, Err: fmt.Errorf(
+			"%w: %s; read again later, and replace files by rename to have them read at once", ErrUnstable, why)}
+	}
+}

@@ -1,0 +1,416 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestReadsTheWholeTree(t *testing.T) {
+	root := t.TempDir()
+	want := map[string]string{
+		"a.yaml":       "a: 1",
+		"a/deep/x.yml": "x: 1",
+		"a-b.yaml":     "ab: 1",
+		"a.b/c.json":   "{}",
+		"Ünïcode.toml": "u = 1",
+		"odd name.txt": "text",
+		"A.YAML":       "upper: 1",
+	}
+	for name, data := range want {
+		put(t, root, name, data)
+	}
+	for _, name := range []string{
+		".hidden.yaml", ".git/config.yaml", "..gone/x.yaml", "a.yaml~", "#a.yaml#", ".#a.yaml", ".a.yaml.swp", "a.swp", "a.swo", "a.swx",
+		"4913", "a.yaml.tmp", "a.yaml___jb_tmp___", "a.yaml___jb_old___", "team~/a.yaml",
+	} {
+		put(t, root, name, "ignored")
+	}
+	put(t, root, "#", "not a leftover")
+	want["#"] = "not a leftover"
+	rev := read(t, open(t, root, Options{}))
+	wantFiles(t, rev, want)
+	if hex, ok := strings.CutPrefix(rev.ID, "dir@sha256:"); !ok || len(hex) != 64 {
+		t.Errorf("the revision's ID is %q", rev.ID)
+	}
+}
+
+func TestUnchangedIsTheSameRevision(t *testing.T) {
+	root := t.TempDir()
+	for n := range 3 {
+		put(t, root, fmt.Sprintf("team/%d.yaml", n), "a: 1")
+	}
+	for _, check := range []time.Duration{time.Hour, -1} {
+		s := open(t, root, Options{ContentCheck: check})
+		first := read(t, s)
+		put(t, root, "team/0.yaml", "a: 1")
+		must(t, save(root, "team/1.yaml", "a: 1"))
+		must(t, os.Chmod(filepath.Join(root, "team/2.yaml"), 0o640))
+		if again := read(t, s); again != first {
+			t.Errorf("the same content is another revision: %p %v, %p %v", first, first, again, again)
+		}
+	}
+}
+
+func TestOnlyWhatChangedIsAnotherFile(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "b.yaml", "b: 1")
+	s := open(t, root, Options{})
+	first := read(t, s)
+	must(t, save(root, "b.yaml", "b: 2"))
+	second := read(t, s)
+	wantFiles(t, second, map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 2"})
+	if second.Files[0] != first.Files[0] || second.Files[1] == first.Files[1] || second.ID == first.ID {
+		t.Errorf("from %v to %v with %v to %v", first, second, first.Files, second.Files)
+	}
+	wantFiles(t, first, map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 1"})
+
+	must(t, save(root, "b.yaml", "b: 1"))
+	if third := read(t, s); third.ID != first.ID {
+		t.Errorf("the content of %s came back as %s", first.ID, third.ID)
+	}
+	must(t, os.Rename(filepath.Join(root, "b.yaml"), filepath.Join(root, "c.yaml")))
+	if moved := read(t, s); moved.ID == first.ID {
+		t.Error("another path has the same ID")
+	}
+}
+
+func TestFileBecomesDirectoryAndBack(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a", "file")
+	s := open(t, root, Options{})
+	wantFiles(t, read(t, s), map[string]string{"a": "file"})
+	must(t, os.Remove(filepath.Join(root, "a")))
+	put(t, root, "a/b", "inside")
+	wantFiles(t, read(t, s), map[string]string{"a/b": "inside"})
+	must(t, os.RemoveAll(filepath.Join(root, "a")))
+	put(t, root, "a", "file")
+	wantFiles(t, read(t, s), map[string]string{"a": "file"})
+}
+
+func TestUnwantedFilesAreNamedOnly(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "README", strings.Repeat("long", 100))
+	put(t, root, "empty", "")
+	o := Options{MaxFile: 100, Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }}
+	s := open(t, root, o)
+	rev := read(t, s)
+	wantFiles(t, rev, map[string]string{"a.yaml": "a: 1", "README": "", "empty": ""})
+	for _, f := range rev.Files {
+		if (f.Data == nil) == o.Wanted(f.Path) {
+			t.Errorf("%s has the data %q", f.Path, f.Data)
+		}
+	}
+	if again := read(t, s); again != rev {
+		t.Error("unwanted files make another revision each time")
+	}
+	must(t, os.Remove(filepath.Join(root, "a.yaml")))
+	if _, err := s.Read(context.Background()); !errors.Is(err, ErrEmpty) {
+		t.Errorf("a source of unwanted files only: %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		make func(t *testing.T, root string)
+		o    Options
+		want string // after the root
+	}{
+		{
+			"empty file", func(t *testing.T, root string) { put(t, root, "team/x.yaml", "") },
+			Options{}, "/team/x.yaml: is empty",
+		},
+		{
+			"pipe", func(t *testing.T, root string) { must(t, unix.Mkfifo(filepath.Join(root, "p.yaml"), 0o644)) },
+			Options{}, "/p.yaml: is a named pipe, not a regular file",
+		},
+		{
+			"socket", func(t *testing.T, root string) {
+				l, err := net.Listen("unix", filepath.Join(root, "s.yaml"))
+				must(t, err)
+				t.Cleanup(func() { _ = l.Close() })
+			},
+			Options{}, "/s.yaml: is a socket, not a regular file",
+		},
+		{
+			"large file", func(t *testing.T, root string) { put(t, root, "big.yaml", "0123456789a") },
+			Options{MaxFile: 10}, "/big.yaml: is 11 bytes, more than the limit of 10 for a file",
+		},
+		{
+			"sparse file", func(t *testing.T, root string) {
+				put(t, root, "big.yaml", "x")
+				must(t, os.Truncate(filepath.Join(root, "big.yaml"), 1<<40))
+			},
+			Options{}, "/big.yaml: is 1099511627776 bytes, more than the limit of 67108864 for a file",
+		},
+		{
+			"large source", func(t *testing.T, root string) {
+				put(t, root, "b1.yaml", "0123456789")
+				put(t, root, "b2.yaml", "0123456789")
+			},
+			Options{MaxFile: 10, MaxTotal: 20}, ": with b2.yaml its files are more than the limit of 20 bytes",
+		},
+		{
+			"many files", func(t *testing.T, root string) { put(t, root, "b.yaml", "1"); put(t, root, ".c", "1") },
+			Options{MaxFiles: 2}, ": holds more than 2 files and directories",
+		},
+		{
+			"deep", func(t *testing.T, root string) { put(t, root, strings.Repeat("d/", maxDepth+100)+"x.yaml", "1") },
+			Options{}, strings.Repeat("/d", maxDepth+1) + ": is nested more than 64 directories deep",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			put(t, root, "a.yaml", "ok")
+			test.make(t, root)
+			s := open(t, root, test.o)
+			for range 2 {
+				rev, err := s.Read(context.Background())
+				if err == nil || !strings.Contains(err.Error(), root+test.want) {
+					t.Fatalf("Read gave %v, %v; want an error with %q", rev, err, root+test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestOddNames(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "ok")
+	if err := os.WriteFile(filepath.Join(root, "bad\xff\n.yaml"), []byte("x"), 0o644); err != nil {
+		t.Skipf("the file system has only UTF-8 names: %v", err)
+	}
+	s := open(t, root, Options{})
+	_, err := s.Read(context.Background())
+	if err == nil || !strings.Contains(err.Error(), `bad\xff\n.yaml": has a name that is not UTF-8`) {
+		t.Fatalf("a name that is not UTF-8: %v", err)
+	}
+	must(t, os.Remove(filepath.Join(root, "bad\xff\n.yaml")))
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "ok"})
+}
+
+func TestAllProblemsAreNamed(t *testing.T) {
+	root := t.TempDir()
+	for n := range 100 {
+		put(t, root, fmt.Sprintf("%03d.yaml", n), "")
+	}
+	_, err := open(t, root, Options{}).Read(context.Background())
+	var one *FileError
+	if !errors.As(err, &one) || one.Path != "000.yaml" || one.Root != root {
+		t.Fatalf("the first problem is %v", one)
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != maxProblems+1 || !strings.Contains(lines[1], "001.yaml") || !strings.HasSuffix(lines[maxProblems], "and more") {
+		t.Errorf("the problems are %q", lines)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "team/b.yaml", "b: 1")
+	for _, name := range []string{"a.yaml", "team"} {
+		path := filepath.Join(root, name)
+		must(t, os.Chmod(path, 0))
+		_, err := open(t, root, Options{}).Read(context.Background())
+		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), path+": cannot be read") {
+			t.Errorf("without permission: %v", err)
+		}
+		must(t, os.Chmod(path, 0o755))
+	}
+}
+
+func TestNotADirectory(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	must(t, unix.Mkfifo(filepath.Join(root, "pipe"), 0o644))
+	for _, name := range []string{"a.yaml", "pipe"} {
+		_, err := open(t, filepath.Join(root, name), Options{}).Read(context.Background())
+		if !errors.Is(err, unix.ENOTDIR) || !strings.Contains(err.Error(), name) {
+			t.Errorf("a file as the source: %v", err)
+		}
+	}
+}
+
+// Between the stat and the open anything may take a file's place.
+func TestLoadOpensNothingButFiles(t *testing.T) {
+	root := t.TempDir()
+	must(t, unix.Mkfifo(filepath.Join(root, "pipe"), 0o644))
+	must(t, os.Mkdir(filepath.Join(root, "dir"), 0o755))
+	put(t, root, "file", "x")
+	must(t, os.Symlink("file", filepath.Join(root, "link")))
+	l, err := net.Listen("unix", filepath.Join(root, "socket"))
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer closeFd(fd)
+	for _, name := range []string{"pipe", "dir", "link", "socket", "none"} {
+		st, _, _ := lstatAt(fd, name)
+		var c content
+		if err := c.load(fd, name, name, st, 1); !gone(err) || c.file != nil {
+			t.Errorf("loading a %s: %v", name, err)
+		}
+	}
+	st, _, err := lstatAt(fd, "file")
+	must(t, err)
+	var c content
+	must(t, c.load(fd, "file", "file", st, 1))
+	st.size++
+	if err := c.load(fd, "file", "file", st, 1); !gone(err) {
+		t.Errorf("loading another file than the one looked at: %v", err)
+	}
+}
+
+// A name that keeps turning from a file into a pipe must never stop a Read.
+func TestPipeInTheWayNeverHangs(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	s := open(t, root, Options{MaxWait: time.Millisecond})
+	stop := make(chan struct{})
+	done := make(chan error)
+	go func() {
+		path, pipe := filepath.Join(root, "a.yaml"), filepath.Join(root, ".pipe")
+		var err error
+		for err == nil {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err = unix.Mkfifo(pipe, 0o644); err == nil {
+				if err = os.Rename(pipe, path); err == nil {
+					err = save(root, "a.yaml", "a: 1")
+				}
+			}
+		}
+		done <- err
+	}()
+	for range 100 {
+		if rev, err := s.Read(context.Background()); err == nil {
+			wantFiles(t, rev, map[string]string{"a.yaml": "a: 1"})
+		}
+	}
+	close(stop)
+	must(t, <-done)
+}
+
+func TestEmptySource(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(root, "team"), 0o755))
+	put(t, root, ".hidden", "x")
+	_, err := open(t, root, Options{}).Read(context.Background())
+	if !errors.Is(err, ErrEmpty) || !strings.Contains(err.Error(), root) {
+		t.Errorf("an empty source: %v", err)
+	}
+	rev := read(t, open(t, root, Options{AllowEmpty: true}))
+	wantFiles(t, rev, map[string]string{})
+}
+
+// What stat does not tell, the comparison of contents finds: on tmpfs the second
+// store through a mapping changes no timestamp.
+func TestContentCheckFindsWhatStatHides(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	path := filepath.Join(root, "a.yaml")
+	put(t, root, "a.yaml", "a: 1")
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer func() { _ = f.Close() }()
+	mem, err := unix.Mmap(int(f.Fd()), 0, 4, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	must(t, err)
+	defer func() { _ = unix.Munmap(mem) }()
+	mem[3] = '1' // the first store is dated
+
+	byStat, byContent := open(t, root, Options{ContentCheck: time.Hour}), open(t, root, Options{ContentCheck: -1})
+	time.Sleep(racyWindow + 100*time.Millisecond) // until then every Read compares
+	read(t, byStat)
+	read(t, byContent)
+	before, err := os.Stat(path)
+	must(t, err)
+	mem[3] = '2'
+	after, err := os.Stat(path)
+	must(t, err)
+	if !after.ModTime().Equal(before.ModTime()) {
+		t.Skip("this file system dates all stores through a mapping")
+	}
+	wantFiles(t, read(t, byStat), map[string]string{"a.yaml": "a: 1"})
+	wantFiles(t, read(t, byContent), map[string]string{"a.yaml": "a: 2"})
+}
+
+// Two writes of one length within one tick of the clock have the same stamp: what
+// was young when it was read is read again, what was old is not.
+func TestSameStampTwice(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := open(t, root, Options{NoWatch: true, ContentCheck: time.Hour})
+	put(t, root, "a.yaml", "a: 1")
+	read(t, s)
+	put(t, root, "a.yaml", "a: 2")
+	e := s.root.entries[0]
+	e.stamp = lstat(t, filepath.Join(root, "a.yaml"))
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 2"})
+
+	put(t, root, "b.yaml", "b: 1")
+	s.root.stamp = lstat(t, root)
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 2", "b.yaml": "b: 1"})
+
+	put(t, root, "a.yaml", "a: 3")
+	put(t, root, "c.yaml", "c: 1")
+	e.stamp, e.racy = lstat(t, filepath.Join(root, "a.yaml")), false
+	s.root.stamp, s.root.racy = lstat(t, root), false
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 2", "b.yaml": "b: 1"})
+	s.compared = s.compared.Add(-time.Hour) // the content check is due
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 3", "b.yaml": "b: 1", "c.yaml": "c: 1"})
+}
+
+// A file that changes while it is read is not taken.
+func TestChangedWhileRead(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	path := filepath.Join(root, "big")
+	must(t, os.WriteFile(path, make([]byte, 4<<20), 0o644))
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		for err == nil {
+			select {
+			case <-stop:
+				done <- f.Close()
+				return
+			default:
+				_, err = f.WriteAt([]byte("x"), 0)
+			}
+		}
+		done <- err
+	}()
+	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer closeFd(fd)
+	deadline := time.Now().Add(20 * time.Second)
+	for err = nil; !errors.Is(err, errChanged); {
+		if time.Now().After(deadline) {
+			t.Error("a file under a writer was never seen to change")
+			break
+		}
+		var c content
+		err = c.load(fd, "big", "big", lstat(t, path), 1)
+	}
+	close(stop)
+	must(t, <-done)
+}

@@ -1,0 +1,274 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// watchRetry is how long inotify is left alone after it refused, and how
+	// seldom one and the same trouble is told again.
+	watchRetry = time.Minute
+	// maxArrivals bounds what is remembered of files that arrived whole.
+	maxArrivals = 4096
+)
+
+// watcher turns the events of the file system into hints. Whatever it misses, a
+// later Read finds; so every trouble it has is told and then lived with.
+//
+// Read says what to watch, each directory before it is listed, so that between
+// the listing and the watching nothing is missed.
+//
+// The methods that Read calls accept a nil watcher, which does nothing.
+type watcher struct {
+	opt  Options
+	hint chan struct{}
+	done chan struct{}
+	wait sync.WaitGroup
+
+	// For the goroutine that reads.
+	scan    uint64    // counts the scans
+	root    string    // the real path that is being scanned
+	retryAt time.Time // when to ask inotify for more again
+
+	// fsnotify holds its own lock while it waits for its errors to be received:
+	// it must not be called with mu held, which the receiving goroutine needs.
+	mu      sync.Mutex
+	inotify *fsnotify.Watcher    // nil while the kernel gives none
+	told    map[string]time.Time // when each kind of trouble was told
+	dirs    map[string]*watched  // by real path
+	routes  map[string][]string  // directory to the names in it that decide where the root is
+	arrived map[string]arrival   // by path as in File
+}
+
+// watched is a directory that inotify was asked to watch.
+type watched struct {
+	inode
+	failed time.Time // when inotify refused; zero when it watches
+	scan   uint64    // the last scan that came by
+	inTree bool      // a directory of the source, not only on the way to it
+	path   string    // of its files, as in File, when inTree
+}
+
+// arrival is a file that appeared with its content.
+type arrival struct {
+	stamp
+	at time.Time
+}
+
+func newWatcher(o Options) *watcher {
+	w := &watcher{
+		opt:     o,
+		hint:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+		told:    map[string]time.Time{},
+		dirs:    map[string]*watched{},
+		arrived: map[string]arrival{},
+	}
+	w.start()
+	return w
+}
+
+// start asks the kernel for an inotify instance; a user has few of them (128).
+func (w *watcher) start() {
+	n, err := fsnotify.NewWatcher()
+	if err != nil {
+		w.retryAt = time.Now().Add(watchRetry)
+		w.tell(fmt.Errorf("no file system events: %w; changes are found by the periodic rescan; raise fs.inotify.max_user_instances", err))
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed() {
+		_ = n.Close()
+		return
+	}
+	w.inotify = n
+	w.wait.Go(func() { w.run(n) })
+}
+
+func (w *watcher) close() error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	close(w.done)
+	n := w.inotify
+	w.mu.Unlock()
+	var err error
+	if n != nil {
+		err = n.Close()
+	}
+	w.wait.Wait()
+	return err
+}
+
+// begin starts a scan that goes by r: what decides where the root is gets
+// watched before the root is opened.
+func (w *watcher) begin(r route) {
+	if w == nil || w.closed() {
+		return
+	}
+	if w.inotify == nil && time.Now().After(w.retryAt) {
+		w.start()
+	}
+	w.scan++
+	w.root = r.real
+	routes := make(map[string][]string, len(r.hops))
+	for _, h := range r.hops {
+		routes[h.dir] = append(routes[h.dir], h.name)
+	}
+	w.mu.Lock()
+	w.routes = routes
+	w.mu.Unlock()
+	for dir := range routes {
+		var st unix.Stat_t
+		if _, err := retry(func() (int, error) { return 0, unix.Stat(dir, &st) }); err == nil {
+			w.watch(dir, watched{inode: stampOf(&st).inode})
+		}
+	}
+}
+
+// directory watches a directory of the source.
+func (w *watcher) directory(at place) {
+	if w == nil || w.closed() || w.root == "" {
+		return
+	}
+	w.watch(filepath.Join(w.root, at.real), watched{inode: at.stamp.inode, inTree: true, path: at.path})
+}
+
+// watch makes sure that path is watched and is still the directory d.
+func (w *watcher) watch(path string, d watched) {
+	now := time.Now()
+	d.scan = w.scan
+	w.mu.Lock()
+	n, old := w.inotify, w.dirs[path]
+	known := old != nil && old.inode == d.inode
+	if known {
+		d.failed = old.failed
+		*old = d
+	}
+	if n == nil || now.Before(w.retryAt) || known && (d.failed.IsZero() || now.Sub(d.failed) < watchRetry) {
+		w.mu.Unlock()
+		return
+	}
+	d.failed = time.Time{}
+	w.dirs[path] = &d // before its first event
+	w.mu.Unlock()
+
+	err := n.Add(path)
+	if err == nil {
+		return
+	}
+	keep := false
+	switch {
+	case gone(err), errors.Is(err, fsnotify.ErrClosed):
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
+		w.retryAt = now.Add(watchRetry)
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan; raise fs.inotify.max_user_watches", printable(path), err))
+	default:
+		keep = true
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan", printable(path), err))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d.failed = now; !keep {
+		delete(w.dirs, path)
+	}
+}
+
+// end forgets what the scan did not come by, if it came by everything.
+func (w *watcher) end(complete bool) {
+	if w == nil {
+		return
+	}
+	now := time.Now()
+	var stale []string
+	ended := map[inode]bool{}
+	w.mu.Lock()
+	for path, a := range w.arrived {
+		if now.Sub(a.at) > w.opt.Quiet {
+			delete(w.arrived, path) // its age alone now shows that it rests
+		}
+	}
+	for path, d := range w.dirs {
+		if complete && d.scan != w.scan {
+			delete(w.dirs, path)
+			stale = append(stale, path)
+			ended[d.inode] = true
+		}
+	}
+	n := w.inotify
+	w.mu.Unlock()
+	if len(stale) == 0 || n == nil {
+		return
+	}
+	for _, path := range stale {
+		_ = n.Remove(path) // it may have gone on its own
+	}
+
+	// A directory that moved inside the source has one watch under two paths:
+	// removing it under the old one ended it under the new one.
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for path, d := range w.dirs {
+		if ended[d.inode] {
+			delete(w.dirs, path)
+			w.signal()
+		}
+	}
+}
+
+// arrivedWhole tells whether a file was seen to appear with its content, and not
+// to be written to since.
+func (w *watcher) arrivedWhole(rel string, st stamp, now time.Time) bool {
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a, ok := w.arrived[rel]
+	return ok && a.stamp == st && now.Sub(a.at) >= settleRename
+}
+
+// tell reports one kind of trouble at most once in watchRetry. Its kind is the text
+// of the innermost error.
+func (w *watcher) tell(err error) {
+	kind := err
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		kind = inner
+	}
+	now := time.Now()
+	w.mu.Lock()
+	at, told := w.told[kind.Error()]
+	fresh := !told || now.Sub(at) >= watchRetry
+	if fresh {
+		w.told[kind.Error()] = now
+	}
+	w.mu.Unlock()
+	if fresh {
+		w.opt.OnWatchError(err)
+	}
+}
+
+func (w *watcher) signal() {
+	select {
+	case w.hint <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) closed() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}

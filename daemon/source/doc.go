@@ -1,0 +1,2 @@
+// Package source yields whole revisions of configuration.
+package source
