@@ -1,0 +1,62 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/shm/image"
+)
+
+func (a *app) completionCommand() *cobra.Command {
+	shells := []string{"bash", "zsh", "fish"}
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "Print a script that completes commands, configs and keys",
+		Long: `Print a script for a shell which makes the tab key complete commands, flags, and
+the names and keys that are in the region at that moment.`,
+		Example: `  source <(statesync completion bash)   # for this shell; needs bash-completion
+  statesync completion bash > /etc/bash_completion.d/statesync
+  statesync completion zsh > "${fpath[1]}/_statesync"
+  statesync completion fish > ~/.config/fish/completions/statesync.fish`,
+		Args:              cobra.MatchAll(arguments(1, 1), cobra.OnlyValidArgs),
+		ValidArgs:         shells,
+		ValidArgsFunction: cobra.FixedCompletions(shells, cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch args[0] {
+			case "zsh":
+				return cmd.Root().GenZshCompletion(a.stdout)
+			case "fish":
+				return cmd.Root().GenFishCompletion(a.stdout, true)
+			}
+			return cmd.Root().GenBashCompletionV2(a.stdout, true)
+		},
+	}
+}
+
+// complete offers the names of configs as first argument, and the keys of that
+// config as second. Where the region can't be read it has nothing to offer.
+func (a *app) complete(_ *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	region, err := a.open()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var offers []string
+	switch len(args) {
+	case 0:
+		_ = a.read(region, func(v *image.View) (err error) {
+			offers, err = names(v)
+			return err
+		})
+	case 1:
+		if config, err := a.config(region, args[0]); err == nil && config.Kind() == image.Document {
+			offers = keys(config)
+		}
+	}
+	// The protocol with the shell has tabs and line ends of its own.
+	offers = slices.DeleteFunc(offers, func(s string) bool {
+		return !strings.HasPrefix(s, start) || escape(s) != s
+	})
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}

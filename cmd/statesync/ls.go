@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/shm/image"
+)
+
+// listed is a config as ls prints it.
+type listed struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	// Size is how long the content is, SectionSize how much of the image the
+	// config takes with its index, both in bytes.
+	Size        int    `json:"size"`
+	SectionSize int    `json:"section_size"`
+	Keys        int    `json:"keys"`
+	Changed     uint64 `json:"changed"`
+	Revision    string `json:"revision"`
+}
+
+func (a *app) lsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the configs",
+		Long: `List the configs of the current generation: what kind they are, how long their
+content is, how many keys they have, in which generation they last changed, and
+which revision of the source brought that change.
+
+As json it is one array of objects. There, section_size is what a config takes
+of --max-image with its index, and the revision is not cut short.`,
+		Example: `  statesync ls
+  statesync ls -o json | jq -r '.[] | select(.changed > 41) | .name'`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	format := output(cmd, "text", "json")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		region, err := a.open()
+		if err != nil {
+			return err
+		}
+		var list []listed
+		err = a.read(region, func(v *image.View) (err error) {
+			list, err = listOf(v)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if format.word == "json" {
+			return printJSON(a.stdout, list, "  ")
+		}
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NAME\tKIND\tSIZE\tKEYS\tCHANGED\tREVISION")
+		for _, c := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\n", escape(c.Name), c.Kind, size(int64(c.Size)), c.Keys, c.Changed, short(c.Revision))
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+// listOf lists the configs of an image.
+func listOf(v *image.View) ([]listed, error) {
+	list := make([]listed, 0, v.Len())
+	for i := range v.Len() {
+		e, err := v.Entry(i)
+		if err != nil {
+			return nil, err
+		}
+		s, err := v.Section(e)
+		if err != nil {
+			return nil, err
+		}
+		revision, err := v.SectionRevision(e)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, listed{
+			Name: strings.Clone(s.Name()), Kind: s.Kind().String(), Size: len(s.Content()), SectionSize: s.Size(),
+			Keys: s.Keys(), Changed: e.Changed, Revision: revision,
+		})
+	}
+	return list, nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/statesync/statesync/shm"
+)
+
+func TestLs(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	const digest = "0123456789abcdef0123456789abcdef"
+	old := document(t, "a", `{"x":1,"y":{"z":2}}`)
+	w.publish("dir@sha256:"+digest, old)
+	w.publish("main\x1b[31m", old, document(t, "team/b\u202e", `["`+strings.Repeat("x", 2000)+`"]`))
+
+	call(t, w.dir, "ls").expect(t, exitOK, ""+
+		"NAME          KIND      SIZE     KEYS  CHANGED  REVISION\n"+
+		"a             document  19 B     3     1        dir@sha256:0123456789ab\n"+
+		"team/b\\u202e  document  2.0 KiB  1     2        main\\x1b[31m\n")
+
+	o := call(t, w.dir, "ls", "-o", "json")
+	o.expect(t, exitOK, "*")
+	var list []listed
+	if err := json.Unmarshal([]byte(o.stdout), &list); err != nil {
+		t.Fatal(err)
+	}
+	want := listed{Name: "a", Kind: "document", Size: 19, SectionSize: old.Size(), Keys: 3, Changed: 1, Revision: "dir@sha256:" + digest}
+	if len(list) != 2 || list[0] != want || list[1].Revision != "main\x1b[31m" {
+		t.Errorf("%+v", list)
+	}
+	if escapeLines(o.stdout) != o.stdout {
+		t.Errorf("%q", o.stdout)
+	}
+}
+
+func TestLsOfNothing(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	w.publish("r")
+	call(t, w.dir, "ls", "-o", "json").expect(t, exitOK, "[]\n")
+	call(t, w.dir, "ls").expect(t, exitOK, "NAME  KIND  SIZE  KEYS  CHANGED  REVISION\n")
+}
+
+func TestCompletion(t *testing.T) {
+	dir := newRegion(t).Dir()
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		o := call(t, dir, "completion", shell)
+		o.expect(t, exitOK, "*")
+		if !strings.Contains(o.stdout, "__complete") {
+			t.Errorf("%s:\n%s", shell, o.stdout)
+		}
+	}
+	for _, test := range []struct{ args, offers string }{
+		{"get |", "matchmaker script team/limits"},
+		{"watch t|", "team/limits"},
+		{"get matchmaker weights.|", "weights.elo weights.one weights.ping"},
+		{"get matchmaker pools|", "pools pools.0 pools.0.name pools.1 pools.1.name"},
+		{"get script |", ""},
+		{"get nothing |", ""},
+		{"get matchmaker on |", ""},
+		{"get --region /nowhere |", ""},
+		{"get -o |", "json yaml raw"},
+		{"completion |", "bash zsh fish"},
+		{"ls |", ""},
+		{"sta|", "status"},
+	} {
+		args := strings.Fields(strings.TrimSuffix(test.args, "|"))
+		if start := strings.TrimSuffix(test.args, "|"); strings.HasSuffix(start, " ") {
+			args = append(args, "")
+		}
+		o := call(t, dir, append([]string{"__complete"}, args...)...)
+		var offers []string
+		for line := range strings.Lines(o.stdout) {
+			if word, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); !strings.HasPrefix(word, ":") {
+				offers = append(offers, word)
+			}
+		}
+		if got := strings.Join(offers, " "); o.code != exitOK || got != test.offers {
+			t.Errorf("%s: %d, %q, want %q", test.args, o.code, got, test.offers)
+		}
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	there := []string{"matchmaker", "matchmaking", "team/limits", "weights.elo", "weights.ping", "x"}
+	for _, test := range []struct{ missing, want string }{
+		{"matchmakr", "; did you mean matchmaker, or matchmaking?"},
+		{"Matchmaker", "; did you mean matchmaker, or matchmaking?"},
+		{"limits", "; did you mean team/limits?"},
+		{"elo", "; did you mean weights.elo?"},
+		{"weights", "; did you mean weights.elo, or weights.ping?"},
+		{"y", "; did you mean x?"},
+		{"zebra", ""},
+		{"", ""},
+		{strings.Repeat("m", 1000), ""},
+	} {
+		if got := didYouMean(test.missing, there); got != test.want {
+			t.Errorf("%.20s: %q, want %q", test.missing, got, test.want)
+		}
+	}
+}
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "17": 17, "17B": 17, "64KiB": 64 << 10, "64 MiB": 64 << 20, "2GiB": 2 << 30} {
+		var b byteSize
+		if err := b.Set(text); err != nil || int64(b) != want {
+			t.Errorf("%s: %d, %v", text, b, err)
+		}
+		var again byteSize
+		if err := again.Set(b.String()); err != nil || again != b {
+			t.Errorf("%s: %s comes back as %d, %v", text, &b, again, err)
+		}
+	}
+	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "64MB", "64mib", "9223372036854775808", "8589934592GiB"} {
+		if err := new(byteSize).Set(text); err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// trusted lists the users that --owner and the environment name.
+func (a *app) trusted() ([]int, error) {
+	owners := slices.Clone(a.owners)
+	if list := a.env(client.EnvOwner); list != "" {
+		if err := owners.Set(list); err != nil {
+			return nil, usageError{fmt.Errorf("%s=%q: %w", client.EnvOwner, list, err)}
+		}
+	}
+	return owners, nil
+}
+
+// open opens the region for a single look.
+func (a *app) open() (*shm.Region, error) {
+	owners, err := a.trusted()
+	if err != nil {
+		return nil, err
+	}
+	r, err := shm.Open(a.dir(), shm.Trust{Owners: owners})
+	return r, a.explain(err)
+}
+
+// connect opens the region to follow it. Without WaitContext or Lazy among the
+// options there has to be one.
+func (a *app) connect(options ...client.Option) (*client.Client, error) {
+	owners, err := a.trusted()
+	if err != nil {
+		return nil, err
+	}
+	for _, uid := range owners {
+		options = append(options, client.WithOwner(uid))
+	}
+	c, err := client.Open(a.dir(), options...)
+	return c, a.explain(err)
+}
+
+// read calls fn with the current image until it was whole for the whole time.
+// fn begins anew at each call.
+func (a *app) read(r *shm.Region, fn func(*image.View) error) error {
+	_, err := r.Read(func(hot seqlock.Hot, words []uint64) error {
+		view, err := image.Open(words)
+		if err != nil {
+			return err
+		}
+		if view.Generation() != hot.Generation() {
+			return fmt.Errorf("%w: the slot of generation %d holds an image of %d", shm.ErrCorrupt, hot.Generation(), view.Generation())
+		}
+		return fn(&view)
+	})
+	return a.explain(err)
+}
+
+// find copies a config out of an image.
+func find(v *image.View, name string) (*image.Section, error) {
+	e, err := v.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := v.Section(e)
+	if err == nil && s.Name() != name {
+		return nil, image.ErrNotFound // another name with the same hash
+	}
+	return s, err
+}
+
+// names lists the configs of an image. It copies all of them to do so.
+func names(v *image.View) ([]string, error) {
+	list := make([]string, 0, v.Len())
+	for i := range v.Len() {
+		e, err := v.Entry(i)
+		if err != nil {
+			return nil, err
+		}
+		s, err := v.Section(e)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, strings.Clone(s.Name()))
+	}
+	return list, nil
+}
+
+// explain adds to what is wrong with a region what to do about it, where the
+// error does not say so itself.
+func (a *app) explain(err error) error {
+	dir := a.dir()
+	switch {
+	case errors.Is(err, shm.ErrNoRegion) && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w still; is statesyncd running with --region %s, and what does its log say?", dir, shm.ErrNoRegion, dir)
+	case errors.Is(err, shm.ErrNoRegion):
+		return fmt.Errorf("%s: %w; start the daemon: statesyncd --source dir:PATH --region %s; "+
+			"or name another region with --region or %s%s", dir, shm.ErrNoRegion, dir, client.EnvRegion, otherRegions(dir))
+	case errors.Is(err, shm.ErrLayout):
+		return fmt.Errorf("%w; use the statesync that came with the running statesyncd", err)
+	case errors.Is(err, shm.ErrCorrupt), errors.Is(err, shm.ErrFault), errors.Is(err, image.ErrCorrupt):
+		return fmt.Errorf("the region in %s is damaged: %w; statesync verify lists the damage, and restarting statesyncd repairs it", dir, err)
+	case errors.Is(err, shm.ErrBusy):
+		return fmt.Errorf("%w; try again, and if that does not help: statesync verify", err)
+	}
+	return err
+}
+
+// maxOthers is how many other regions an error names.
+const maxOthers = 3
+
+// otherRegions are the regions beside one in the usual place that is not there.
+func otherRegions(dir string) string {
+	parent := filepath.Dir(shm.DefaultDir)
+	if filepath.Dir(filepath.Clean(dir)) != parent {
+		return ""
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		return ""
+	}
+	var found []string
+	for _, e := range entries {
+		other := filepath.Join(parent, e.Name())
+		if _, err := os.Lstat(filepath.Join(other, shm.FileName)); err == nil && len(found) < maxOthers {
+			found = append(found, other)
+		}
+	}
+	if found == nil {
+		return ""
+	}
+	return "; there is " + strings.Join(found, ", ")
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm"
+)
+
+// app is what the commands share.
+type app struct {
+	env    func(string) string
+	stdout io.Writer
+	stderr io.Writer
+
+	region string // --region
+	owners users  // --owner
+
+	// running is set once the call has been understood: errors from then on
+	// are answers.
+	running bool
+}
+
+const rootLong = `statesync looks at what statesyncd publishes.
+
+The daemon statesyncd puts all configs of a host into one shared memory region.
+Every change makes a new generation of all of them, and programs read it through
+the package client without asking anybody. statesync shows people and scripts
+the same: it never writes, and needs no running daemon.
+
+A region is a directory. The one to look at is, in this order: --region,
+$STATESYNC_REGION, ` + shm.DefaultDir + `. It must belong to root, to
+you, or to a user whose number --owner or $STATESYNC_OWNER gives, or lie in a
+directory of root's.
+
+A KEY is a dotted path inside a config: weights.elo, pools.0.name.
+
+The exit code is 0 when all is well, 1 when the answer is no (not found, stale,
+bad, timed out), and 2 when the command was called wrongly.`
+
+const rootExample = `  statesync ls                           # what there is
+  statesync get matchmaker               # a config
+  statesync get matchmaker weights.elo   # one key of it
+  statesync watch matchmaker             # a line whenever it changes
+  statesync status                       # how daemon and source are doing
+  statesync check ./config               # before you commit`
+
+// command is the root command with everything below it.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "statesync",
+		Short:         "Look at the configs that statesyncd publishes",
+		Long:          rootLong,
+		Example:       rootExample,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.running = true
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(a.stderr)
+			return usageError{errors.Join(cmd.Help(), errors.New("a command is missing"))}
+		},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.region, "region", "", "the region's `directory` (default $STATESYNC_REGION, then "+shm.DefaultDir+")")
+	flags.Var(&a.owners, "owner", "trust the regions of the user of this number, too, as $STATESYNC_OWNER does")
+	_ = root.MarkPersistentFlagDirname("region") // fails for an unknown flag only
+	root.AddGroup(
+		&cobra.Group{ID: "configs", Title: "The configs:"},
+		&cobra.Group{ID: "health", Title: "The region and its daemon:"},
+		&cobra.Group{ID: "source", Title: "The source:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("configs", a.getCommand(), a.lsCommand(), a.watchCommand())
+	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
+	add("source", a.checkCommand())
+	add("", a.completionCommand())
+	return root
+}
+
+// version is what the build knows of itself.
+func version() string {
+	v := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("%s, region layout %d, %s", v, shm.LayoutVersion, runtime.Version())
+}
+
+// arguments wants a number of arguments.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("%q was given %s; it is used as: %s", cmd.CommandPath(), count(len(args), "argument"), cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// dir is the region's directory.
+func (a *app) dir() string {
+	switch {
+	case a.region != "":
+		return a.region
+	case a.env(client.EnvRegion) != "":
+		return a.env(client.EnvRegion)
+	}
+	return shm.DefaultDir
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// report is all that status says, and its JSON. What is not known, or never
+// happened, is null there.
+type report struct {
+	Path     string    `json:"path"`
+	RegionID string    `json:"region_id"`
+	Layout   int       `json:"layout"`
+	Slots    int       `json:"slots"`
+	SlotSize int64     `json:"slot_size"` // bytes: the greatest image that it can hold
+	Created  time.Time `json:"created"`
+	Retired  bool      `json:"retired"`
+
+	Generation uint64     `json:"generation"`
+	Revision   *string    `json:"revision"` // the published one
+	Published  *time.Time `json:"published"`
+	Age        *float64   `json:"age_seconds"` // since it was published
+	Configs    *int       `json:"configs"`
+	ImageSize  *int       `json:"image_size"` // bytes
+
+	WriterAlive   bool       `json:"writer_alive"`
+	WriterState   string     `json:"writer_state"`
+	WriterPID     *int       `json:"writer_pid"` // as its own namespace counts
+	WriterStarted *time.Time `json:"writer_started"`
+	Heartbeat     *time.Time `json:"heartbeat"`
+	HeartbeatAge  *float64   `json:"heartbeat_age_seconds"`
+
+	Observed       *string    `json:"observed_revision"` // the newest with this content
+	SourceLastGood *time.Time `json:"source_last_good"`
+	SourceAge      *float64   `json:"source_age_seconds"`
+	Problem        string     `json:"problem"` // why a newer revision is not published
+
+	Damage string `json:"damage,omitempty"` // why the image or the status can't be read
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the region, its daemon and its source are doing",
+		Long: `Show the current generation, the revision of the source that it came from, and
+how the daemon and its source are doing; below that, what is wrong, if anything
+is, and what to do about it.
+
+A dead daemon is no error of its own, since programs read on. With --max-age it
+is one, as soon as it has been silent for longer than that, and so is a source
+that was not found good for longer than that: statesync then names the one that
+is stale and exits with 1. That is a check for monitoring, and a probe.
+
+It also exits with 1 where what it shows is damaged. As json, times are in RFC
+3339 and ages in seconds; what is not known, or never happened, is null.`,
+		Example: `  statesync status
+  statesync status --max-age 1m
+  statesync status -o json | jq .source_last_good`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	format := output(cmd, "text", "json")
+	maxAge := cmd.Flags().Duration("max-age", 0, "exit with 1 if the daemon or its source is staler than this `time`")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		limited := cmd.Flags().Changed("max-age")
+		if limited && *maxAge <= 0 {
+			return usageError{fmt.Errorf("--max-age %s: it must be more than nothing", maxAge)}
+		}
+		region, err := a.open()
+		if err != nil {
+			return err
+		}
+		s := a.report(region)
+		if format.word == "json" {
+			err = printJSON(a.stdout, s, "  ")
+		} else {
+			err = a.printReport(s)
+		}
+		if err == nil && limited {
+			err = s.stale(*maxAge)
+		}
+		if err == nil && s.Damage != "" {
+			err = errNo
+		}
+		return err
+	}
+	return cmd
+}
+
+// report looks at everything. It is as complete as what can be read.
+func (a *app) report(r *shm.Region) *report {
+	s := &report{
+		Path: r.Path(), RegionID: r.ID().String(), Layout: shm.LayoutVersion, Created: r.Created().UTC(),
+		Slots: r.Geometry().Slots, SlotSize: r.Geometry().SlotSize, WriterState: shm.Unknown.String(),
+	}
+	hot, err := r.Hot()
+	if err == nil {
+		s.Generation, s.Retired = hot.Generation(), hot.Retired()
+		err = s.image(r)
+	}
+	status, statusErr := r.Status()
+	if statusErr == nil {
+		s.writer(status)
+	}
+	switch {
+	case err != nil:
+		s.Damage = a.explain(err).Error()
+	case errors.Is(statusErr, shm.ErrBusy):
+		s.WriterAlive = r.Beating()
+		s.Damage = "the daemon died while it was writing its status; start statesyncd, which writes it anew"
+	case statusErr != nil:
+		s.Damage = a.explain(statusErr).Error()
+	}
+	return s
+}
+
+// image adds what the image says.
+func (s *report) image(r *shm.Region) error {
+	var (
+		generation uint64
+		revision   string
+		published  time.Time
+		configs    int
+		size       int
+	)
+	_, err := r.Read(func(hot seqlock.Hot, words []uint64) error {
+		v, err := image.Open(words)
+		if err != nil {
+			return err
+		}
+		generation, published, configs, size = hot.Generation(), v.Published().UTC(), v.Len(), 8*len(words)
+		revision, err = v.Revision()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.Generation, s.Revision, s.Published = generation, &revision, &published
+	s.Configs, s.ImageSize = &configs, &size
+	s.Age = seconds(time.Since(published))
+	return nil
+}
+
+// writer adds what the daemon says of itself.
+func (s *report) writer(status shm.Status) {
+	started := status.Started.UTC()
+	s.WriterAlive, s.WriterState = status.Alive(), status.State.String()
+	s.WriterPID, s.WriterStarted = &status.PID, &started
+	s.Observed, s.Problem = &status.Observed, status.Problem
+	s.Heartbeat, s.HeartbeatAge = since(status.Heartbeat)
+	s.SourceLastGood, s.SourceAge = since(status.SourceGood)
+}
+
+// since turns a point on the clock of Boottime into one of the calendar and
+// the seconds since then: nil for never. A point in the future is from before
+// the machine was started.
+func since(at time.Duration) (*time.Time, *float64) {
+	now := shm.Boottime()
+	if at <= 0 || at > now {
+		return nil, nil
+	}
+	t := time.Now().Add(at - now).UTC().Truncate(time.Millisecond)
+	return &t, seconds(now - at)
+}
+
+func seconds(d time.Duration) *float64 {
+	s := d.Round(time.Millisecond).Seconds()
+	return &s
+}
+
+// stale says what is older than a limit; what never happened always is.
+func (s *report) stale(limit time.Duration) error {
+	if s.WriterPID == nil {
+		return errors.New("stale: the daemon's status can't be read, and there is no telling how old it is")
+	}
+	old := func(what string, age *float64) error {
+		switch {
+		case age == nil:
+			return fmt.Errorf("stale: %s: never, and --max-age is %s", what, limit)
+		case *age > limit.Seconds():
+			return fmt.Errorf("stale: %s: %s ago, and --max-age is %s", what, ago(age), limit)
+		}
+		return nil
+	}
+	return errors.Join(
+		old("the daemon's last heartbeat", s.HeartbeatAge),
+		old("the source was last found good", s.SourceAge),
+	)
+}
+
+// ago words an age in seconds.
+func ago(age *float64) string { return span(time.Duration(*age * float64(time.Second))) }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/shm"
+)
+
+// decodeStatus reads the JSON that status printed.
+func decodeStatus(t *testing.T, o outcome) map[string]any {
+	t.Helper()
+	var s map[string]any
+	if err := json.Unmarshal([]byte(o.stdout), &s); err != nil {
+		t.Fatalf("%v:\n%s", err, o.stdout)
+	}
+	return s
+}
+
+func TestStatus(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{Slots: 3})
+	w.publish("published", document(t, "a", "{}"), document(t, "b", "{}"))
+	w.observe("observed", shm.Boottime()-90*time.Second, "")
+
+	o := call(t, w.dir, "status", "-o", "json")
+	o.expect(t, exitOK, "*")
+	s := decodeStatus(t, o)
+	for field, want := range map[string]any{
+		"path": w.Path(), "region_id": w.ID().String(), "layout": 1.0, "slots": 3.0, "slot_size": float64(1 << 20),
+		"retired": false, "generation": 1.0, "revision": "published", "configs": 2.0,
+		"image_size": float64(w.current.Size()), "writer_alive": true, "writer_state": "running",
+		"writer_pid": float64(os.Getpid()), "observed_revision": "observed", "problem": "",
+	} {
+		if s[field] != want {
+			t.Errorf("%s: %v, want %v", field, s[field], want)
+		}
+	}
+	for field, age := range map[string]time.Duration{
+		"created": 0, "published": 0, "writer_started": 0, "heartbeat": 0, "source_last_good": 90 * time.Second,
+	} {
+		at, err := time.Parse(time.RFC3339, s[field].(string))
+		if off := time.Since(at) - age; err != nil || off < -time.Second || off > time.Minute {
+			t.Errorf("%s: %v, %v", field, s[field], err)
+		}
+	}
+	for field, least := range map[string]float64{"age_seconds": 0, "heartbeat_age_seconds": 0, "source_age_seconds": 90} {
+		if age := s[field].(float64); age < least || age > least+60 {
+			t.Errorf("%s: %v", field, age)
+		}
+	}
+
+	o = call(t, w.dir, "status")
+	o.expect(t, exitOK, "*")
+	for _, part := range []string{
+		"region      " + w.Path(), "id " + w.ID().String() + ", layout 1, 3 slots of 1.0 MiB",
+		"generation  1, published ", " ago: 2 configs, ", "revision    published\n", "observed    observed, with the same content\n",
+		"source      found good 1m3", "daemon      running, pid ",
+	} {
+		if !strings.Contains(o.stdout, part) {
+			t.Errorf("status lacks %q:\n%s", part, o.stdout)
+		}
+	}
+	if strings.Contains(o.stdout, "\n\n") {
+		t.Errorf("something is wrong, it says:\n%s", o.stdout)
+	}
+}
+
+// What never happened is null, and stale.
+func TestStatusNever(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	w.publish("r")
+	w.observe("", 0, "")
+	o := call(t, w.dir, "status", "-o", "json", "--max-age", "1h")
+	o.expect(t, exitNo, "*", "the source was last found good: never, and --max-age is 1h")
+	if s := decodeStatus(t, o); s["source_last_good"] != nil || s["source_age_seconds"] != nil || s["configs"] != 0.0 {
+		t.Error(o.stdout)
+	}
+	if o := call(t, w.dir, "status"); !strings.Contains(o.stdout, "source      never found good\n") {
+		t.Error(o.stdout)
+	}
+	// A point in time that is yet to come was on another boot's clock.
+	w.observe("", shm.Boottime()+time.Hour, "")
+	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitNo, "*", "the source was last found good: never")
+}
+
+func TestStatusMaxAge(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	w.publish("r")
+	w.observe("r", shm.Boottime()-10*time.Minute, "")
+	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitOK, "*")
+	o := call(t, w.dir, "status", "--max-age", "5m")
+	o.expect(t, exitNo, "*", "statesync: stale: the source was last found good: 10m0s ago, and --max-age is 5m0s\n")
+	if strings.Contains(o.stderr, "heartbeat") {
+		t.Error(o.stderr)
+	}
+	// The heart does not beat any more from here on.
+	o = call(t, w.dir, "status", "--max-age", "1ns")
+	o.expect(t, exitNo, "*", "statesync: stale: the daemon's last heartbeat: ", "statesync: stale: the source")
+}
+
+// What is wrong is said, with what to do, and what a terminal would obey is not
+// passed on.
+func TestStatusProblems(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	w.publish("rev\x1b]0;title\a")
+	w.observe("seen\nDEAD", shm.Boottime(), "a.yaml:1:2: \x1b[2Jbad\nb.yaml: \u202eworse")
+	want := func(parts ...string) {
+		t.Helper()
+		o := call(t, w.dir, "status")
+		o.expect(t, exitOK, "*")
+		if escapeLines(o.stdout) != o.stdout {
+			t.Errorf("%q", o.stdout)
+		}
+		for _, part := range parts {
+			if !strings.Contains(o.stdout, part) {
+				t.Errorf("status lacks %q:\n%s", part, o.stdout)
+			}
+		}
+	}
+	want(
+		`rev\x1b]0;title\a`, `seen\nDEAD, with`,
+		"\n\nREFUSED: a newer revision is not published, and generation 1 stays, because of\n"+
+			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Correct that at the source.",
+	)
+	o := call(t, w.dir, "status", "-o", "json")
+	o.expect(t, exitOK, "*")
+	if escapeLines(o.stdout) != o.stdout || decodeStatus(t, o)["problem"] != "a.yaml:1:2: \x1b[2Jbad\nb.yaml: \u202eworse" {
+		t.Errorf("%q", o.stdout)
+	}
+
+	overwrite(t, w.dir, hotWord, words(1<<1|1))
+	want("\n\nRETIRED: ")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want("daemon      stopped, pid ", "\n\nSTOPPED: ", "start statesyncd")
+	// A daemon that was killed says that it is running, and has no heartbeat.
+	overwrite(t, w.dir, writerBlock+8, words(uint64(shm.Running)))
+	overwrite(t, w.dir, writerBlock+4*8, words(uint64(shm.Boottime()-time.Minute)))
+	want("daemon      silent, pid ", "last heartbeat 1m", "\n\nDEAD: ")
+	// One that was killed while it wrote that down leaves an odd sequence.
+	overwrite(t, w.dir, writerBlock, words(uint64(7)))
+	o = call(t, w.dir, "status", "--max-age", "1h")
+	o.expect(t, exitNo, "*", "status can't be read")
+	if !strings.Contains(o.stdout, "generation  1,") || !strings.Contains(o.stdout, "DAMAGED: the daemon died while") {
+		t.Error(o.stdout)
+	}
+	call(t, w.dir, "status").expect(t, exitNo, "*")
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/statesync/statesync/shm"
+)
+
+// printReport prints a report for people.
+func (a *app) printReport(s *report) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", label, escape(fmt.Sprintf(format, args...)))
+	}
+	line("region", "%s", s.Path)
+	line("", "id %s, layout %d, %d slots of %s", s.RegionID, s.Layout, s.Slots, size(s.SlotSize))
+	if s.Configs == nil {
+		line("generation", "%d, which can't be read", s.Generation)
+	} else {
+		line("generation", "%d, published %s ago: %s, %s", s.Generation, ago(s.Age), count(*s.Configs, "config"), size(int64(*s.ImageSize)))
+		line("revision", "%s", *s.Revision)
+		if s.Observed != nil && *s.Observed != "" && *s.Observed != *s.Revision {
+			line("observed", "%s, with the same content", *s.Observed)
+		}
+	}
+	source := "never found good"
+	if s.SourceAge != nil {
+		source = "found good " + ago(s.SourceAge) + " ago"
+	}
+	line("source", "%s", source)
+	line("daemon", "%s", s.daemon())
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, what := range s.wrong() {
+		if _, err := fmt.Fprintf(a.stdout, "\n%s\n", what); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// daemon words how the daemon is doing.
+func (s *report) daemon() string {
+	if s.WriterPID == nil {
+		return "its status can't be read"
+	}
+	words := []string{s.WriterState}
+	if !s.WriterAlive && s.WriterState == shm.Running.String() {
+		words[0] = "silent"
+	}
+	words = append(words, fmt.Sprintf("pid %d", *s.WriterPID), "started "+s.WriterStarted.Local().Format(time.DateTime))
+	if s.HeartbeatAge == nil {
+		return strings.Join(append(words, "no heartbeat since the machine started"), ", ")
+	}
+	return strings.Join(append(words, "last heartbeat "+ago(s.HeartbeatAge)+" ago"), ", ")
+}
+
+// wrong says what is wrong, and what to do about each.
+func (s *report) wrong() []string {
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if s.Damage != "" {
+		add("DAMAGED: %s", escape(s.Damage))
+	}
+	if s.Retired {
+		add("RETIRED: the daemon was about to replace this region and has not yet; programs\n" +
+			"read on. If it stays like this, start statesyncd.")
+	}
+	switch {
+	case s.WriterAlive || s.WriterPID == nil:
+	case s.WriterState == shm.Stopped.String():
+		add("STOPPED: the daemon was stopped in good order; programs read generation %d on.\n"+
+			"To follow the source again, start statesyncd.", s.Generation)
+	default:
+		add("DEAD: nothing is heard of the daemon: it died, hangs, or is stopped; programs\n"+
+			"read generation %d on. Look at its log, and start statesyncd.", s.Generation)
+	}
+	if s.Problem != "" {
+		var problem strings.Builder
+		for line := range strings.Lines(s.Problem) {
+			fmt.Fprintf(&problem, "  %s\n", escape(strings.TrimRight(line, "\n")))
+		}
+		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s"+
+			"Correct that at the source. statesync check says beforehand what the daemon would.", s.Generation, &problem)
+	}
+	return all
+}
