@@ -1,0 +1,42 @@
+# StateSync. `make demo` shows it, `make test` tries it; both need Go, make and
+# gcc (for the race detector) and nothing else.
+
+GO      ?= go
+BIN     := bin
+LINT    := $(GO) tool -modfile=.ci/lint/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help demo build test vet bench lint fmt clean
+
+help: ## What there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## The main job, on this machine, in under a minute
+	@$(BIN)/demo $(BIN) examples/config
+
+build: ## bin/statesyncd, bin/statesync and the examples
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/...
+
+test: vet ## Everything that must hold, with the race detector
+	$(GO) test -race -timeout 10m ./...
+
+# Applications are developed on other systems than they run on.
+vet:
+	$(GO) vet ./...
+	@for target in darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 linux/arm64; do \
+		echo "vet for $$target"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) vet ./client/... ./shm/... ./seqlock || exit 1; \
+	done
+
+bench: ## Our figures, beside the floor of the same run, as a table
+	$(GO) run ./bench/table
+
+lint: ## golangci-lint and gofumpt
+	$(LINT) golangci-lint run ./...
+
+fmt: ## Format the code as lint wants it
+	$(LINT) gofumpt -l -w .
+
+clean: ## Remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,221 @@
+package bench
+
+import (
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/client"
+)
+
+// settings is what an application decodes the config into.
+type settings struct {
+	Version int `json:"version"`
+	Weights struct {
+		Elo         int
+		Ping, Party float64
+	} `json:"weights"`
+}
+
+// BenchmarkRead is what a request pays.
+func BenchmarkRead(b *testing.B) {
+	p := newPublisher(b, 1<<20, config(b, "matchmaker", 1), config(b, "other", 1))
+	c, err := client.Open(p.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	binding := client.Bind[settings](c, "matchmaker")
+	key := client.BindKey(c, "matchmaker", "weights.elo", 0)
+	snapshot := c.Snapshot()
+	doc, err := c.Get("matchmaker")
+	if err != nil {
+		b.Fatal(err)
+	}
+
+	var floor atomic.Pointer[settings]
+	floor.Store(binding.Get())
+	b.Run("floor/atomic.Pointer", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = floor.Load()
+		}
+	})
+	b.Run("Binding.Get", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = binding.Get()
+		}
+	})
+	b.Run("KeyBinding.Get", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = key.Get()
+		}
+	})
+	b.Run("Binding.In", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = binding.In(snapshot)
+		}
+	})
+	word := new(uint64)
+	b.Run("floor/guarded-load", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = guardedLoad(word)
+		}
+	})
+	b.Run("Snapshot", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_ = c.Snapshot()
+		}
+	})
+	b.Run("Client.Get", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = c.Get("matchmaker")
+		}
+	})
+	b.Run("Doc.Int", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = doc.Int("weights.elo")
+		}
+	})
+}
+
+// guardedLoad is the least that a load costs which must survive a fault.
+//
+//go:noinline
+func guardedLoad(word *uint64) (v uint64) {
+	defer recoverFault(debug.SetPanicOnFault(true))
+	return atomic.LoadUint64(word)
+}
+
+func recoverFault(old bool) {
+	debug.SetPanicOnFault(old)
+	_ = recover()
+}
+
+// BenchmarkReadParallel is the same from all processors at once.
+func BenchmarkReadParallel(b *testing.B) {
+	p := newPublisher(b, 1<<20, config(b, "matchmaker", 1))
+	c, err := client.Open(p.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	binding := client.Bind[settings](c, "matchmaker")
+	b.Run("Binding.Get", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				_ = binding.Get()
+			}
+		})
+	})
+	b.Run("Snapshot+In", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				_ = binding.In(c.Snapshot())
+			}
+		})
+	})
+}
+
+// BenchmarkRefresh is what the first exact reader after a publication pays:
+// the look at the region and the copy of what changed, without decoding. The
+// reader uses one config of a KiB.
+func BenchmarkRefresh(b *testing.B) {
+	for _, size := range []struct {
+		name    string
+		configs int
+		image   int
+	}{
+		{"1MiB", 1, 1 << 20},
+		{"10000-configs-64MiB", 10_000, 62 << 20},
+	} {
+		p := newPublisher(b, 64<<20, config(b, "matchmaker", 0), ballast(b, "ballast", size.image/2), ballast(b, "other", 1024))
+		for i := range size.configs {
+			p.sections = append(p.sections, ballast(b, "config-"+time.Duration(i).String(), size.image/2/size.configs))
+		}
+		p.publish(0, config(b, "matchmaker", 1))
+		for i, changed := range map[int]string{0: "changed", 2: "unchanged"} {
+			b.Run(size.name+"/"+changed, func(b *testing.B) { benchmarkRefresh(b, p, i) })
+		}
+	}
+}
+
+func benchmarkRefresh(b *testing.B, p *publisher, n int) {
+	p.beat()
+	c, err := client.Open(p.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Get("matchmaker"); err != nil {
+		b.Fatal(err)
+	}
+	var took []time.Duration
+	version := 2
+	for b.Loop() {
+		version++
+		s := config(b, "matchmaker", version)
+		if n != 0 {
+			s = ballast(b, "other", 1024+16*(version%2))
+		}
+		p.publish(n, s)
+		start := time.Now()
+		snapshot := c.Snapshot()
+		took = append(took, time.Since(start))
+		if snapshot.Generation() != p.current.Generation() {
+			b.Fatal("the snapshot is not exact")
+		}
+	}
+	report(b, took)
+}
+
+// BenchmarkDecode is what a change costs in addition where a binding has to
+// decode it, on a goroutine that no request waits for.
+func BenchmarkDecode(b *testing.B) {
+	p := newPublisher(b, 1<<20, config(b, "matchmaker", 1))
+	p.beat()
+	c, err := client.Open(p.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	binding := client.Bind[settings](c, "matchmaker")
+	var took []time.Duration
+	for version := 2; b.Loop(); version++ {
+		p.publish(0, config(b, "matchmaker", version))
+		start := time.Now()
+		_ = binding.In(c.Snapshot())
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
+}
+
+// BenchmarkCrowd is a change under a thousand goroutines that all want the new
+// value at once: one decodes, the others wait for it.
+func BenchmarkCrowd(b *testing.B) {
+	p := newPublisher(b, 1<<20, config(b, "matchmaker", 1))
+	p.beat()
+	c, err := client.Open(p.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	binding := client.Bind[settings](c, "matchmaker")
+	for version := 2; b.Loop(); version++ {
+		p.publish(0, config(b, "matchmaker", version))
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() { _ = binding.In(c.Snapshot()) })
+		}
+		wg.Wait()
+	}
+}
