@@ -125,16 +125,18 @@ func waitOnRegion(dir string) error {
 	if err != nil {
 		return err
 	}
-	hot, err := r.Hot()
-	for err == nil {
-		if err = saw(monotonic()); err != nil {
-			break
+	for {
+		hot, err := r.Hot()
+		if err == nil {
+			err = saw(monotonic())
 		}
-		for old := hot; hot == old && err == nil; hot, err = r.Hot() {
-			err = r.Wait(old, time.Minute)
+		for now := hot; err == nil && now == hot; now, err = r.Hot() {
+			err = r.Wait(hot, time.Minute)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return err
 }
 
 func futexWord(b *testing.B) (*uint32, string) {
@@ -170,16 +172,18 @@ func futexCall(word *uint32, op, value uintptr, timeout *unix.Timespec) {
 
 func waitOnFutex(path string) error {
 	word, err := mapWord(path, unix.PROT_READ)
-	for err == nil {
+	if err != nil {
+		return err
+	}
+	for {
 		old := atomic.LoadUint32(word)
-		if err = saw(monotonic()); err != nil {
-			break
+		if err := saw(monotonic()); err != nil {
+			return err
 		}
 		for atomic.LoadUint32(word) == old {
 			futexCall(word, 0, uintptr(old), &unix.Timespec{Sec: 60})
 		}
 	}
-	return err
 }
 
 // BenchmarkRename is from the rename of a file to the new value in another

@@ -37,7 +37,7 @@ func TestCloseIsPromptUnderLoad(t *testing.T) {
 	startReading(t, open(t, dir))
 	stop := flatOut(t, func() error { return p.publish(numbered(p.current.Generation() + 1)) })
 	var longest time.Duration
-	for range 100 {
+	for range 50 {
 		c, err := client.Open(dir)
 		must(t, err)
 		b := client.Bind[number](c, "a")
@@ -56,7 +56,7 @@ func TestCloseIsPromptWhereNothingHappens(t *testing.T) {
 	lazy := regionIn(t)
 	created(t, dir, 1, numbered(1))
 	var clients []*client.Client
-	for range 50 {
+	for range 20 {
 		c, err := client.Open(dir)
 		must(t, err)
 		l, err := client.Open(lazy, client.Lazy())
@@ -100,7 +100,7 @@ func TestCloseFromEverywhereAtOnce(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
 	r.Publish(numbered(1))
-	for range 20 {
+	for range 10 {
 		c := r.Client()
 		b := client.Bind[number](c, "a")
 		var all sync.WaitGroup

@@ -52,11 +52,8 @@ func decodeKey[T any](c *config, key string, missing *T, strict bool) (*T, error
 	}
 	value := new(T)
 	if d, ok := any(value).(*time.Duration); ok {
-		if v.Type != image.String {
-			return nil, fmt.Errorf("%w: %s is a %s, and a duration is a string with a unit, like \"15s\"", ErrWrongType, shorten(v.Text), v.Type)
-		}
-		if *d, err = time.ParseDuration(v.Str()); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrWrongType, err)
+		if *d, ok = asDuration(&v); !ok {
+			return nil, wrongType(&v, durationType)
 		}
 		return value, nil
 	}

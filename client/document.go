@@ -80,7 +80,8 @@ func (d Doc) Decode(v any) error {
 // DecodeKey decodes the value of a key, as encoding/json does it. It
 // allocates.
 func (d Doc) DecodeKey(key string, v any) error {
-	value, err := d.lookup(key)
+	var value image.Value
+	err := d.lookup(&value, key)
 	if err == nil {
 		err = unmarshal(value.Text, v, false)
 	}
@@ -92,15 +93,15 @@ func (d Doc) DecodeKey(key string, v any) error {
 
 // Has says whether the config has a key.
 func (d Doc) Has(key string) bool {
-	_, err := d.lookup(key)
-	return err == nil
+	var v image.Value
+	return d.lookup(&v, key) == nil
 }
 
 // Raw is the canonical JSON of a key's value. It is shared, and must not be
 // changed.
 func (d Doc) Raw(key string) ([]byte, error) {
-	v, err := d.lookup(key)
-	if err != nil {
+	var v image.Value
+	if err := d.lookup(&v, key); err != nil {
 		return nil, d.fail(key, err)
 	}
 	return v.Text, nil
@@ -108,162 +109,178 @@ func (d Doc) Raw(key string) ([]byte, error) {
 
 // lookup finds a key. Its error is not wrapped yet, so that it costs nothing
 // where a default is taken instead.
-func (d Doc) lookup(key string) (image.Value, error) {
+func (d Doc) lookup(v *image.Value, key string) error {
 	if d.config == nil || d.config.section == nil {
-		return image.Value{}, ErrNotFound
+		return ErrNotFound
 	}
-	return d.config.section.Lookup(key)
+	return d.config.section.LookupTo(v, key)
 }
 
 func (d Doc) fail(key string, err error) error {
 	return &ConfigError{Config: d.Name(), Key: key, Generation: d.generation, Err: damaged(err)}
 }
 
-// get is the value of a key as a T.
-func get[T any](d Doc, key string, as func(image.Value) (T, error)) (T, error) {
-	v, err := d.lookup(key)
+// refuse is the error of a key that was not found, or where it was, is of
+// another type.
+func (d Doc) refuse(key string, err error, v *image.Value, want string) error {
 	if err == nil {
-		var value T
-		if value, err = as(v); err == nil {
-			return value, nil
-		}
+		err = wrongType(v, want)
 	}
-	var none T
-	return none, d.fail(key, explain(v, err))
+	return d.fail(key, err)
 }
 
-// getOr is get with a default instead of an error.
-func getOr[T any](d Doc, key string, missing T, as func(image.Value) (T, error)) T {
-	v, err := d.lookup(key)
-	if err != nil {
-		return missing
-	}
-	value, err := as(v)
-	if err != nil {
-		return missing
-	}
-	return value
-}
-
-// typeError is a type that was asked for and is not there.
-type typeError string
-
-func (t typeError) Error() string { return "no " + string(t) }
-
-// The errors of the conversions. They are made once, since a default may be
-// taken on each request.
-var (
-	errNoInt      error = typeError("int")
-	errNoUint     error = typeError("uint")
-	errNoFloat    error = typeError("float")
-	errNoBool     error = typeError("bool")
-	errNoString   error = typeError("string")
-	errNoDuration error = typeError("duration, which is a string with a unit, like \"15s\"")
-)
-
-// explain makes a conversion's error one that says what is there instead.
-func explain(have image.Value, err error) error {
-	if want, ok := err.(typeError); ok { //nolint:errorlint // never wrapped
-		return fmt.Errorf("%w: %s is a %s and %w", ErrWrongType, shorten(have.Text), have.Type, want)
-	}
-	return err
-}
-
-// shorten keeps a message readable that shows a value.
-func shorten(text []byte) string {
+func wrongType(v *image.Value, want string) error {
+	text := string(v.Text)
 	if len(text) > 40 {
-		return strings.ToValidUTF8(string(text[:40]), "") + "…"
+		text = strings.ToValidUTF8(text[:40], "") + "…"
 	}
-	return string(text)
+	return fmt.Errorf("%w: %s is a %s and no %s", ErrWrongType, text, v.Type, want)
 }
 
-func asInt(v image.Value) (int, error) {
-	if v.Type != image.Int {
-		return 0, errNoInt
+// durationType is what a duration has to be.
+const durationType = `duration, which is a string with a unit, like "15s"`
+
+func asUint(v *image.Value) (uint64, bool) {
+	return v.Bits, v.Type == image.Uint || v.Type == image.Int && v.Int() >= 0
+}
+
+func asFloat(v *image.Value) (float64, bool) {
+	switch v.Type {
+	case image.Float:
+		return v.Float(), true
+	case image.Int:
+		return float64(v.Int()), true
+	case image.Uint:
+		return float64(v.Bits), true
+	}
+	return 0, false
+}
+
+func asDuration(v *image.Value) (time.Duration, bool) {
+	if v.Type != image.String {
+		return 0, false
+	}
+	d, err := time.ParseDuration(v.Str())
+	return d, err == nil
+}
+
+// Int is the value of a key that is an integer. 1.0 is none.
+func (d Doc) Int(key string) (int, error) {
+	var v image.Value
+	if err := d.lookup(&v, key); err != nil || v.Type != image.Int {
+		return 0, d.refuse(key, err, &v, "int")
 	}
 	return int(v.Int()), nil
 }
 
-func asUint(v image.Value) (uint64, error) {
-	if v.Type != image.Uint && (v.Type != image.Int || v.Int() < 0) {
-		return 0, errNoUint
+// IntOr is Int, or the default where that is an error.
+func (d Doc) IntOr(key string, missing int) int {
+	var v image.Value
+	if d.lookup(&v, key) != nil || v.Type != image.Int {
+		return missing
 	}
-	return v.Bits, nil
+	return int(v.Int())
 }
 
-func asFloat(v image.Value) (float64, error) {
-	switch v.Type {
-	case image.Float:
-		return v.Float(), nil
-	case image.Int:
-		return float64(v.Int()), nil
-	case image.Uint:
-		return float64(v.Bits), nil
+// Uint is the value of a key that is an integer and not negative.
+func (d Doc) Uint(key string) (uint64, error) {
+	var v image.Value
+	err := d.lookup(&v, key)
+	if n, ok := asUint(&v); err == nil && ok {
+		return n, nil
 	}
-	return 0, errNoFloat
+	return 0, d.refuse(key, err, &v, "uint")
 }
 
-func asBool(v image.Value) (bool, error) {
-	if v.Type != image.Bool {
-		return false, errNoBool
+// UintOr is Uint, or the default where that is an error.
+func (d Doc) UintOr(key string, missing uint64) uint64 {
+	var v image.Value
+	if d.lookup(&v, key) == nil {
+		if n, ok := asUint(&v); ok {
+			return n
+		}
+	}
+	return missing
+}
+
+// Float is the value of a key that is a number; an integer beyond 2^53 may be
+// rounded.
+func (d Doc) Float(key string) (float64, error) {
+	var v image.Value
+	err := d.lookup(&v, key)
+	if f, ok := asFloat(&v); err == nil && ok {
+		return f, nil
+	}
+	return 0, d.refuse(key, err, &v, "float")
+}
+
+// FloatOr is Float, or the default where that is an error.
+func (d Doc) FloatOr(key string, missing float64) float64 {
+	var v image.Value
+	if d.lookup(&v, key) == nil {
+		if f, ok := asFloat(&v); ok {
+			return f
+		}
+	}
+	return missing
+}
+
+// Bool is the value of a key that is true or false.
+func (d Doc) Bool(key string) (bool, error) {
+	var v image.Value
+	if err := d.lookup(&v, key); err != nil || v.Type != image.Bool {
+		return false, d.refuse(key, err, &v, "bool")
 	}
 	return v.Bool(), nil
 }
 
-func asStr(v image.Value) (string, error) {
-	if v.Type != image.String {
-		return "", errNoString
+// BoolOr is Bool, or the default where that is an error.
+func (d Doc) BoolOr(key string, missing bool) bool {
+	var v image.Value
+	if d.lookup(&v, key) != nil || v.Type != image.Bool {
+		return missing
+	}
+	return v.Bool()
+}
+
+// Str is the value of a key that is a string. It allocates only where the
+// string has characters that JSON escapes.
+func (d Doc) Str(key string) (string, error) {
+	var v image.Value
+	if err := d.lookup(&v, key); err != nil || v.Type != image.String {
+		return "", d.refuse(key, err, &v, "string")
 	}
 	return v.Str(), nil
 }
 
-func asDuration(v image.Value) (time.Duration, error) {
-	if v.Type != image.String {
-		return 0, errNoDuration
+// StrOr is Str, or the default where that is an error.
+func (d Doc) StrOr(key, missing string) string {
+	var v image.Value
+	if d.lookup(&v, key) != nil || v.Type != image.String {
+		return missing
 	}
-	d, err := time.ParseDuration(v.Str())
-	if err != nil {
-		return 0, errNoDuration
-	}
-	return d, nil
+	return v.Str()
 }
 
-// Int is the value of a key that is an integer. 1.0 is none.
-func (d Doc) Int(key string) (int, error) { return get(d, key, asInt) }
-
-// Uint is the value of a key that is an integer and not negative.
-func (d Doc) Uint(key string) (uint64, error) { return get(d, key, asUint) }
-
-// Float is the value of a key that is a number; an integer beyond 2^53 may be
-// rounded.
-func (d Doc) Float(key string) (float64, error) { return get(d, key, asFloat) }
-
-// Bool is the value of a key that is true or false.
-func (d Doc) Bool(key string) (bool, error) { return get(d, key, asBool) }
-
-// Str is the value of a key that is a string. It allocates only where the
-// string has characters that JSON escapes.
-func (d Doc) Str(key string) (string, error) { return get(d, key, asStr) }
-
 // Duration is the value of a key that is a string like "15s" or "1h30m".
-func (d Doc) Duration(key string) (time.Duration, error) { return get(d, key, asDuration) }
-
-// IntOr is Int, or the default where that is an error.
-func (d Doc) IntOr(key string, missing int) int { return getOr(d, key, missing, asInt) }
-
-// UintOr is Uint, or the default where that is an error.
-func (d Doc) UintOr(key string, missing uint64) uint64 { return getOr(d, key, missing, asUint) }
-
-// FloatOr is Float, or the default where that is an error.
-func (d Doc) FloatOr(key string, missing float64) float64 { return getOr(d, key, missing, asFloat) }
-
-// BoolOr is Bool, or the default where that is an error.
-func (d Doc) BoolOr(key string, missing bool) bool { return getOr(d, key, missing, asBool) }
-
-// StrOr is Str, or the default where that is an error.
-func (d Doc) StrOr(key, missing string) string { return getOr(d, key, missing, asStr) }
+func (d Doc) Duration(key string) (time.Duration, error) {
+	var v image.Value
+	err := d.lookup(&v, key)
+	if err == nil {
+		if value, ok := asDuration(&v); ok {
+			return value, nil
+		}
+	}
+	return 0, d.refuse(key, err, &v, durationType)
+}
 
 // DurationOr is Duration, or the default where that is an error.
 func (d Doc) DurationOr(key string, missing time.Duration) time.Duration {
-	return getOr(d, key, missing, asDuration)
+	var v image.Value
+	if d.lookup(&v, key) == nil {
+		if value, ok := asDuration(&v); ok {
+			return value
+		}
+	}
+	return missing
 }

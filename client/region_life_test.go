@@ -178,7 +178,7 @@ func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
 		rounds = 3 * len(mishaps)
 	}
 	if raceDetector {
-		rounds = 3 * len(mishaps)
+		rounds = 2 * len(mishaps)
 		if !testing.Short() {
 			withoutRaceDetector(t)
 		}

@@ -34,7 +34,7 @@ func TestSnapshotIsExact(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
-			for last := uint64(0); last < 3000 && !t.Failed(); {
+			for last := uint64(0); last < 2000 && !t.Failed(); {
 				published := committed.Load()
 				s := c.Snapshot()
 				g := s.Generation()
@@ -61,7 +61,7 @@ func TestSnapshotIsExact(t *testing.T) {
 // no reason to miss what is published now.
 func TestSnapshotIsExactAsSoonAsThereIsARegion(t *testing.T) {
 	t.Parallel()
-	for range 10 {
+	for range 5 {
 		dir := regionIn(t)
 		c := open(t, dir, client.Lazy())
 		client.Bind[number](c, "a") // looks at the region, in vain
@@ -161,7 +161,7 @@ func TestGetOfANewNameUnderAFastWriter(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {
-			for n := 0; n < 25 && !t.Failed(); n++ {
+			for n := 0; n < 15 && !t.Failed(); n++ {
 				reader, err := client.Open(dir)
 				if err != nil {
 					t.Error(err)

@@ -165,8 +165,8 @@ func TestWatchSeesARegionThatIsReplaced(t *testing.T) {
 	w.want(10, 21, 21, nil)
 }
 
-// ending is how a loop over Watch ends.
-func ending(c *client.Client, ctx context.Context, body func(client.Change) bool) <-chan struct{} { //nolint:revive // the client is what it is about
+// ending is closed when a loop over Watch has ended.
+func ending(ctx context.Context, c *client.Client, body func(client.Change) bool) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -188,27 +188,27 @@ func TestWatchEnds(t *testing.T) {
 
 	c := r.Client()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := ending(c, ctx, see)
+	ended := ending(ctx, c, see)
 	inTime(t, "the first state is yielded", seen)
 	cancel()
 	inTime(t, "the loop ends with its context", ended)
-	inTime(t, "a loop ends whose context has ended", ending(c, ctx, see))
+	inTime(t, "a loop ends whose context has ended", ending(ctx, c, see))
 
-	ended = ending(c, t.Context(), see)
+	ended = ending(t.Context(), c, see)
 	inTime(t, "the first state is yielded", seen)
 	must(t, c.Close())
 	inTime(t, "the loop ends with the client", ended)
-	inTime(t, "a loop ends whose client has ended", ending(c, t.Context(), see))
+	inTime(t, "a loop ends whose client has ended", ending(t.Context(), c, see))
 
 	c = r.Client()
-	inTime(t, "the loop ends with a break", ending(c, t.Context(), func(client.Change) bool { return false }))
-	inTime(t, "the loop ends after Close in its body", ending(c, t.Context(), func(client.Change) bool {
+	inTime(t, "the loop ends with a break", ending(t.Context(), c, func(client.Change) bool { return false }))
+	inTime(t, "the loop ends after Close in its body", ending(t.Context(), c, func(client.Change) bool {
 		must(t, c.Close())
 		return true
 	}))
 
 	ctx, cancel = context.WithCancel(t.Context())
-	inTime(t, "the loop ends with its context in its body", ending(r.Client(), ctx, func(client.Change) bool { cancel(); return true }))
+	inTime(t, "the loop ends with its context in its body", ending(ctx, r.Client(), func(client.Change) bool { cancel(); return true }))
 }
 
 func TestManyWatchers(t *testing.T) {
@@ -220,7 +220,7 @@ func TestManyWatchers(t *testing.T) {
 	var loops []<-chan struct{}
 	for range 20 {
 		var before client.Change
-		loops = append(loops, ending(c, t.Context(), func(change client.Change) bool {
+		loops = append(loops, ending(t.Context(), c, func(change client.Change) bool {
 			want(t, "From", change.From, before.To)
 			if n := change.Doc.UintOr("N", 0); n != change.To || n <= before.To {
 				t.Errorf("generation %d has the value %d, after generation %d", change.To, n, before.To)
@@ -269,8 +269,8 @@ func TestWaitGenerationWaitsUntilBindingsHaveSettled(t *testing.T) {
 	p.next(t, numbered(2))
 	inTime(t, "the second value is decoded", decoding)
 	select {
-	case <-settled:
-		t.Fatal("WaitGeneration returned while a binding was decoding")
+	case err := <-settled:
+		t.Fatalf("WaitGeneration returned while a binding was decoding: %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
 	release <- struct{}{}

@@ -19,7 +19,7 @@ type fileID struct {
 }
 
 func idOf(st *unix.Stat_t) fileID {
-	return fileID{dev: uint64(st.Dev), ino: uint64(st.Ino)} //nolint:unconvert // int32 on other systems
+	return fileID{dev: uint64(st.Dev), ino: uint64(st.Ino)} // of other types elsewhere
 }
 
 // Open maps the region in a directory for reading. Errors match ErrNoRegion,

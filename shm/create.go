@@ -156,7 +156,7 @@ func (w *Writer) retireOld() error {
 		defer unix.Close(fd)
 		data, err := unix.Mmap(fd, 0, slotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		if err != nil {
-			return nil //nolint:nilerr // too short to be a region
+			return nil // too short to be a region
 		}
 		// Only the hot word is touched, so the damaged rest does not matter.
 		damaged := newLayout(identity{Geometry: Geometry{Slots: seqlock.MinSlots}}, wordsOf(data))

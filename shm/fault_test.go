@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -19,15 +20,15 @@ import (
 // damage is something that a careless or hostile root does to a region's file.
 type damage struct {
 	do func(t *testing.T, w *Writer) error
-	// lost says that publishing the next generation runs into it.
+	// lost says that a publication runs into it, too.
 	lost bool
 	// rewritten says that words may change under a sequence that does not: what
 	// is left is for the sums in the image to find.
 	rewritten bool
 }
 
-func truncated(lost bool, size func(w *Writer) int64) damage {
-	return damage{lost: lost, do: func(_ *testing.T, w *Writer) error {
+func truncated(size func(w *Writer) int64) damage {
+	return damage{lost: true, do: func(_ *testing.T, w *Writer) error {
 		return os.Truncate(w.Path(), size(w))
 	}}
 }
@@ -70,15 +71,15 @@ func moved(put func(t *testing.T, w *Writer, path string) error) damage {
 }
 
 var damages = map[string]damage{
-	"truncated to nothing":            truncated(true, func(*Writer) int64 { return 0 }),
-	"truncated in the identity":       truncated(true, func(*Writer) int64 { return hotAt / 2 }),
-	"truncated in the status":         truncated(true, func(*Writer) int64 { return writerAt + 100 }),
-	"truncated in the table":          truncated(true, func(*Writer) int64 { return tableAt + 100 }),
-	"truncated behind the table":      truncated(true, func(*Writer) int64 { return slotsAt }),
-	"truncated in the current slot":   truncated(false, current),
-	"truncated in the next slot":      truncated(true, next),
-	"one byte short":                  truncated(false, func(w *Writer) int64 { return w.FileSize() - 1 }),
-	"one byte too long":               truncated(false, func(w *Writer) int64 { return w.FileSize() + 1 }),
+	"truncated to nothing":            truncated(func(*Writer) int64 { return 0 }),
+	"truncated in the identity":       truncated(func(*Writer) int64 { return hotAt / 2 }),
+	"truncated in the status":         truncated(func(*Writer) int64 { return writerAt + 100 }),
+	"truncated in the table":          truncated(func(*Writer) int64 { return tableAt + 100 }),
+	"truncated behind the table":      truncated(func(*Writer) int64 { return slotsAt }),
+	"truncated in the current slot":   truncated(current),
+	"truncated in the next slot":      truncated(next),
+	"one byte short":                  truncated(func(w *Writer) int64 { return w.FileSize() - 1 }),
+	"one byte too long":               truncated(func(w *Writer) int64 { return w.FileSize() + 1 }),
 	"overwritten with random bytes":   overwritten(func(b []byte) { _, _ = rand.Read(b) }),
 	"overwritten with zeros":          overwritten(func([]byte) {}),
 	"overwritten with ones":           overwritten(func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) }),
@@ -117,50 +118,109 @@ func retiredRegion(t *testing.T, w *Writer, path string) error {
 	return errors.Join(os.Rename(other.Path(), path), other.Close())
 }
 
-// follower reads flat out, and looks for another region whenever something is
-// odd. What it accepts is whole, and never older than what it had.
-type follower struct {
+// crowd is readers that read flat out, and look for another region whenever
+// something is odd. What they accept is whole, and never older than what they
+// had.
+type crowd struct {
 	dir       string
-	rewritten *atomic.Bool
-	seen      atomic.Uint64 // the newest generation
-	reads     atomic.Uint64
-	faults    atomic.Uint64
+	followers [8]follower
+	rewritten atomic.Bool  // sums would find what is wrong with an image
+	paused    sync.RWMutex // where it would be the race detector that dies
 }
 
-func (f *follower) run(t *testing.T, stop <-chan struct{}) {
-	buffer := make([]uint64, 0, SlotAlign/wordBytes)
-	var r *Region
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-			runtime.Gosched() // the machine has fewer processors than there are readers
-		}
-		if r == nil || r.Retired() || r.Replaced() {
-			if found, err := Open(f.dir, Trust{}); err == nil {
-				r = found
-			} else if !anyOf(err, ErrNoRegion, ErrCorrupt, ErrLayout, ErrFault, ErrUntrusted, fs.ErrPermission) {
-				t.Errorf("opening: %v", err)
+type follower struct {
+	region *Region
+	buffer []uint64
+	seen   atomic.Uint64 // the newest generation
+	reads  atomic.Uint64
+	faults atomic.Uint64
+}
+
+// follow starts readers of a region, which end with the test.
+func follow(t *testing.T, dir string) *crowd {
+	c := &crowd{dir: dir}
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for i := range c.followers {
+		group.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					c.step(t, &c.followers[i])
+					runtime.Gosched() // the machine has fewer processors than there are readers
+				}
 			}
+		})
+	}
+	t.Cleanup(func() {
+		close(stop)
+		group.Wait()
+		var reads, faults uint64
+		for i := range c.followers {
+			reads += c.followers[i].reads.Load()
+			faults += c.followers[i].faults.Load()
 		}
-		if r == nil {
-			continue
-		}
-		g, _, err := readProofs(r, buffer)
+		t.Logf("%d reads, %d faults", reads, faults)
+	})
+	return c
+}
+
+// step looks for a region, if need be, and reads once.
+func (c *crowd) step(t *testing.T, f *follower) {
+	if raceDetector {
+		c.paused.RLock()
+		defer c.paused.RUnlock()
+	}
+	if f.region == nil || f.region.Retired() || f.region.Replaced() {
+		found, err := Open(c.dir, Trust{})
 		switch {
-		case err == nil && g < f.seen.Load():
-			t.Errorf("generation %d came after %d", g, f.seen.Load())
 		case err == nil:
-			f.seen.Store(g)
-			f.reads.Add(1)
-		case errors.Is(err, ErrFault):
-			f.faults.Add(1)
-		case anyOf(err, ErrCorrupt, ErrBusy) || errors.Is(err, errTorn) && f.rewritten.Load():
-		default:
-			t.Errorf("reading: %v", err)
+			f.region = found
+		case !anyOf(err, ErrNoRegion, ErrCorrupt, ErrLayout, ErrFault, ErrUntrusted, fs.ErrPermission):
+			t.Errorf("opening: %v", err)
 		}
 	}
+	if f.region == nil {
+		return
+	}
+	if f.buffer == nil {
+		f.buffer = make([]uint64, 0, SlotAlign/wordBytes)
+	}
+	g, _, err := readProofs(f.region, f.buffer)
+	switch {
+	case err == nil && g < f.seen.Load():
+		t.Errorf("generation %d came after %d", g, f.seen.Load())
+	case err == nil:
+		f.seen.Store(g)
+		f.reads.Add(1)
+	case errors.Is(err, ErrFault):
+		f.faults.Add(1)
+	case anyOf(err, ErrCorrupt, ErrBusy) || errors.Is(err, errTorn) && c.rewritten.Load():
+	default:
+		t.Errorf("reading: %v", err)
+	}
+}
+
+// befall damages the region while it is read.
+func (c *crowd) befall(t *testing.T, d damage, w *Writer) {
+	t.Helper()
+	c.rewritten.Store(d.rewritten)
+	if raceDetector {
+		c.paused.Lock()
+		defer c.paused.Unlock()
+	}
+	must(t, d.do(t, w))
+}
+
+// see waits until every reader is at a generation.
+func (c *crowd) see(t *testing.T, g uint64) {
+	t.Helper()
+	for i := range c.followers {
+		eventually(t, "a reader follows", func() bool { return c.followers[i].seen.Load() == g })
+	}
+	c.rewritten.Store(false)
 }
 
 func anyOf(err error, targets ...error) bool {
@@ -175,20 +235,22 @@ func anyOf(err error, targets ...error) bool {
 // Whatever is done to a region under its readers, none of them dies, none goes
 // back, the writer finds out and makes a new one, and they follow.
 func TestDamageUnderReaders(t *testing.T) {
+	rounds := 10
+	if raceDetector || testing.Short() {
+		rounds = 2
+	}
 	for name, d := range damages {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(memoryTemp(t), "region")
 			w := created(t, dir, small(), 1)
-			followers, rewritten := follow(t, dir, 8)
-			for range 2 {
-				rewritten.Store(false)
+			readers := follow(t, dir)
+			for range rounds {
 				for range w.Slots + 1 {
 					publish(t, w, 1024)
 				}
 				r := open(t, dir)
 				id, last := w.ID(), generation(t, w)
-				rewritten.Store(d.rewritten)
-				must(t, d.do(t, w))
+				readers.befall(t, d, w)
 
 				wantError(t, w.Check(), ErrLost, w.Path())
 				if d.lost {
@@ -203,35 +265,25 @@ func TestDamageUnderReaders(t *testing.T) {
 				if w.ID() == id {
 					t.Error("another region has the same id")
 				}
-				for _, f := range followers {
-					eventually(t, "a reader follows", func() bool { return f.seen.Load() == last+2 })
-				}
+				readers.see(t, last+2)
 			}
 		})
 	}
+	if raceDetector && !testing.Short() {
+		withoutRaceDetector(t)
+	}
 }
 
-// follow starts followers, which end with the test.
-func follow(t *testing.T, dir string, n int) (followers []*follower, rewritten *atomic.Bool) {
-	rewritten = new(atomic.Bool)
-	stop := make(chan struct{})
-	var group sync.WaitGroup
-	for range n {
-		f := &follower{dir: dir, rewritten: rewritten}
-		followers = append(followers, f)
-		group.Go(func() { f.run(t, stop) })
+// withoutRaceDetector runs the same test once more, as it is meant.
+func withoutRaceDetector(t *testing.T) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "shm.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go test: %v\n%s", err, out)
 	}
-	t.Cleanup(func() {
-		close(stop)
-		group.Wait()
-		var reads, faults uint64
-		for _, f := range followers {
-			reads += f.reads.Load()
-			faults += f.faults.Load()
-		}
-		t.Logf("%d reads, %d faults", reads, faults)
-	})
-	return followers, rewritten
+	if out, err := exec.Command(binary, "-test.run=^"+t.Name()+"$").CombinedOutput(); err != nil {
+		t.Errorf("without the race detector: %v\n%s", err, out)
+	}
 }
 
 // Everything that touches memory that is gone says so.
@@ -252,6 +304,8 @@ func TestEveryTouchIsGuarded(t *testing.T) {
 	if r.Beating() || !r.Retired() || r.Replaced() {
 		t.Errorf("beating %v, retired %v, replaced %v", r.Beating(), r.Retired(), r.Replaced())
 	}
+	_, _, err = r.Slot(1)
+	wantError(t, err, ErrFault)
 	if err := r.Wait(hot, time.Minute); err != nil {
 		wantError(t, err, ErrFault)
 	}

@@ -325,6 +325,22 @@ func TestReadGeneration(t *testing.T) {
 	}
 }
 
+// The table is open to tools.
+func TestSlot(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	r := open(t, dir)
+	publish(t, w, 33)
+	w.ring.Begin(3)
+	for n, want := range [][2]uint64{{0, 0}, {2*1 + 2, 512 * wordBytes}, {2*2 + 2, 33 * wordBytes}, {2*3 + 1, 0}} {
+		sequence, length, err := r.Slot(n)
+		must(t, err)
+		if got := [2]uint64{sequence, length}; got != want {
+			t.Errorf("slot %d has sequence and length %v, not %v", n, got, want)
+		}
+	}
+}
+
 // A reader that is never fast enough is told so. One whose current slot is
 // taken though nobody publishes has a damaged region.
 func TestReadIsBounded(t *testing.T) {

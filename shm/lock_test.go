@@ -194,19 +194,34 @@ func TestLockIsAtItsPath(t *testing.T) {
 }
 
 // A writer whose lock was taken away while it held it finds that out, since it
-// may not be alone any more.
-func TestCheckSeesThatTheLockIsGone(t *testing.T) {
+// may not be alone any more. It takes the new one, if nobody else has.
+func TestLockTakenAway(t *testing.T) {
 	for name, take := range map[string]func(lock string) error{
 		"removed":  os.Remove,
 		"replaced": func(lock string) error { return errors.Join(os.Remove(lock), os.WriteFile(lock, nil, 0o600)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := created(t, regionIn(t), small(), 1)
+			dir := regionIn(t)
+			w := created(t, dir, small(), 1)
 			must(t, w.Check())
 			must(t, take(w.lock.Name()))
-			if w.Check() == nil {
-				t.Error("Check sees nothing wrong")
+			wantError(t, w.Check(), ErrLost, LockName)
+			must(t, w.Create(2, proofs(2, 10)))
+			must(t, w.Check())
+			_, err := try(dir)
+			wantError(t, err, ErrLocked)
+
+			must(t, take(w.lock.Name()))
+			other := attached(t, dir, small())
+			wantError(t, w.Check(), ErrLost, LockName)
+			wantError(t, w.Attach(), ErrLocked)
+			wantError(t, w.Create(3, proofs(3, 10)), ErrLocked)
+			if w.Attached() {
+				t.Error("a writer holds on to a region that is another's")
 			}
+			must(t, w.Close())
+			must(t, other.Check())
+			wantGeneration(t, open(t, dir), publish(t, other, 10))
 		})
 	}
 }

@@ -191,6 +191,27 @@ func TestWake(t *testing.T) {
 	must(t, mine.Wake()) // nobody is there
 }
 
+// Wake ends the waiting also when there is no memory any more to wait on.
+func TestWakeWithoutMemory(t *testing.T) {
+	for range 20 {
+		dir := regionIn(t)
+		w := created(t, dir, small(), 1)
+		r := open(t, dir)
+		hot, err := r.Hot()
+		must(t, err)
+		done := wait(r, hot)
+		asleep(t, os.Getpid(), 1)
+		must(t, os.Truncate(w.Path(), 0))
+		eventually(t, "the waiter ends", func() bool {
+			must(t, r.Wake())
+			return len(done) == 1
+		})
+		if err := <-done; err != nil {
+			wantError(t, err, ErrFault)
+		}
+	}
+}
+
 func TestWaitIsBounded(t *testing.T) {
 	dir := regionIn(t)
 	created(t, dir, small(), 1)

@@ -88,7 +88,7 @@ func run(count int, only string) error {
 			}
 		}
 	}
-	print(count, values)
+	printTable(count, values)
 	return nil
 }
 
@@ -137,7 +137,7 @@ func median(v []float64) float64 {
 }
 
 // print writes the table. A ratio is the median of the rounds' ratios.
-func print(count int, values map[string][]float64) {
+func printTable(count int, values map[string][]float64) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s/%s, %d processors, %s, medians of %d rounds\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), count)
 	fmt.Fprintln(w, "what\tmedian\tspread\tfloor\tratio\tbar\t")

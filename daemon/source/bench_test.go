@@ -12,8 +12,8 @@ import (
 )
 
 // BenchmarkRescan10000 is the periodic rescan of an unchanged source: by stat, as
-// at every --resync, and by content, as every minute. cpu-ms/op is what the
-// process used, by getrusage.
+// at every --resync, and by content, as every minute. The floor is the bare stat
+// calls. cpu-ms/op is what the process used, by getrusage.
 func BenchmarkRescan10000(b *testing.B) {
 	root := b.TempDir()
 	old := time.Now().Add(-time.Hour)
@@ -33,6 +33,28 @@ func BenchmarkRescan10000(b *testing.B) {
 		}
 	}
 	time.Sleep(racyWindow) // until then every look reads
+	b.Run("floor", func(b *testing.B) {
+		fd, err := unix.Open(filepath.Join(root, "team00"), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer closeFd(fd)
+		var names [500]string
+		for i := range names {
+			names[i] = fmt.Sprintf("config-%05d.yaml", i*20)
+		}
+		b.ResetTimer()
+		before := cpu(b)
+		for range b.N {
+			for i := range 10_000 {
+				var st unix.Stat_t
+				if err := unix.Fstatat(fd, names[i%len(names)], &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		b.ReportMetric(float64((cpu(b)-before).Microseconds())/1e3/float64(b.N), "cpu-ms/op")
+	})
 	for _, check := range []struct {
 		name  string
 		every time.Duration

@@ -71,6 +71,10 @@ func (d *dir) Close() error {
 	return err
 }
 
+// Recheck has the next Read compare all content, whatever stat says. It belongs
+// to the goroutine that calls Read.
+func (d *dir) Recheck() { d.compared = time.Time{} }
+
 // Read scans until one scan saw everything at rest, or for MaxWait.
 func (d *dir) Read(ctx context.Context) (*Revision, error) {
 	began := time.Now()

@@ -20,10 +20,11 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 		return
 	}
 	s.wanted++
-	switch s.bytes += st.size; {
-	case st.size > opt.MaxFile:
+	if st.size > opt.MaxFile {
 		s.fail(rel, fmt.Errorf("is %d bytes, more than the limit of %d for a file; make it smaller or raise --max-image", st.size, opt.MaxFile))
 		return
+	}
+	switch s.bytes += st.size; {
 	case s.bytes > opt.MaxTotal:
 		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", printable(rel), opt.MaxTotal)
 		return

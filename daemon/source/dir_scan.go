@@ -34,7 +34,6 @@ type node struct {
 	stamp   stamp  // of the directory when it was listed
 	racy    bool   // stamp may be shared by a later state
 	round   uint64 // the content check that listed it last
-	rest    rest
 }
 
 // entry is one name in a directory: a file, or a directory when dir is set.
@@ -42,7 +41,8 @@ type entry struct {
 	name string
 	path string // as in File
 	content
-	dir *node
+	dir    *node
+	missed time.Time // when a listing was without it first; zero when none was
 }
 
 // scan is one walk over the source. It descends by open descriptors and follows
@@ -246,6 +246,7 @@ func (s *scan) list(at place, n *node) bool {
 		if e == nil {
 			e = &entry{name: name, path: path.Join(at.path, name)}
 		}
+		e.missed = time.Time{}
 		delete(known, name)
 		entries = append(entries, e)
 	}
@@ -254,11 +255,15 @@ func (s *scan) list(at place, n *node) bool {
 	// without it. In a directory that is itself another one there was no such
 	// moment.
 	if n.stamp.inode == at.stamp.inode && !volume {
+		missed := ""
 		for _, e := range known {
-			if (e.dir != nil || s.d.opt.Wanted(e.path)) && !n.rest.rested(at.stamp, s.now, s.d.opt.Quiet) {
-				s.unsettled(e.path, "it has only just been removed")
-				return false
+			if s.justRemoved(at, e) {
+				missed = e.path
 			}
+		}
+		if missed != "" {
+			s.unsettled(missed, "it has only just been removed")
+			return false
 		}
 	}
 	switch {
@@ -271,6 +276,18 @@ func (s *scan) list(at place, n *node) bool {
 	n.stamp, n.round = at.stamp, s.d.round
 	n.racy = at.stamp.age(s.now) < racyWindow
 	return true
+}
+
+// justRemoved tells whether e, which is gone from the directory at, went within the
+// quiet time and would be missed. A directory that changes all the time does not
+// show when that was: there, what was missed for MaxWait has gone.
+func (s *scan) justRemoved(at place, e *entry) bool {
+	if e.missed.IsZero() {
+		e.missed = s.now
+	}
+	opt := &s.d.opt
+	return (e.dir != nil || opt.Wanted(e.path)) && at.stamp.age(s.now) < opt.Quiet &&
+		s.now.Sub(e.missed) < max(opt.Quiet, opt.MaxWait)
 }
 
 // readNames lists a directory, and stops where MaxFiles is exceeded.

@@ -129,11 +129,13 @@ func TestRefusals(t *testing.T) {
 	}{
 		{
 			"empty file", func(t *testing.T, root string) { put(t, root, "team/x.yaml", "") },
-			Options{}, "/team/x.yaml: is empty",
+			Options{},
+			"/team/x.yaml: is empty",
 		},
 		{
 			"pipe", func(t *testing.T, root string) { must(t, unix.Mkfifo(filepath.Join(root, "p.yaml"), 0o644)) },
-			Options{}, "/p.yaml: is a named pipe, not a regular file",
+			Options{},
+			"/p.yaml: is a named pipe, not a regular file",
 		},
 		{
 			"socket", func(t *testing.T, root string) {
@@ -141,33 +143,39 @@ func TestRefusals(t *testing.T) {
 				must(t, err)
 				t.Cleanup(func() { _ = l.Close() })
 			},
-			Options{}, "/s.yaml: is a socket, not a regular file",
+			Options{},
+			"/s.yaml: is a socket, not a regular file",
 		},
 		{
 			"large file", func(t *testing.T, root string) { put(t, root, "big.yaml", "0123456789a") },
-			Options{MaxFile: 10}, "/big.yaml: is 11 bytes, more than the limit of 10 for a file",
+			Options{MaxFile: 10},
+			"/big.yaml: is 11 bytes, more than the limit of 10 for a file",
 		},
 		{
 			"sparse file", func(t *testing.T, root string) {
 				put(t, root, "big.yaml", "x")
 				must(t, os.Truncate(filepath.Join(root, "big.yaml"), 1<<40))
 			},
-			Options{}, "/big.yaml: is 1099511627776 bytes, more than the limit of 67108864 for a file",
+			Options{},
+			"/big.yaml: is 1099511627776 bytes, more than the limit of 67108864 for a file",
 		},
 		{
 			"large source", func(t *testing.T, root string) {
 				put(t, root, "b1.yaml", "0123456789")
 				put(t, root, "b2.yaml", "0123456789")
 			},
-			Options{MaxFile: 10, MaxTotal: 20}, ": with b2.yaml its files are more than the limit of 20 bytes",
+			Options{MaxFile: 10, MaxTotal: 20},
+			": with b2.yaml its files are more than the limit of 20 bytes",
 		},
 		{
 			"many files", func(t *testing.T, root string) { put(t, root, "b.yaml", "1"); put(t, root, ".c", "1") },
-			Options{MaxFiles: 2}, ": holds more than 2 files and directories",
+			Options{MaxFiles: 2},
+			": holds more than 2 files and directories",
 		},
 		{
 			"deep", func(t *testing.T, root string) { put(t, root, strings.Repeat("d/", maxDepth+100)+"x.yaml", "1") },
-			Options{}, strings.Repeat("/d", maxDepth+1) + ": is nested more than 64 directories deep",
+			Options{},
+			strings.Repeat("/d", maxDepth+1) + ": is nested more than 64 directories deep",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 )
 
 func TestHints(t *testing.T) {
@@ -139,7 +134,7 @@ func TestHintsOfLayouts(t *testing.T) {
 	}{
 		{"volume", "", func(root string, n int) error { return atomicWriter(root, pair(n)) }},
 		{"git-sync", "current", func(root string, n int) error {
-			return gitSync(root, "current", fmt.Sprint("sha", n), true, pair(n))
+			return gitSync(root, fmt.Sprint("sha", n), true, pair(n))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -393,97 +388,4 @@ func TestOverflow(t *testing.T) {
 	quietly(t, s)
 	must(t, save(root, "a.yaml", "a: 3"))
 	awaitHint(t, s)
-}
-
-// childEnv names, for a copy of the test program, what to do instead of testing.
-const childEnv = "STATESYNC_SOURCE_TEST_CHILD"
-
-// Without watches, and without inotify, the source works by its rescans alone. The
-// limits are those of a user namespace of its own, so nobody else is hit.
-func TestInotifyLimits(t *testing.T) {
-	t.Parallel()
-	for _, limit := range []string{"max_inotify_watches", "max_inotify_instances"} {
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), childEnv+"="+limit)
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := cmd.CombinedOutput()
-		var exit *exec.ExitError
-		switch {
-		case errors.As(err, &exit) && exit.ExitCode() == childSkips:
-			t.Skipf("%s: %s", limit, out)
-		case errors.As(err, &exit):
-			t.Errorf("%s: %v\n%s", limit, err, out)
-		case err != nil:
-			t.Skipf("no user namespace: %v", err)
-		}
-	}
-}
-
-const childSkips = 77
-
-func runChild(limit string) int {
-	if err := os.WriteFile("/proc/sys/user/"+limit, []byte("1"), 0o644); err != nil {
-		fmt.Println(err)
-		return childSkips
-	}
-	if limit == "max_inotify_instances" {
-		if _, err := unix.InotifyInit1(unix.IN_CLOEXEC); err != nil { // the one that is allowed
-			fmt.Println(err)
-			return childSkips
-		}
-	}
-	if err := readUnderLimits(limit); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
-}
-
-func readUnderLimits(limit string) error {
-	root, err := os.MkdirTemp("", "statesync-source-test-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(root) }()
-	if err := os.MkdirAll(filepath.Join(root, "a/b/c"), 0o755); err != nil {
-		return err
-	}
-	var told atomic.Int32
-	var mu sync.Mutex
-	var first error
-	s, err := Open("dir:"+root, Options{OnWatchError: func(err error) {
-		told.Add(1)
-		mu.Lock()
-		defer mu.Unlock()
-		if first == nil {
-			first = err
-		}
-	}})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	for n := range 5 {
-		text := fmt.Sprintf("n: %d", n)
-		if err := save(root, "a/b/c/x.yaml", text); err != nil {
-			return err
-		}
-		rev, err := s.Read(context.Background())
-		if err != nil {
-			return err
-		}
-		if got := string(rev.Files[0].Data); got != text {
-			return fmt.Errorf("read %q, want %q", got, text)
-		}
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if told.Load() != 1 || !strings.Contains(first.Error(), "raise fs.inotify.max_user_"+strings.TrimPrefix(limit, "max_inotify_")) {
-		return fmt.Errorf("told %d times of %v", told.Load(), first)
-	}
-	return nil
 }

@@ -18,7 +18,7 @@ func TestEditorSave(t *testing.T) {
 	root := memDir(t)
 	s := open(t, root, Options{})
 	text := func(n int) string { return fmt.Sprintf("version: %d\n%s\nend: %d\n", n, strings.Repeat("#", n), n) }
-	const saves = 1000
+	const saves = 500
 	must(t, save(root, "a.yaml", text(0)))
 	done := make(chan error, 1)
 	go func() {
@@ -195,6 +195,7 @@ func TestRemoveAndCreate(t *testing.T) {
 				err = os.WriteFile(path, fmt.Appendf(nil, "version: %d", last), 0o644)
 			}
 			longest = max(longest, time.Since(began))
+			time.Sleep(10 * time.Millisecond)
 		}
 		done <- err
 	}()
@@ -244,6 +245,46 @@ func TestJustRemoved(t *testing.T) {
 	must(t, os.Rename(filepath.Join(root, "team"), filepath.Join(root, ".old")))
 	must(t, os.Rename(filepath.Join(root, ".new"), filepath.Join(root, "team")))
 	wantFiles(t, read(t, s), map[string]string{"team/b.yaml": "b: 2"})
+}
+
+// A removal is noticed also where something else in the directory changes all the time.
+func TestRemovedAmongChanges(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "b.yaml", "b: 1")
+	s := open(t, root, Options{NoWatch: true, Quiet: 300 * time.Millisecond, MaxWait: 300 * time.Millisecond})
+	read(t, s)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+				time.Sleep(time.Millisecond)
+				err = save(root, ".log", "x")
+			}
+		}
+		done <- err
+	}()
+	must(t, os.Remove(filepath.Join(root, "a.yaml")))
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		rev, err := s.Read(context.Background())
+		if err == nil {
+			wantFiles(t, rev, map[string]string{"b.yaml": "b: 1"})
+			break
+		}
+		if !errors.Is(err, ErrUnstable) || time.Now().After(deadline) {
+			t.Error(err)
+			break
+		}
+	}
+	close(stop)
+	must(t, <-done)
 }
 
 // A truncation shows the new size before the new times, and an empty file is

@@ -21,9 +21,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: demo BIN-DIRECTORY CONFIG-DIRECTORY")
 		os.Exit(2)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := run(ctx, os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -35,7 +33,9 @@ type demo struct {
 	lines                      chan string // of the app
 }
 
-func run(ctx context.Context, bin, examples string) error {
+func run(bin, examples string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	dir, err := os.MkdirTemp("", "statesync-demo-")
 	if err != nil {
 		return err

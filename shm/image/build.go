@@ -69,7 +69,7 @@ func (m *Image) carry(prev *Image) {
 		for len(old) > 0 && old[0].name < c.name {
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].name == c.name && old[0].Section.Equal(c.Section) {
+		if len(old) > 0 && old[0].name == c.name && old[0].Equal(c.Section) {
 			c.Changed, c.Revision = old[0].Changed, old[0].Revision
 		}
 	}

@@ -202,6 +202,13 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 		"two entries lead to one section": func(words []uint64) {
 			copy(entry(words, 1), entry(words, 0))
 		},
+		"two sections change places": func(words []uint64) {
+			a, b := slices.Clone(section(words, 0)), slices.Clone(section(words, 1))
+			copy(section(words, 0), b)
+			copy(section(words, 1), a)
+			e, f := entry(words, 0), entry(words, 1)
+			e[entryOffset], f[entryOffset] = f[entryOffset], e[entryOffset]
+		},
 		"an entry is not in the table": func(words []uint64) {
 			for i := range lineCells {
 				if words[headerWords+i]>>32 == 2 {

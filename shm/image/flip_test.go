@@ -150,7 +150,7 @@ func (f *flips) load() {
 	f.loaded++
 	if m.Generation() != f.image.Generation() || m.Revision() != f.image.Revision() || !m.Published().Equal(f.image.Published()) ||
 		!slices.EqualFunc(m.configs, f.image.configs, func(a, b Config) bool {
-			return a.Changed == b.Changed && a.Revision == b.Revision && a.Section.Equal(b.Section)
+			return a.Changed == b.Changed && a.Revision == b.Revision && a.Equal(b.Section)
 		}) {
 		f.t.Fatalf("flip %d: another image was loaded", f.flipped)
 	}
@@ -237,6 +237,9 @@ func TestPartsOfOtherGenerations(t *testing.T) {
 		f.flipped++
 		fresh := slices.Clone(f.words[at : at+lineWords])
 		copy(f.words[at:], old[at:at+lineWords])
+		if at < int(v.entriesAt)+v.Len()*entryWords && slices.Equal(fresh, f.words[at:at+lineWords]) {
+			t.Errorf("line %d is the same in two generations", at/lineWords)
+		}
 		before := f.refused
 		f.checkAll()
 		f.load()
@@ -260,6 +263,27 @@ func TestPartsOfOtherGenerations(t *testing.T) {
 			}
 			copy(f.words[at:], kept)
 		}
+	}
+}
+
+// TestRevisionsInOthersPlaces exchanges two records of one length.
+func TestRevisionsInOthersPlaces(t *testing.T) {
+	f := newFlips(t)
+	v := open(t, f.words)
+	record := func(name string) []uint64 {
+		e, err := v.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.words[e.revision/wordBytes:][:recordWords(len("revision 0"))]
+	}
+	a, b := record("config-0-0"), record("config-1-0")
+	kept := slices.Clone(a)
+	copy(a, b)
+	copy(b, kept)
+	f.check("config-0-0", "config-1-0", "config-2-0")
+	if f.refused != 2 {
+		t.Fatalf("two revisions were exchanged, and %d were refused", f.refused)
 	}
 }
 

@@ -233,6 +233,16 @@ func (b *indexer) add(depth int) error {
 // error is ErrNotFound, or matches ErrCorrupt. It allocates nothing, unless it
 // has to walk an array's elements past MaxElements.
 func (s *Section) Lookup(key string) (Value, error) {
+	var v Value
+	if err := s.LookupTo(&v, key); err != nil {
+		return Value{}, err
+	}
+	return v, nil
+}
+
+// LookupTo is Lookup into a Value of the caller's, which on the hot path is
+// not copied from hand to hand. After an error the Value means nothing.
+func (s *Section) LookupTo(v *Value, key string) error {
 	mask := uint64(len(s.cells) - 1)
 	hash := xxhash.Sum64String(key)
 	i := hash
@@ -244,23 +254,24 @@ func (s *Section) Lookup(key string) (Value, error) {
 		if cell&0xffffffff == cellTag(hash) {
 			n := cell>>32 - 1 // of a cell without a number, the greatest there is
 			if n >= uint64(len(s.keys)/keyWords) {
-				return Value{}, corrupt("key", n, "there are fewer")
+				return corrupt("key", n, "there are fewer")
 			}
 			k := (*[keyWords]uint64)(s.keys[n*keyWords:])
 			from, to := span(k[keyPath])
 			if to > uint64(len(s.keyText)) {
-				return Value{}, corrupt("key", n, "its name is out of bounds")
+				return corrupt("key", n, "its name is out of bounds")
 			}
 			if string(s.keyText[from:to]) == key {
-				return s.value(k, n)
+				return s.value(v, k, n)
 			}
 		}
 		i++
 	}
+	err := ErrNotFound
 	if s.cut {
-		return walkTo(s.content, key)
+		*v, err = walkTo(s.content, key)
 	}
-	return Value{}, ErrNotFound
+	return err
 }
 
 // span is where a text begins and ends, of a word with its offset and length.
@@ -270,46 +281,44 @@ func span(word uint64) (from, to uint64) {
 }
 
 // value is the value of key number n.
-func (s *Section) value(k *[keyWords]uint64, n uint64) (Value, error) {
+func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
 	from, to := span(k[keyText])
 	if to > uint64(len(s.content)) {
-		return Value{}, corrupt("key", n, "its value is out of bounds")
+		return corrupt("key", n, "its value is out of bounds")
 	}
-	v := Value{
-		Type:    Type(k[keyType]),
-		Escaped: k[keyType]&escapedFlag != 0,
-		Bits:    k[keyBits],
-		Text:    s.content[from:to:to],
-	}
+	v.Type = Type(k[keyType])
+	v.Escaped = k[keyType]&escapedFlag != 0
+	v.Bits = k[keyBits]
+	v.Text = s.content[from:to:to]
 	if k[keyType]&^escapedFlag >= uint64(types) {
-		return Value{}, corrupt("key", n, "its type is unknown")
+		return corrupt("key", n, "its type is unknown")
 	}
 	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
-		return Value{}, corrupt("key", n, "its value is no string")
+		return corrupt("key", n, "its value is no string")
 	}
-	return v, nil
+	return nil
 }
 
 // walkTo finds a dotted key by walking canonical JSON. A part of the path is a
 // prefix of the key up to one of its dots, or all of it: an object's own key
 // may have dots in it.
 func walkTo(content []byte, key string) (Value, error) {
-	w := scanner{text: content}
-	v, err := w.find(key, 0)
+	s := scanner{text: content}
+	v, err := s.find(key, 0)
 	if bad := (*SyntaxError)(nil); errors.As(err, &bad) {
 		return Value{}, corrupt("content at byte", uint64(bad.Offset), bad.Reason)
 	}
 	return v, err
 }
 
-func (w *scanner) find(key string, depth int) (Value, error) {
-	open := w.peek()
+func (s *scanner) find(key string, depth int) (Value, error) {
+	open := s.peek()
 	if open != '{' && open != '[' || depth > MaxDepth {
 		return Value{}, ErrNotFound
 	}
-	w.pos++
+	s.pos++
 	for n := 0; ; n++ {
-		done, err := w.next(open, n)
+		done, err := s.next(open, n)
 		if err != nil {
 			return Value{}, err
 		}
@@ -318,7 +327,7 @@ func (w *scanner) find(key string, depth int) (Value, error) {
 		}
 		var part string
 		if open == '{' {
-			if part, err = w.key(); err != nil {
+			if part, err = s.key(); err != nil {
 				return Value{}, err
 			}
 		} else {
@@ -326,39 +335,39 @@ func (w *scanner) find(key string, depth int) (Value, error) {
 		}
 		rest, ok := strings.CutPrefix(key, part)
 		if !ok || rest != "" && rest[0] != '.' {
-			if err := w.skip(); err != nil {
+			if err := s.skip(); err != nil {
 				return Value{}, err
 			}
 			continue
 		}
-		start := w.pos
+		start := s.pos
 		if rest == "" {
-			return w.whole()
+			return s.whole()
 		}
-		v, err := w.find(rest[1:], depth+1)
+		v, err := s.find(rest[1:], depth+1)
 		if err != ErrNotFound { //nolint:errorlint // returned as it is, a few lines up
 			return v, err
 		}
-		w.pos = start
-		if err := w.skip(); err != nil {
+		s.pos = start
+		if err := s.skip(); err != nil {
 			return Value{}, err
 		}
 	}
 }
 
 // whole is the value at pos with its text.
-func (w *scanner) whole() (Value, error) {
-	start := w.pos
+func (s *scanner) whole() (Value, error) {
+	start := s.pos
 	var v Value
 	var err error
-	switch w.peek() {
+	switch s.peek() {
 	case '{':
-		v.Type, err = Object, w.skip()
+		v.Type, err = Object, s.skip()
 	case '[':
-		v.Type, err = Array, w.skip()
+		v.Type, err = Array, s.skip()
 	default:
-		v, err = w.scalar()
+		v, err = s.scalar()
 	}
-	v.Text = bytes.Clone(w.text[start:w.pos])
+	v.Text = bytes.Clone(s.text[start:s.pos])
 	return v, err
 }

@@ -429,6 +429,16 @@ func TestHostileIndex(t *testing.T) {
 	}
 }
 
+func TestWalkIsNotDeep(t *testing.T) {
+	nested := newCut(t, strings.Repeat(`{"a":`, 300)+"1"+strings.Repeat("}", 300))
+	if v, err := nested.Lookup("a" + strings.Repeat(".a", 98)); err != nil || v.Type != Object {
+		t.Errorf("within bounds: %v, %v", v, err)
+	}
+	if v, err := nested.Lookup("a" + strings.Repeat(".a", 299)); err == nil {
+		t.Errorf("deeper than a document can be: %v", v)
+	}
+}
+
 // newCut is a section whose index says of itself that it is not complete.
 func newCut(t testing.TB, content string) *Section {
 	t.Helper()

@@ -59,7 +59,7 @@ func TestSections(t *testing.T) {
 func TestNewDocumentRefuses(t *testing.T) {
 	for _, text := range []string{
 		"", "1", `"a"`, "null", "[", "[1", "[1,", "{", `{"a"`, `{"a":`, `{"a":1`, "[1]]", "[] ", "[1]x", "[01]", "[-0]", "[1e5]", "[1.50]",
-		"[+1]", "[0x1p-2]", "[Inf]", "[nan]", "[tru]", "[1_0]", `["a]`, `{1:2}`, `{"a"1}`, "[1 ]", "[.5]", "[18446744073709551616]",
+		"[+1]", "[0x1p-2]", "[Inf]", "[nan]", "[tru]", "[1_0]", `["a]`, `{1:2}`, `{"a"1}`, "[1 ]", "[.5]", "[18446744073709551616]", "[018446744073709551615]",
 		strings.Repeat("[", 101) + strings.Repeat("]", 101),
 	} {
 		s, err := NewDocument("c", []byte(text))
@@ -87,6 +87,50 @@ func TestStringsOfKindsAndTypes(t *testing.T) {
 	for i, name := range want {
 		if Type(i).String() != name {
 			t.Errorf("type %d is %s", i, Type(i))
+		}
+	}
+}
+
+func TestHostileLengths(t *testing.T) {
+	const most = 1<<32 - 1
+	for _, test := range []struct {
+		what                                          string
+		name, kind, content, keys, keyBytes, cells, n uint64 // n: words that are there beyond those, or below
+		whole                                         bool
+	}{
+		{what: "opaque", name: 5, kind: 2, content: 9, whole: true},
+		{what: "the longest name", name: 255, kind: 1, content: 2, whole: true},
+		{what: "keys", name: 1, kind: 1, content: 100, keys: 2, keyBytes: 10, cells: 4, whole: true},
+		{what: "a full table", name: 1, kind: 1, content: 100, keys: 4, keyBytes: 10, cells: 4, whole: true},
+		{what: "no name", kind: 1, content: 2},
+		{what: "a name that is too long", name: 256, kind: 1, content: 2},
+		{what: "no kind", name: 1, content: 2},
+		{what: "an unknown kind", name: 1, kind: 3, content: 2},
+		{what: "keys without a table", name: 1, kind: 1, content: 2, keys: 1, keyBytes: 1},
+		{what: "fewer cells than keys", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 2},
+		{what: "a table of three", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 3},
+		{what: "a word less", name: 1, kind: 1, content: 2, n: 1<<64 - 1},
+		{what: "a word more", name: 1, kind: 1, content: 2, n: 1},
+	} {
+		inWords := func(bytes uint64) uint64 { return (bytes + 7) / 8 }
+		size := 4 + inWords(test.name) + inWords(test.content) + test.cells + 4*test.keys + inWords(test.keyBytes) + test.n
+		words := make([]uint64, size)
+		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
+		s, err := parseSection(words, 0)
+		if test.whole {
+			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.Keys() != int(test.keys) {
+				t.Errorf("%s: %v, %v", test.what, s, err)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, %v", test.what, s, err)
+		}
+		for i := range 6 { // each of the lengths as great as it can be
+			words[i/2] |= most << (i % 2 * 32)
+			if s, err := parseSection(words, 0); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: with a length of 4 GiB: %v, %v", test.what, s, err)
+			}
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package image
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +42,39 @@ func TestNamesWithOneHash(t *testing.T) {
 	v = open(t, flatten(next))
 	if e, err := v.Find(twin); err != nil || e.Changed != 2 {
 		t.Fatal(e, err)
+	}
+}
+
+// TestSectionsWithOneHash makes two contents of one hash, as it did the names:
+// an equal hash is not an unchanged config.
+func TestSectionsWithOneHash(t *testing.T) {
+	const prime1, prime2 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F
+	round := func(acc, lane uint64) uint64 { return bits.RotateLeft64(acc+lane*prime2, 31) * prime1 }
+	inverse := uint64(prime2) // by Newton's method
+	for range 6 {
+		inverse *= 2 - prime2*inverse
+	}
+	content := make([]byte, 7*wordBytes)
+	first := opaque(t, "a", string(content))
+	// The hash's second lane takes the second word of the section, which is in
+	// its header, and then content[0] and content[4].
+	acc := round(prime2, first.words[1])
+	binary.LittleEndian.PutUint64(content, 1)
+	binary.LittleEndian.PutUint64(content[4*wordBytes:], (round(acc, 0)-round(acc, 1))*inverse)
+	second := opaque(t, "a", string(content))
+	if first.hash != second.hash || string(first.Content()) == string(second.Content()) {
+		t.Fatal("the two contents have not one hash")
+	}
+	if first.Equal(second) {
+		t.Error("two contents of one hash are equal")
+	}
+	m := build(t, 1, "r1", []*Section{first}, nil)
+	if m.Same([]*Section{second}) {
+		t.Error("a content of the same hash is the same")
+	}
+	v := open(t, flatten(build(t, 2, "r2", []*Section{second}, m)))
+	if e, err := v.Find("a"); err != nil || e.Changed != 2 {
+		t.Error("a content of the same hash is no change", err)
 	}
 }
 

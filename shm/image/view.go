@@ -237,7 +237,7 @@ func Load(words []uint64) (*Image, error) {
 		if found, err := v.FindHash(e.name); err != nil || found != e {
 			return nil, corrupt("entry", uint64(i), "a search for its name does not lead to it")
 		}
-		if err := c.Section.verifyKeys(); err != nil {
+		if err := c.verifyKeys(); err != nil {
 			return nil, fmt.Errorf("config %s: %w", c.name, err)
 		}
 		m.configs = append(m.configs, c)
