@@ -72,7 +72,12 @@ type publisher struct {
 // newPublisher makes a region with these configs in it.
 func newPublisher(tb testing.TB, maxImage int64, sections ...*image.Section) *publisher {
 	tb.Helper()
-	p := &publisher{tb: tb, dir: regionDir(tb), sections: sections}
+	return newPublisherIn(tb, regionDir(tb), maxImage, sections...)
+}
+
+func newPublisherIn(tb testing.TB, dir string, maxImage int64, sections ...*image.Section) *publisher {
+	tb.Helper()
+	p := &publisher{tb: tb, dir: dir, sections: sections}
 	var err error
 	if p.writer, err = shm.Own(context.Background(), p.dir, shm.WriterOptions{MaxImage: maxImage, Group: -1}); err != nil {
 		tb.Fatal(err)

@@ -130,8 +130,10 @@ func waitOnRegion(dir string) error {
 		if err == nil {
 			err = saw(monotonic())
 		}
-		for now := hot; err == nil && now == hot; now, err = r.Hot() {
-			err = r.Wait(hot, time.Minute)
+		for now := hot; err == nil && now == hot; {
+			if err = r.Wait(hot, time.Minute); err == nil {
+				now, err = r.Hot()
+			}
 		}
 		if err != nil {
 			return err

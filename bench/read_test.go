@@ -126,58 +126,6 @@ func BenchmarkReadParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkRefresh is what the first exact reader after a publication pays:
-// the look at the region and the copy of what changed, without decoding. The
-// reader uses one config of a KiB.
-func BenchmarkRefresh(b *testing.B) {
-	for _, size := range []struct {
-		name    string
-		configs int
-		image   int
-	}{
-		{"1MiB", 1, 1 << 20},
-		{"10000-configs-64MiB", 10_000, 62 << 20},
-	} {
-		p := newPublisher(b, 64<<20, config(b, "matchmaker", 0), ballast(b, "ballast", size.image/2), ballast(b, "other", 1024))
-		for i := range size.configs {
-			p.sections = append(p.sections, ballast(b, "config-"+time.Duration(i).String(), size.image/2/size.configs))
-		}
-		p.publish(0, config(b, "matchmaker", 1))
-		for i, changed := range map[int]string{0: "changed", 2: "unchanged"} {
-			b.Run(size.name+"/"+changed, func(b *testing.B) { benchmarkRefresh(b, p, i) })
-		}
-	}
-}
-
-func benchmarkRefresh(b *testing.B, p *publisher, n int) {
-	p.beat()
-	c, err := client.Open(p.dir)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Get("matchmaker"); err != nil {
-		b.Fatal(err)
-	}
-	var took []time.Duration
-	version := 2
-	for b.Loop() {
-		version++
-		s := config(b, "matchmaker", version)
-		if n != 0 {
-			s = ballast(b, "other", 1024+16*(version%2))
-		}
-		p.publish(n, s)
-		start := time.Now()
-		snapshot := c.Snapshot()
-		took = append(took, time.Since(start))
-		if snapshot.Generation() != p.current.Generation() {
-			b.Fatal("the snapshot is not exact")
-		}
-	}
-	report(b, took)
-}
-
 // BenchmarkDecode is what a change costs in addition where a binding has to
 // decode it, on a goroutine that no request waits for.
 func BenchmarkDecode(b *testing.B) {

@@ -387,6 +387,14 @@ func TestInOfABindingYoungerThanTheSnapshot(t *testing.T) {
 	if b.In(old) != value {
 		t.Error("the second In decoded once more")
 	}
+
+	// What is found out about the past says nothing about the present.
+	past := c.Snapshot()
+	r.Set("a", configs{"N": "no number"})
+	late := client.Bind[number](c, "a")
+	wantError(t, late.Err(), client.ErrWrongType)
+	want(t, "In", *late.In(past), number{2})
+	wantError(t, late.Err(), client.ErrWrongType)
 }
 
 func TestInOfAnotherClientsSnapshotIsGet(t *testing.T) {

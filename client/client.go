@@ -217,7 +217,7 @@ func (c *Client) Get(name string) (Doc, error) {
 
 // catchUp refreshes, and returns what is newest then, be it new or not.
 func (c *Client) catchUp() *Snapshot {
-	if time.Now().UnixNano() >= c.retryAt.Load() {
+	if at := c.retryAt.Load(); at == 0 || time.Now().UnixNano() >= at {
 		_ = c.refresh(0) // Stats has the error; the last good snapshot stays
 	}
 	return c.current.Load()

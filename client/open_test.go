@@ -300,11 +300,14 @@ func TestOpenRefusesADamagedRegion(t *testing.T) {
 		"zero slot": func(path string) error { return zero(path, slotsAt+1<<16, 1<<16) },
 		"zero hot":  func(path string) error { return zero(path, hotAt, 8) },
 		"wrong hot": func(path string) error { return zero(path, hotAt+1, 1) },
+		// Whole, and of another generation.
+		"stale slot": func(path string) error { return copyInside(path, slotsAt, slotsAt+slotSize, slotSize) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := regionIn(t)
-			p := created(t, dir, 257, numbered(257)) // in slot 1; its hot word is 0x202
+			p := created(t, dir, 256, numbered(256))
+			p.next(t, numbered(257)) // in slot 1; its hot word is 0x202
 			must(t, damage(p.Path()))
 			c, err := client.Open(dir)
 			if err == nil {
@@ -322,6 +325,20 @@ func zero(path string, from, length int64) error {
 		return err
 	}
 	_, err = f.WriteAt(make([]byte, length), from)
+	return errors.Join(err, f.Close())
+}
+
+// copyInside copies one part of a file over another.
+func copyInside(path string, from, to, length int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	part := make([]byte, length)
+	_, err = f.ReadAt(part, from)
+	if err == nil {
+		_, err = f.WriteAt(part, to)
+	}
 	return errors.Join(err, f.Close())
 }
 

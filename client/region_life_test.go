@@ -456,6 +456,44 @@ func TestRelativePathStaysWhatItWas(t *testing.T) {
 	t.Error("the new region is not followed")
 }
 
+// Within a region no reader goes back, even where its hot word does.
+func TestRegionThatGoesBackIsDamaged(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 4, numbered(4))
+	p.next(t, numbered(5))
+	r := startReading(t, open(t, dir))
+	r.see(5)
+	patch(t, p.Path(), hotAt, 4<<1) // which is still whole
+	eventually(t, "Stats has an error", func() bool { r.c.Snapshot(); return r.c.Stats().Err != nil })
+	wantError(t, r.c.Stats().Err, client.ErrCorrupt, dir)
+	r.goOn()
+	want(t, "the generation", r.c.Snapshot().Generation(), 5)
+	patch(t, p.Path(), hotAt, 5<<1)
+	r.see(p.next(t, numbered(6)))
+	eventually(t, "the error is gone", func() bool { r.c.Snapshot(); return r.c.Stats().Err == nil })
+}
+
+// Two regions may have the same generation, and are two all the same.
+func TestRegionOfTheSameGenerationIsAnother(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 5, configs{"other": number{5}})
+	c := open(t, dir)
+	old := c.Snapshot()
+	must(t, p.create(5, configs{"a": number{5}}))
+	eventually(t, "the new region is followed", func() bool { return c.Snapshot().RegionID() == p.ID().String() })
+	b := client.Bind[number](c, "a", client.WithDefault(number{42}))
+	want(t, "Get", b.Get().N, 5)
+	value, err := b.Lookup(old)
+	want(t, "Lookup in the old region", value.N, 42)
+	wantRefused(t, err, client.ErrNotFound, "a", "", 5)
+	_, err = old.Get("other")
+	must(t, err)
+	_, err = c.Get("other")
+	wantError(t, err, client.ErrNotFound)
+}
+
 // A new region may begin at 1 again: a daemon that lost all it had does so.
 func TestRegionThatBeginsAgainIsFollowed(t *testing.T) {
 	t.Parallel()

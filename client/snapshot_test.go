@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
 )
 
 // Every publication that returned before Snapshot was called is in it.
@@ -153,11 +155,17 @@ func TestGetOfANewNameUnderAFastWriter(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { p.close(t) })
 	c := configs{}
-	for i := range 20 {
+	for i := range 100 {
 		c[fmt.Sprintf("config-%d", i)] = number{uint64(i)}
 	}
 	must(t, p.create(1, c))
-	stop := flatOut(t, func() error { return p.publish(c) })
+	stop := flatOut(t, func() error { // what is unchanged, so that it takes no time to build it
+		m, err := image.Build(p.current.Generation()+1, "", p.current.Sections(), p.current)
+		if err == nil {
+			p.current, err = m, p.Publish(m.Generation(), m.Words())
+		}
+		return err
+	})
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {
@@ -264,6 +272,38 @@ func TestContextCarriesASnapshot(t *testing.T) {
 	want(t, "In of the inner one", *b.In(client.FromContext(newer)), number{2})
 	if client.FromContext(client.NewContext(ctx, nil)) != nil {
 		t.Error("a nil snapshot is none")
+	}
+}
+
+// After a publication a reader copies what changed, and only that.
+func TestUnchangedConfigIsNotCopied(t *testing.T) {
+	dir := regionIn(t)
+	p, err := newPublisher(dir, shm.WriterOptions{MaxImage: 4 << 20, Group: -1})
+	must(t, err)
+	t.Cleanup(func() { p.close(t) })
+	must(t, p.create(1, configs{"big": strings.Repeat("x", 1<<20), "small": number{1}}))
+	c := open(t, dir)
+	big, small := client.Bind[string](c, "big"), client.Bind[number](c, "small")
+	sections := p.current.Sections()
+	allocated := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.TotalAlloc
+	}
+	before := allocated()
+	const changes = 100
+	for g := uint64(2); g < 2+changes; g++ {
+		sections[1], err = section("small", number{g})
+		must(t, err)
+		m, err := image.Build(g, "", sections, p.current)
+		must(t, err)
+		must(t, p.Publish(g, m.Words()))
+		p.current = m
+		want(t, "In", small.In(c.Snapshot()).N, g)
+	}
+	want(t, "what did not change", len(*big.In(c.Snapshot())), 1<<20)
+	if each := (allocated() - before) / changes; each > 100<<10 {
+		t.Errorf("each change of a small config took %d bytes, beside a big one of 1 MiB", each)
 	}
 }
 

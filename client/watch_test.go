@@ -211,14 +211,16 @@ func TestWatchEnds(t *testing.T) {
 	inTime(t, "the loop ends with its context in its body", ending(ctx, r.Client(), func(client.Change) bool { cancel(); return true }))
 }
 
-func TestManyWatchers(t *testing.T) {
+// Nobody misses the last generation of many that come just when he looks.
+func TestManyWait(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)
-	const last = 300
+	const each, last = 3, 6001 // generations
+	seen := make(chan uint64, 100)
 	var loops []<-chan struct{}
-	for range 20 {
+	for range 8 {
 		var before client.Change
 		loops = append(loops, ending(t.Context(), c, func(change client.Change) bool {
 			want(t, "From", change.From, before.To)
@@ -226,14 +228,38 @@ func TestManyWatchers(t *testing.T) {
 				t.Errorf("generation %d has the value %d, after generation %d", change.To, n, before.To)
 			}
 			before = change
+			if change.To%each == last%each {
+				seen <- change.To
+			}
 			return change.To < last
 		}))
+		waits := make(chan struct{})
+		loops = append(loops, waits)
+		go func() {
+			defer close(waits)
+			for g := uint64(1); g <= last; g++ {
+				if err := c.WaitGeneration(t.Context(), g); err != nil {
+					t.Error(err)
+				}
+				if g%each == last%each {
+					seen <- g
+				}
+			}
+		}()
 	}
-	for g := uint64(2); g <= last; g++ {
-		p.next(t, numbered(g))
+	for g := uint64(1); ; g += each {
+		for range loops {
+			want(t, "the generation", inTime(t, "everybody sees a generation", seen), g)
+		}
+		if g == last {
+			break
+		}
+		for n := g; n < g+each; n++ {
+			p.next(t, numbered(n+1))
+		}
 	}
 	for _, ended := range loops {
-		inTime(t, "a watcher sees the last generation", ended)
+		inTime(t, "the loop ends", ended)
 	}
 }
 

@@ -35,7 +35,8 @@ func truncated(size func(w *Writer) int64) damage {
 
 // current and next are the offsets of the middle of an image.
 func current(w *Writer) int64 { return w.slotOffset(w.ring.Slot(w.ring.Hot().Generation())) + page }
-func next(w *Writer) int64    { return w.slotOffset(w.ring.Slot(w.ring.Hot().Generation()+1)) + page }
+
+func next(w *Writer) int64 { return w.slotOffset(w.ring.Slot(w.ring.Hot().Generation()+1)) + page }
 
 func overwritten(with func([]byte)) damage {
 	return damage{rewritten: true, do: func(_ *testing.T, w *Writer) error {

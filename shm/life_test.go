@@ -77,7 +77,7 @@ func TestAttachAfterClose(t *testing.T) {
 	if w.ID() != id || generation(t, w) != 2 {
 		t.Fatalf("attached to %v at generation %d", w.ID(), generation(t, w))
 	}
-	must(t, w.Current(func(g uint64, image []uint64) error { return verifyProofs(g, image) }))
+	must(t, w.Current(verifyProofs))
 	for range 5 {
 		wantGeneration(t, r, publish(t, w, 600))
 	}
@@ -486,10 +486,18 @@ func TestGroup(t *testing.T) {
 // A reader that may not do so can't be given the right to write.
 func TestImpossibleOptions(t *testing.T) {
 	for _, o := range []WriterOptions{
-		{Slots: 1, MaxImage: 1}, {Slots: 33, MaxImage: 1}, {Slots: -4, MaxImage: 1},
-		{MaxImage: 0}, {MaxImage: -1}, {MaxImage: MaxSlotSize + 1},
-		{MaxImage: 1, Mode: 0o664}, {MaxImage: 1, Mode: 0o646}, {MaxImage: 1, Mode: 0o755},
-		{MaxImage: 1, Mode: 0o044}, {MaxImage: 1, Mode: 0o444}, {MaxImage: 1, Mode: 0o400},
+		{Slots: 1, MaxImage: 1},
+		{Slots: 33, MaxImage: 1},
+		{Slots: -4, MaxImage: 1},
+		{MaxImage: 0},
+		{MaxImage: -1},
+		{MaxImage: MaxSlotSize + 1},
+		{MaxImage: 1, Mode: 0o664},
+		{MaxImage: 1, Mode: 0o646},
+		{MaxImage: 1, Mode: 0o755},
+		{MaxImage: 1, Mode: 0o044},
+		{MaxImage: 1, Mode: 0o444},
+		{MaxImage: 1, Mode: 0o400},
 		{MaxImage: 1, Mode: 0o644 | fs.ModeSetuid},
 	} {
 		o.Group = -1

@@ -40,6 +40,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
+	go func() { // not to outlive a parent that was killed
+		for parent := os.Getppid(); os.Getppid() == parent; {
+			time.Sleep(time.Second)
+		}
+		os.Exit(1)
+	}()
 	if err := roles[name](os.Args[1:]); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)

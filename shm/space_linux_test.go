@@ -88,7 +88,7 @@ func TestFullFileSystem(t *testing.T) {
 
 				must(t, w.Create(1, proofs(1, words)))
 				r := open(t, dir)
-				for len := 1; len < min(images, o.Slots); len++ {
+				for held := 1; held < min(images, o.Slots); held++ {
 					publish(t, w, words)
 				}
 				last := generation(t, w)

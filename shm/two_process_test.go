@@ -114,7 +114,7 @@ func killWriters(t *testing.T, slots, kills int) {
 	}
 	begin := time.Now()
 	for n := range kills {
-		if n >= 8 && time.Since(begin) > 4*time.Second {
+		if n >= 8 && time.Since(begin) > 3*time.Second {
 			kills = n // the machine is slow
 			break
 		}

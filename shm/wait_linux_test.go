@@ -152,18 +152,18 @@ func TestWaitMissesNothing(t *testing.T) {
 		hot, err := r.Hot()
 		must(t, err)
 		publish(t, w, 10)
-		must(t, r.Wait(hot, forever))
+		must(t, within(t, wait(r, hot, forever)))
 	}
 	hot, err := r.Hot()
 	must(t, err)
 	must(t, w.Create(200, nil))
-	must(t, r.Wait(hot, forever)) // retired
+	must(t, within(t, wait(r, hot, forever))) // retired
 }
 
-// wait waits in the background until the word has changed or Wake is called.
-func wait(r *Region, hot seqlock.Hot) <-chan error {
+// wait waits in the background.
+func wait(r *Region, hot seqlock.Hot, bound time.Duration) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- r.Wait(hot, forever) }()
+	go func() { done <- r.Wait(hot, bound) }()
 	return done
 }
 
@@ -175,7 +175,7 @@ func TestWake(t *testing.T) {
 	mine.bit, others.bit = 1<<3, 1<<4
 	hot, err := mine.Hot()
 	must(t, err)
-	first, second, other := wait(mine, hot), wait(mine, hot), wait(others, hot)
+	first, second, other := wait(mine, hot, forever), wait(mine, hot, forever), wait(others, hot, forever)
 	asleep(t, os.Getpid(), 3)
 	must(t, mine.Wake())
 	must(t, within(t, first))
@@ -199,7 +199,7 @@ func TestWakeWithoutMemory(t *testing.T) {
 		r := open(t, dir)
 		hot, err := r.Hot()
 		must(t, err)
-		done := wait(r, hot)
+		done := wait(r, hot, forever)
 		asleep(t, os.Getpid(), 1)
 		must(t, os.Truncate(w.Path(), 0))
 		eventually(t, "the waiter ends", func() bool {
@@ -220,14 +220,13 @@ func TestWaitIsBounded(t *testing.T) {
 	must(t, err)
 	for _, bound := range []time.Duration{-forever, -1, 0, 1, 20 * time.Millisecond} {
 		begin := time.Now()
-		must(t, r.Wait(hot, bound))
+		must(t, within(t, wait(r, hot, bound)))
 		if time.Since(begin) < bound {
 			t.Errorf("a wait of %v ended after %v", bound, time.Since(begin))
 		}
 	}
 	// A bound that is no bound is one all the same.
-	done := make(chan error, 1)
-	go func() { done <- r.Wait(hot, 1<<63-1) }()
+	done := wait(r, hot, 1<<63-1)
 	eventually(t, "the waiter sleeps", func() bool {
 		select {
 		case err := <-done:
@@ -252,8 +251,7 @@ func TestStolenWaiter(t *testing.T) {
 	thief := startAs(t, someone, "requeue", dir)
 	thief.scan("ready")
 	const bound = time.Second / 2
-	done := make(chan error, 1)
-	go func() { done <- r.Wait(hot, bound) }()
+	done := wait(r, hot, bound)
 	asleep(t, os.Getpid(), 1)
 	var moved int
 	thief.say("go")

@@ -40,10 +40,12 @@ var rows = []row{
 	{"Snapshot, nothing new", "Read/Snapshot ns/op", "Read/floor/guarded-load ns/op", 1.5},
 	{"Client.Get by name", "Read/Client.Get ns/op", "", 0},
 	{"Doc.Int(\"weights.elo\")", "Read/Doc.Int ns/op", "", 25},
-	{"refresh, 1 MiB, config changed", "Refresh/1MiB/changed p50-ns", "", 1000},
-	{"refresh, 1 MiB, config unchanged", "Refresh/1MiB/unchanged p50-ns", "", 500},
-	{"refresh, 10,000 configs, changed, cold", "Refresh/10000-configs-64MiB/changed p50-ns", "", 10_000},
-	{"refresh, 10,000 configs, unchanged, cold", "Refresh/10000-configs-64MiB/unchanged p50-ns", "", 3000},
+	{"refresh, 1 MiB, config changed", "Refresh/1MiB/changed warm-p50-ns", "", 1000},
+	{"refresh, 1 MiB, config unchanged", "Refresh/1MiB/unchanged warm-p50-ns", "", 500},
+	{"the same, cold, changed", "Refresh/1MiB/changed cold-p50-ns", "", 0},
+	{"the same, cold, unchanged", "Refresh/1MiB/unchanged cold-p50-ns", "", 0},
+	{"refresh, 10,000 configs, 64 MiB, cold, changed", "Refresh/10000-configs-64MiB/changed cold-p50-ns", "", 10_000},
+	{"refresh, 10,000 configs, 64 MiB, cold, unchanged", "Refresh/10000-configs-64MiB/unchanged cold-p50-ns", "", 3000},
 	{"refresh and decode 1 KiB", "Decode p50-ns", "", 0},
 	{"publish 1 MiB, 1 of 2 configs changed", "Publish/1MiB/2-configs/publish ns/op", "Publish/1MiB/2-configs/floor ns/op", 3},
 	{"publish 1 MiB, 1 of 300 configs changed", "Publish/1MiB/300-configs/publish ns/op", "Publish/1MiB/300-configs/floor ns/op", 0},
@@ -51,7 +53,7 @@ var rows = []row{
 	{"publish to a waiting process, p50", "Wake publish-p50-ns", "Wake futex-p50-ns", 3},
 	{"rename of a file to another process, p50", "Rename p50-ns", "", 5e6},
 	{"rename of a file to another process, p99", "Rename p99-ns", "", 50e6},
-	{"rescan of 10,000 unchanged files, CPU", "Rescan10000 cpu-ms/op", "", 40},
+	{"rescan of 10,000 unchanged files, CPU", "Rescan10000/by-stat cpu-ms/op", "", 40},
 }
 
 func main() {

@@ -41,6 +41,15 @@ func benchSections(b *testing.B, n, keys int) []*Section {
 func BenchmarkLookupKey(b *testing.B) {
 	s := benchSections(b, 1, 30)[0]
 	b.Logf("%d bytes, %d keys", len(s.Content()), s.Keys())
+	b.Run("to", func(b *testing.B) {
+		b.ReportAllocs()
+		var v Value
+		for b.Loop() {
+			if err := s.LookupTo(&v, "weights0.elo"); err != nil || v.Type != Int {
+				b.Fatal(v, err)
+			}
+		}
+	})
 	for _, bench := range []struct{ name, key string }{{"present", "weights0.elo"}, {"absent", "weights0.el"}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
