@@ -44,7 +44,9 @@ func (c *Client) tryRefresh(more, look bool) error {
 	if prev.region != nil {
 		err = c.refreshFrom(prev.region, prev, more)
 		if err == nil && !look && !c.current.Load().retired {
-			c.retryAt.Store(0)
+			if c.retryAt.Load() != 0 {
+				c.retryAt.Store(0)
+			}
 			return nil
 		}
 		// What we have is damaged, retired or silent.
@@ -113,8 +115,10 @@ func (c *Client) refreshFrom(region *shm.Region, prev *Snapshot, more bool) erro
 		}
 		return at(region, c.fill(next, prev, same, words))
 	})
-	c.counters.lapped.Add(uint64(effort.Lapped))
-	c.counters.torn.Add(uint64(effort.Torn))
+	if effort != (shm.Effort{}) {
+		c.counters.lapped.Add(uint64(effort.Lapped))
+		c.counters.torn.Add(uint64(effort.Torn))
+	}
 	if errors.Is(err, shm.ErrFault) {
 		c.counters.faults.Add(1)
 	}

@@ -64,27 +64,19 @@ func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, e
 	var effort Effort
 	var first seqlock.Hot
 	for n := range maxTries {
-		hot, err := r.Hot()
-		if err != nil {
-			return effort, fmt.Errorf("%s: %w", r.path, err)
-		}
+		var hot seqlock.Hot // whatever is current
+		p, err := r.pass(&hot, fn)
 		if n == 0 {
 			first = hot
 		}
-		if n == maxTries-1 && hot == first && effort.Torn == 0 {
+		switch {
+		case p.whole || err != nil && !p.started:
+			return effort, err
+		case p.started:
+			effort.Torn++
+		case n == maxTries-1 && hot == first && effort.Torn == 0:
 			// Nobody published meanwhile, so nobody has a right to that slot.
 			return effort, fmt.Errorf("%s: %w: the slot of its generation %d is not whole", r.path, ErrCorrupt, hot.Generation())
-		}
-		g := hot.Generation()
-		if g == 0 || g > seqlock.MaxGeneration {
-			return effort, fmt.Errorf("%s: %w: its hot word names generation %d", r.path, ErrCorrupt, g)
-		}
-		started, whole, err := r.try(hot, fn)
-		switch {
-		case whole:
-			return effort, err
-		case started:
-			effort.Torn++
 		default:
 			effort.Lapped++
 		}
@@ -98,11 +90,12 @@ func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint6
 	if g == 0 || g > seqlock.MaxGeneration {
 		return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
 	}
-	_, whole, err := r.try(seqlock.Hot(g<<1), fn)
-	if !whole {
-		return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
+	hot := seqlock.Hot(g << 1)
+	p, err := r.pass(&hot, fn)
+	if p.whole || err != nil && !p.started {
+		return err
 	}
-	return err
+	return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
 }
 
 // Slot is what the table says of slot n, for tools: its sequence, and the
@@ -117,33 +110,53 @@ func (r *Region) Slot(n int) (sequence, length uint64, err error) {
 	return sequence, length, err
 }
 
-// try is one pass over a slot. whole says that the slot held the generation
-// from beginning to end, started that it did at the beginning.
-func (r *Region) try(hot seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (started, whole bool, err error) {
-	g := hot.Generation()
-	err = r.guarded(func() error {
-		if started = r.ring.Whole(g); !started {
-			return nil
-		}
-		n := r.ring.Slot(g)
-		length := atomic.LoadUint64(r.length(n))
-		if length > uint64(r.SlotSize) || length%wordBytes != 0 {
-			return fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
-		}
-		return fn(hot, r.slot(n)[:length/wordBytes])
-	})
-	// The second look is another guarded touch: it must happen also when the
-	// first pass ended in a fault, since a page of a slot that is being written
-	// anew may be gone for a moment.
-	faulted := r.guarded(func() error {
-		whole = r.ring.Whole(g) && started
+// passed is how far a pass over a slot came.
+type passed struct {
+	started bool // the slot held the generation at the beginning
+	whole   bool // and at the end
+}
+
+// pass is one pass over the slot of a generation, or where *hot is 0, of the
+// one that is current, which *hot then is. An error is fn's, or is about a
+// slot that is whole, or about memory that is gone.
+func (r *Region) pass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (passed, error) {
+	p, ended, err := r.guardedPass(hot, fn)
+	if ended {
+		return p, err
+	}
+	// A fault, and no second look yet. A page of a slot that is being written
+	// anew may be gone for a moment, and so tells nothing about the region.
+	again := r.guarded(func() error {
+		p.whole = p.started && r.ring.Whole(hot.Generation())
 		return nil
 	})
-	if faulted != nil {
-		return started, true, fmt.Errorf("%s: %w", r.path, faulted)
+	if again != nil || !p.started {
+		p.whole = true
 	}
-	if err == ErrFault { //nolint:errorlint // guarded's own, and not one of fn's
-		err = fmt.Errorf("%s: %w", r.path, err)
+	return p, fmt.Errorf("%s: %w", r.path, err)
+}
+
+// guardedPass is what of a pass touches the region. It has not ended where
+// memory was gone.
+func (r *Region) guardedPass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p passed, ended bool, err error) {
+	defer r.recoverFault(debug.SetPanicOnFault(true), &err)
+	if *hot == 0 {
+		*hot = r.ring.Hot()
 	}
-	return started, whole, err
+	g := hot.Generation()
+	if g == 0 || g > seqlock.MaxGeneration {
+		return p, true, fmt.Errorf("%s: %w: its hot word names generation %d", r.path, ErrCorrupt, g)
+	}
+	if p.started = r.ring.Whole(g); !p.started {
+		return p, true, nil
+	}
+	n := r.ring.Slot(g)
+	length := atomic.LoadUint64(r.length(n))
+	if length > uint64(r.SlotSize) || length%wordBytes != 0 {
+		err = fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
+	} else {
+		err = fn(*hot, r.slot(n)[:length/wordBytes])
+	}
+	p.whole = r.ring.Whole(g)
+	return p, true, err
 }

@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -191,7 +192,10 @@ func (v *View) record(offset uint64) (string, error) {
 	if record[0] != length[0] || revisionSum(body, v.generation, offset) != record[len(record)-1] {
 		return "", corrupt("revision at byte", offset, "its sum does not match")
 	}
-	return string(bytesOf(body[1:])[:length[0]]), nil
+	if length[0] == 0 {
+		return "", nil
+	}
+	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // of memory that is nobody else's
 }
 
 // Load copies and verifies a whole image: every line, entry, revision and
