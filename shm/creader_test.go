@@ -258,7 +258,7 @@ func TestReaderInCBesideAWriter(t *testing.T) {
 		}
 	}()
 	last := uint64(0)
-	for range 40 {
+	for range 20 {
 		g, _, value, code := r.run(dir, "a", "n")
 		if code != found || value != fmt.Sprintf("int %d", g) || g < last {
 			t.Errorf("exit %d, %q in generation %d after %d", code, value, g, last)
