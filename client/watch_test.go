@@ -213,7 +213,6 @@ func TestWatchEnds(t *testing.T) {
 
 // Nobody misses the last generation of many that come just when he looks.
 func TestManyWait(t *testing.T) {
-	t.Parallel()
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)

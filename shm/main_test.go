@@ -21,8 +21,10 @@ import (
 	"github.com/statesync/statesync/seqlock"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
+// patience bounds every wait for something that must happen, in milliseconds
+// that are counted one by one: a machine that stands still for a while does not
+// use it up.
+const patience = 20_000
 
 // childEnv names the role that a process of the test binary plays instead of
 // running tests.
@@ -55,11 +57,11 @@ func TestMain(m *testing.M) {
 // child is a process of the test binary that plays a role. Lines are how the
 // two talk.
 type child struct {
-	t   testing.TB
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
-	err bytes.Buffer
+	t     testing.TB
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string // closed at the end
+	err   bytes.Buffer
 }
 
 // start starts a child, which is killed at the end of the test if it has not
@@ -77,7 +79,7 @@ func startAs(t testing.TB, uid uint32, role string, args ...string) *child {
 		path, err = publicBinary()
 	}
 	must(t, err)
-	c := &child{t: t, cmd: exec.Command(path, args...)}
+	c := &child{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 100)}
 	// The race detector would sleep for a second at the end.
 	c.cmd.Env = append(os.Environ(), childEnv+"="+role, "GORACE=atexit_sleep_ms=0")
 	c.cmd.Stderr = &c.err
@@ -92,11 +94,16 @@ func startAs(t testing.TB, uid uint32, role string, args ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.out = bufio.NewReader(out)
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.cmd.Process.Kill(); _ = c.cmd.Wait() })
+	go func() {
+		defer close(c.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			c.lines <- lines.Text()
+		}
+	}()
+	t.Cleanup(c.kill)
 	return c
 }
 
@@ -122,17 +129,14 @@ func (c *child) cont() {
 	must(c.t, c.cmd.Process.Signal(syscall.SIGCONT))
 }
 
-// line is the child's next line. One that says nothing for too long is killed.
+// line is the child's next line.
 func (c *child) line() string {
 	c.t.Helper()
-	timer := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
-	line, err := c.out.ReadString('\n')
-	timer.Stop()
-	if err != nil {
-		_ = c.cmd.Wait()
-		c.t.Fatalf("the child said %q and ended, or was silent for %v: %v %s", line, patience, c.cmd.ProcessState, &c.err)
+	line, ok := within(c.t, c.lines)
+	if !ok {
+		c.t.Fatalf("the child ended: %v %s", c.cmd.Wait(), &c.err)
 	}
-	return strings.TrimSuffix(line, "\n")
+	return line
 }
 
 // scan reads the child's next line with a format.
@@ -154,16 +158,23 @@ func (c *child) say(line string) {
 
 // end waits until the child ends by itself, and returns what else it said.
 func (c *child) end() (said string, err error) {
-	out, _ := io.ReadAll(c.out)
+	c.t.Helper()
+	var out []string
+	for {
+		line, ok := within(c.t, c.lines)
+		if !ok {
+			break
+		}
+		out = append(out, line)
+	}
 	err = c.cmd.Wait()
-	return strings.TrimSpace(string(out) + c.err.String()), err
+	return strings.TrimSpace(strings.Join(out, "\n") + c.err.String()), err
 }
 
 // kill ends the child with SIGKILL, and returns when it is gone.
 func (c *child) kill() {
-	c.t.Helper()
-	if err := c.cmd.Process.Kill(); err != nil {
-		c.t.Fatal(err)
+	_ = c.cmd.Process.Kill()
+	for range c.lines { // all that it said is read before Wait closes the pipe
 	}
 	_ = c.cmd.Wait()
 }
@@ -247,27 +258,37 @@ func wantError(t testing.TB, err, target error, words ...string) {
 // eventually polls until done says so.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	for n := 0; !done(); n++ {
+		if n == patience {
 			t.Fatalf("it never came to be that %s", what)
 		}
+		time.Sleep(time.Millisecond)
 	}
+}
+
+// within is what comes out of a channel, in time, and whether anything does.
+func within[T any](t testing.TB, from <-chan T) (v T, ok bool) {
+	t.Helper()
+	for range patience {
+		select {
+		case v, ok = <-from:
+			return v, ok
+		case <-time.After(time.Millisecond):
+		}
+	}
+	t.Fatal("it takes too long")
+	return v, false
+}
+
+// result is an error that comes out of a channel, in time.
+func result(t testing.TB, from <-chan error) error {
+	t.Helper()
+	err, _ := within(t, from)
+	return err
 }
 
 // page is the size of a page on the machines that the tests know, in bytes.
 const page = 4096
-
-// within is the error that comes out of a channel, in time.
-func within(t testing.TB, done <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(patience):
-		t.Fatal("it takes too long")
-		return nil
-	}
-}
 
 // small are the options of most tests: a ring of four slots of 64 KiB.
 func small() WriterOptions { return WriterOptions{Slots: 4, MaxImage: SlotAlign, Group: -1} }
@@ -275,7 +296,7 @@ func small() WriterOptions { return WriterOptions{Slots: 4, MaxImage: SlotAlign,
 // own takes the lock of a region; the writer is closed at the end of the test.
 func own(t testing.TB, dir string, o WriterOptions) *Writer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience*time.Millisecond)
 	defer cancel()
 	w, err := Own(ctx, dir, o)
 	must(t, err)

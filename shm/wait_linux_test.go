@@ -152,12 +152,12 @@ func TestWaitMissesNothing(t *testing.T) {
 		hot, err := r.Hot()
 		must(t, err)
 		publish(t, w, 10)
-		must(t, within(t, wait(r, hot, forever)))
+		must(t, result(t, wait(r, hot, forever)))
 	}
 	hot, err := r.Hot()
 	must(t, err)
 	must(t, w.Create(200, nil))
-	must(t, within(t, wait(r, hot, forever))) // retired
+	must(t, result(t, wait(r, hot, forever))) // retired
 }
 
 // wait waits in the background.
@@ -178,8 +178,8 @@ func TestWake(t *testing.T) {
 	first, second, other := wait(mine, hot, forever), wait(mine, hot, forever), wait(others, hot, forever)
 	asleep(t, os.Getpid(), 3)
 	must(t, mine.Wake())
-	must(t, within(t, first))
-	must(t, within(t, second))
+	must(t, result(t, first))
+	must(t, result(t, second))
 	select {
 	case err := <-other:
 		t.Fatalf("another Region's waiter was woken: %v", err)
@@ -187,7 +187,7 @@ func TestWake(t *testing.T) {
 		asleep(t, os.Getpid(), 1)
 	}
 	publish(t, w, 10)
-	must(t, within(t, other))
+	must(t, result(t, other))
 	must(t, mine.Wake()) // nobody is there
 }
 
@@ -220,7 +220,7 @@ func TestWaitIsBounded(t *testing.T) {
 	must(t, err)
 	for _, bound := range []time.Duration{-forever, -1, 0, 1, 20 * time.Millisecond} {
 		begin := time.Now()
-		must(t, within(t, wait(r, hot, bound)))
+		must(t, result(t, wait(r, hot, bound)))
 		if time.Since(begin) < bound {
 			t.Errorf("a wait of %v ended after %v", bound, time.Since(begin))
 		}
@@ -236,7 +236,7 @@ func TestWaitIsBounded(t *testing.T) {
 		return sleepers(t, os.Getpid()) == 1
 	})
 	must(t, r.Wake())
-	must(t, within(t, done))
+	must(t, result(t, done))
 }
 
 // A process that may only read can move waiters away, so that they are not
@@ -258,7 +258,7 @@ func TestStolenWaiter(t *testing.T) {
 	thief.scan("moved %d", &moved)
 	publish(t, w, 10)
 	t.Logf("%d waiters were moved", moved)
-	must(t, within(t, done))
+	must(t, result(t, done))
 	if now, _ := r.Hot(); now == hot {
 		t.Error("the waiter does not see the publication")
 	}
