@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // MaxDepth is how deep objects and arrays of a config may be nested in one
@@ -145,11 +146,13 @@ func (p *parser) value(depth int) error {
 
 func (p *parser) object(depth int) error {
 	type member struct {
-		key  string
-		text []byte // "key":value, canonical
+		key      string
+		from, to int // of "key":value in out
 	}
 	var members []member
 	p.pos++
+	p.out = append(p.out, '{')
+	start := len(p.out)
 	for p.space(); p.peek() != '}'; p.space() {
 		if len(members) > 0 {
 			if p.peek() != ',' {
@@ -157,6 +160,7 @@ func (p *parser) object(depth int) error {
 			}
 			p.pos++
 			p.space()
+			p.out = append(p.out, ',')
 		}
 		if p.peek() != '"' {
 			return p.fail("a key in quotes expected")
@@ -171,26 +175,30 @@ func (p *parser) object(depth int) error {
 		}
 		p.pos++
 		p.space()
-		outer := p.out
-		p.out = append(AppendString(nil, key), ':')
-		err = p.value(depth)
-		members = append(members, member{key: key, text: p.out})
-		p.out = outer
-		if err != nil {
+		from := len(p.out)
+		p.out = append(AppendString(p.out, key), ':')
+		if err := p.value(depth); err != nil {
 			return err
 		}
+		members = append(members, member{key, from, len(p.out)})
 	}
 	p.pos++
-	slices.SortFunc(members, func(a, b member) int { return bytes.Compare([]byte(a.key), []byte(b.key)) })
-	p.out = append(p.out, '{')
-	for i, m := range members {
-		if i > 0 {
-			if m.key == members[i-1].key {
-				return p.fail("the object that ends here has the key " + strconv.Quote(shorten(m.key)) + " twice")
+	byKey := func(a, b member) int { return strings.Compare(a.key, b.key) }
+	if !slices.IsSortedFunc(members, byKey) {
+		slices.SortFunc(members, byKey)
+		unsorted := slices.Clone(p.out[start:])
+		p.out = p.out[:start]
+		for i, m := range members {
+			if i > 0 {
+				p.out = append(p.out, ',')
 			}
-			p.out = append(p.out, ',')
+			p.out = append(p.out, unsorted[m.from-start:m.to-start]...)
 		}
-		p.out = append(p.out, m.text...)
+	}
+	for i := 1; i < len(members); i++ {
+		if key := members[i].key; key == members[i-1].key {
+			return p.fail("the object that ends here has the key " + strconv.Quote(shorten(key)) + " twice")
+		}
 	}
 	p.out = append(p.out, '}')
 	return nil
@@ -295,7 +303,8 @@ func (p *parser) str() (string, error) {
 }
 
 // unquote reads the JSON string at the start of b, and says how many bytes of
-// b it took; or, with a reason, how many were good.
+// b it took; or, with a reason, how many were good. A string without escapes
+// is a view into b.
 func unquote(b []byte) (s string, n int, reason string) {
 	end := 1
 	for ; end < len(b) && b[end] != '"' && b[end] != '\\' && b[end] >= 0x20; end++ {
@@ -304,7 +313,7 @@ func unquote(b []byte) (s string, n int, reason string) {
 		if !utf8.Valid(b[1:end]) {
 			return "", 1, "the string is not UTF-8"
 		}
-		return string(b[1:end]), end + 1, ""
+		return unsafe.String(&b[1], end-1), end + 1, ""
 	}
 	out := append([]byte(nil), b[1:min(end, len(b))]...)
 	for end < len(b) {

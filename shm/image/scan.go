@@ -1,9 +1,9 @@
 package image
 
 import (
-	"bytes"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // scanner steps over canonical JSON, value by value. It is used on text that
@@ -69,7 +69,7 @@ func (s *scanner) scalar() (Value, error) {
 		s.pos += n
 		return Value{Type: String, Escaped: escaped}, nil
 	}
-	for s.pos < len(s.text) && bytes.IndexByte([]byte(",]}"), s.text[s.pos]) < 0 {
+	for s.pos < len(s.text) && s.text[s.pos] != ',' && s.text[s.pos] != ']' && s.text[s.pos] != '}' {
 		s.pos++
 	}
 	switch word := string(s.text[start:s.pos]); word {
@@ -91,17 +91,21 @@ func (s *scanner) scalar() (Value, error) {
 
 // number reads a canonical number.
 func number(text string) (Value, bool) {
+	if strings.ContainsAny(text, ".e") {
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return Value{}, false
+		}
+		var buf [32]byte
+		return Value{Type: Float, Bits: math.Float64bits(f)}, text == string(AppendFloat(buf[:0], f))
+	}
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return Value{Type: Int, Bits: uint64(i)}, text == strconv.FormatInt(i, 10)
 	}
 	if u, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return Value{Type: Uint, Bits: u}, text == strconv.FormatUint(u, 10)
 	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-		return Value{}, false
-	}
-	return Value{Type: Float, Bits: math.Float64bits(f)}, text == string(AppendFloat(nil, f))
+	return Value{}, false
 }
 
 // stringEnd is the length of the JSON string at the start of b with its
