@@ -78,6 +78,22 @@ func TestSnapshotIsExactAsSoonAsThereIsARegion(t *testing.T) {
 	}
 }
 
+func TestSnapshotIsExactAsSoonAsDamageIsMended(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	p.next(t, numbered(2))
+	c := open(t, dir)
+	for g := uint64(2); g < 7; g++ {
+		patch(t, p.Path(), hotAt, byte((g-1)<<1))
+		want(t, "the generation of a damaged region", c.Snapshot().Generation(), g)
+		patch(t, p.Path(), hotAt, byte(g<<1))
+		client.Bind[number](c, fmt.Sprint("config-", g)) // looks once more, and finds it mended
+		p.next(t, numbered(g+1))
+		want(t, "the generation", c.Snapshot().Generation(), g+1)
+	}
+}
+
 func TestSnapshotNeverChanges(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
