@@ -108,6 +108,7 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
 	}
+	id.raw = id.encode()
 	made := newLayout(id, wordsOf(data))
 	l = &made
 	defer func() {
@@ -117,8 +118,7 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 		}
 	}()
 	defer l.recoverFault(debug.SetPanicOnFault(true), &err)
-	words := id.encode()
-	copy(l.words, words[:])
+	copy(l.words, id.raw[:])
 	l.ring.Begin(g)
 	l.store(g, size, image)
 	l.ring.Commit(g)

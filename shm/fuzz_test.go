@@ -6,13 +6,14 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// FuzzAttach puts arbitrary bytes over the first 8 KiB of a region's file.
-// Whatever they are, nobody panics or hangs: neither who reads nor who goes on
+// FuzzAttach puts arbitrary bytes anywhere over the first 8 KiB of a region's
+// file. Whatever they are, nobody panics or hangs: neither who reads nor who goes on
 // with it. With mend the identity's sum is made right, so that what it protects
 // is tried, too.
 func FuzzAttach(f *testing.F) {
@@ -27,48 +28,43 @@ func FuzzAttach(f *testing.F) {
 	whole, err := os.ReadFile(path)
 	must(f, err)
 
-	edited := func(at int, words ...uint64) []byte {
-		b := append([]byte{}, whole[:slotsAt]...)
-		for i, word := range words {
-			binary.LittleEndian.PutUint64(b[at+i*wordBytes:], word)
-		}
-		return b
-	}
 	const ones = ^uint64(0)
-	for _, header := range [][]byte{
-		nil,
-		whole[:slotsAt],
-		whole[:tableAt],
-		make([]byte, slotsAt),
-		edited(hotAt, 0),
-		edited(hotAt, 4<<1|1),
-		edited(hotAt, 5<<1),
-		edited(hotAt, ones),
-		edited(hotAt, ones-1),
-		append(edited(hotAt, ones-1)[:tableAt], make([]byte, slotsAt-tableAt)...),
-		edited(tableAt, 2*4+1),
-		edited(tableAt, 0),
-		edited(tableAt, 2*4+2, ones),
-		edited(tableAt, 2*4+2, SlotAlign+8),
-		edited(tableAt, 2*4+2, 7),
-		edited(writerAt, 1),
-		edited(writerAt, 2, ones, ones, ones, ones, ones, ones, ones, ones),
-		edited(identitySlots*wordBytes, 3),
-		edited(identitySlots*wordBytes, 33, SlotAlign),
-		edited(identitySlotSize*wordBytes, ones),
-		edited(identityIncompatible*wordBytes, 1),
-		edited(identityVersion*wordBytes, 2),
+	for _, seed := range []struct {
+		at    int
+		words []uint64
+	}{
+		{0, nil},
+		{0, make([]uint64, slotsAt/wordBytes)},
+		{hotAt, []uint64{0}},
+		{hotAt, []uint64{4<<1 | 1}},
+		{hotAt, []uint64{5 << 1}},
+		{hotAt, []uint64{ones}},
+		{hotAt, []uint64{ones - 1}},
+		{hotAt, append([]uint64{ones - 1}, make([]uint64, (slotsAt-hotAt)/wordBytes-1)...)},
+		{tableAt, []uint64{2*4 + 1}},
+		{tableAt, []uint64{0}},
+		{tableAt, []uint64{2*4 + 2, ones}},
+		{tableAt, []uint64{2*4 + 2, SlotAlign + 8}},
+		{tableAt, []uint64{2*4 + 2, 7}},
+		{writerAt, []uint64{1}},
+		{writerAt, []uint64{2, ones, ones, ones, ones, ones, ones, ones, ones}},
+		{identityMagic * wordBytes, []uint64{1}},
+		{identityVersion * wordBytes, []uint64{2}},
+		{identityIncompatible * wordBytes, []uint64{1}},
+		{identitySlots * wordBytes, []uint64{3}},
+		{identitySlots * wordBytes, []uint64{33, SlotAlign}},
+		{identitySlotSize * wordBytes, []uint64{ones}},
 	} {
-		f.Add(header, false)
-		f.Add(header, true)
+		f.Add(uint16(seed.at), bytesOf(seed.words), false)
+		f.Add(uint16(seed.at), bytesOf(seed.words), true)
 	}
-	f.Fuzz(func(t *testing.T, header []byte, mend bool) {
-		b := append([]byte{}, whole...)
-		copy(b[:slotsAt], header)
+	f.Fuzz(func(t *testing.T, at uint16, b []byte, mend bool) {
+		file := slices.Clone(whole)
+		copy(file[at%slotsAt:slotsAt], b)
 		if mend {
-			binary.LittleEndian.PutUint64(b[identitySum*wordBytes:], xxhash.Sum64(b[:identitySum*wordBytes]))
+			binary.LittleEndian.PutUint64(file[identitySum*wordBytes:], xxhash.Sum64(file[:identitySum*wordBytes]))
 		}
-		must(t, os.WriteFile(path, b, 0o644))
+		must(t, os.WriteFile(path, file, 0o644))
 		readAnything(t, dir)
 		writeAnything(t, dir, o)
 	})
@@ -105,16 +101,22 @@ func readAnything(t *testing.T, dir string) {
 func writeAnything(t *testing.T, dir string, o WriterOptions) {
 	w := own(t, dir, o)
 	defer w.Close()
-	if err := w.Attach(); err != nil {
+	if err := attachAndCheck(w); err != nil {
 		must(t, w.Create(10, proofs(10, 5)))
 		wantGeneration(t, open(t, dir), 10)
 		return
 	}
-	must(t, w.Check())
 	if err := w.Current(func(uint64, []uint64) error { return nil }); err != nil && !anyOf(err, ErrCorrupt) {
 		t.Errorf("the current image: %v", err)
 	}
 	g := publish(t, w, 5)
 	wantGeneration(t, open(t, dir), g)
 	must(t, w.Check())
+}
+
+func attachAndCheck(w *Writer) error {
+	if err := w.Attach(); err != nil {
+		return err
+	}
+	return w.Check()
 }

@@ -131,6 +131,7 @@ type identity struct {
 	Geometry
 	id      ID
 	created time.Time
+	raw     [identityWords]uint64 // as it is in the file, with what this version does not know
 }
 
 func (i identity) encode() [identityWords]uint64 {
@@ -169,6 +170,7 @@ func decodeIdentity(w [identityWords]uint64, size int64) (identity, error) {
 	i := identity{
 		Geometry: Geometry{Slots: int(slots), SlotSize: int64(slotSize)},
 		created:  time.Unix(0, int64(w[identityCreated])),
+		raw:      w,
 	}
 	copy(i.id[:], bytesOf(w[identityID:identityID+2]))
 	if size != i.FileSize() {

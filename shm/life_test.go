@@ -431,6 +431,26 @@ func TestImpossibleGeneration(t *testing.T) {
 	}
 }
 
+// A region with something in its identity that this writer would not have put
+// there is not attached, or else can be kept.
+func TestUnknownIdentity(t *testing.T) {
+	for _, word := range []int{identityCompatible, identityReserved, identitySum - 1} {
+		dir := regionIn(t)
+		w := created(t, dir, small(), 1)
+		w.words[word] = 1
+		words := sum([identityWords]uint64(w.words[:identityWords]))
+		copy(w.words, words[:])
+		die(t, w)
+		wantGeneration(t, open(t, dir), 1) // readers may ignore it
+		w = own(t, dir, small())
+		if w.Attach() == nil {
+			if err := w.Check(); err != nil {
+				t.Errorf("word %d: Attach took what Check refuses: %v", word, err)
+			}
+		}
+	}
+}
+
 // Modes and groups are as asked for, whatever the umask is, and an existing
 // region gets them when it is attached.
 func TestModes(t *testing.T) {

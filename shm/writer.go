@@ -241,7 +241,7 @@ func (w *Writer) Check() error {
 		return err
 	}
 	err := w.guarded(func() error {
-		if [identityWords]uint64(w.words[:identityWords]) != w.encode() {
+		if [identityWords]uint64(w.words[:identityWords]) != w.raw {
 			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
 		}
 		if hot := w.ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.ring.Whole(w.current) {
