@@ -22,7 +22,9 @@ func reserve(file *os.File, offset, size int64) error {
 			ErrNoSpace, errHeadroom, headroomFor(size), free, where)
 	}
 	for {
-		err := unix.Fallocate(int(file.Fd()), 0, offset, size)
+		// The file has its size already. One that was truncated meanwhile is not to
+		// grow again, with zeros under valid sequences.
+		err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, offset, size)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -31,6 +31,8 @@ const (
 // itself, and never waits without a bound; a timeout is at most a day. Memory
 // that is gone is ErrFault. It holds a thread while it sleeps.
 func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
+	runtime.LockOSThread() // the thread that Wake may have to signal is the one that sleeps
+	defer runtime.UnlockOSThread()
 	wakes := r.waiting.wakes.Load()
 	r.waiting.thread.Store(int64(unix.Gettid()))
 	// WAIT_BITSET takes a point in time on the monotonic clock.
