@@ -264,6 +264,12 @@ func (c *Client) lateConfig(s *Snapshot, name string) (*config, error) {
 		}
 		return at(s.region, err)
 	})
+	if errors.Is(err, ErrExpired) {
+		if now, hotErr := s.region.Hot(); hotErr == nil && now&^1 == s.hot {
+			// It is the current one, whose slot nobody has a right to.
+			err = fmt.Errorf("%s: %w: the slot of its generation %d is not whole", s.region.Path(), shm.ErrCorrupt, s.Generation())
+		}
+	}
 	if err != nil {
 		return nil, damaged(err)
 	}

@@ -276,6 +276,7 @@ const (
 	versionAt   = 0x08
 	hotAt       = 0x80
 	heartbeatAt = 0x100 + 4*8
+	tableAt     = 0x1000
 	slotsAt     = 0x2000
 )
 

@@ -206,6 +206,18 @@ func TestGetOfANewNameUnderAFastWriter(t *testing.T) {
 	stop()
 }
 
+// The newest generation can't have expired. Where its slot says so all the same,
+// it is damaged, and asking again and again is of no use.
+func TestGetOfANewNameInADamagedRegion(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 4, numbered(4))
+	c := open(t, dir)
+	must(t, zero(p.Path(), tableAt, slotsAt-tableAt))
+	_, err := c.Get("a")
+	wantRefused(t, err, client.ErrCorrupt, "a", "", 4)
+}
+
 // Names may come from anywhere: those that are not there are not kept.
 func TestMissesAreNotKept(t *testing.T) {
 	r := clienttest.New(t)
