@@ -3,15 +3,11 @@
 package client_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"

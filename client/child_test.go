@@ -5,11 +5,7 @@ package client_test
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"flag"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -18,13 +14,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
-
-	"go.uber.org/goleak"
-
-	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
-	"github.com/statesync/statesync/shm/image"
 )
 
 // roleEnv names the role that a process of the test binary plays instead of

@@ -4,22 +4,16 @@ package client_test
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
 )
 
 // slotSize is that of the tests' regions, of four slots.
@@ -137,6 +131,12 @@ func (r *reading) each(what string, done func(i int) bool) {
 
 // harm is what of a mapped region is not what it was.
 type harm int
+
+const (
+	none harm = iota
+	slots
+	all // the hot word, too
+)
 
 // mishaps are what befalls a region's file.
 var mishaps = []struct {

@@ -3,29 +3,16 @@
 package client_test
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
-)
-
-const (
-	none harm = iota
-	slots
-	all // the hot word, too
 )
 
 // Whatever happens to the file while it is read and written, readers go on,

@@ -3,18 +3,11 @@
 package client_test
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
