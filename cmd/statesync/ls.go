@@ -69,23 +69,16 @@ of --max-image with its index, and the revision is not cut short.`,
 // listOf lists the configs of an image.
 func listOf(v *image.View) ([]listed, error) {
 	list := make([]listed, 0, v.Len())
-	for i := range v.Len() {
-		e, err := v.Entry(i)
-		if err != nil {
-			return nil, err
-		}
-		s, err := v.Section(e)
-		if err != nil {
-			return nil, err
-		}
+	err := eachSection(v, func(e image.Entry, s *image.Section) error {
 		revision, err := v.SectionRevision(e)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		list = append(list, listed{
 			Name: strings.Clone(s.Name()), Kind: s.Kind().String(), Size: len(s.Content()), SectionSize: s.Size(),
 			Keys: s.Keys(), Changed: e.Changed, Revision: revision,
 		})
-	}
-	return list, nil
+		return nil
+	})
+	return list, err
 }

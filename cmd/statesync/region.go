@@ -82,18 +82,29 @@ func find(v *image.View, name string) (*image.Section, error) {
 // names lists the configs of an image. It copies all of them to do so.
 func names(v *image.View) ([]string, error) {
 	list := make([]string, 0, v.Len())
+	err := eachSection(v, func(_ image.Entry, s *image.Section) error {
+		list = append(list, strings.Clone(s.Name()))
+		return nil
+	})
+	return list, err
+}
+
+// eachSection calls fn with each config of an image, in the order of the names.
+func eachSection(v *image.View, fn func(image.Entry, *image.Section) error) error {
 	for i := range v.Len() {
 		e, err := v.Entry(i)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s, err := v.Section(e)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		list = append(list, strings.Clone(s.Name()))
+		if err := fn(e, s); err != nil {
+			return err
+		}
 	}
-	return list, nil
+	return nil
 }
 
 // explain adds to what is wrong with a region what to do about it, where the

@@ -362,7 +362,8 @@ func unescape(b []byte) (r rune, size int) {
 	return r, 12
 }
 
-// hex4 reads \uXXXX at the start of b; -1 where it is not that.
+// hex4 reads \u and four hexadecimal digits at the start of b; -1 where it is not
+// that.
 func hex4(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return -1

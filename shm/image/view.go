@@ -96,8 +96,8 @@ type Entry struct {
 // Find looks a config up. ErrNotFound is proven: all lines that the search
 // walked are whole.
 //
-// The entry is that of the only config whose name has the hash of this one;
-// Section compares the names themselves.
+// The entry is that of the only config whose name has the hash of this one. It
+// may be another name all the same, and the caller compares the section's.
 func (v *View) Find(name string) (Entry, error) { return v.FindHash(HashName(name)) }
 
 // HashName is the hash of a config's name, for FindHash.
