@@ -82,11 +82,19 @@ func (m *Image) layOut() error {
 	revisions := entries + len(m.configs)*entryWords
 	end := revisions
 	records := map[string]int{} // where a revision's record is, in words
-	place := func(revision string) {
-		if _, ok := records[revision]; !ok {
-			records[revision] = end
+	last, at := m.revision, end // most configs have the one of the config before
+	place := func(revision string) int {
+		if revision == last && len(records) > 0 {
+			return at
+		}
+		last = revision
+		var ok bool
+		if at, ok = records[revision]; !ok {
+			at = end
+			records[revision] = at
 			end += recordWords(len(revision))
 		}
+		return at
 	}
 	place(m.revision)
 	for i := range m.configs {
@@ -111,13 +119,13 @@ func (m *Image) layOut() error {
 	for i := range m.configs {
 		c := &m.configs[i]
 		e := (*[entryWords]uint64)(m.directory[entries+i*entryWords:])
-		e[entryName] = hashName(c.name)
+		e[entryName] = c.nameHash
 		e[entryChanged] = c.Changed
 		e[entryOffset] = uint64(offset)
 		e[entryLength] = uint64(len(c.words) * wordBytes)
 		e[entryKind] = uint64(c.kind)
 		e[entryHash] = c.hash
-		e[entryRevision] = uint64(records[c.Revision] * wordBytes)
+		e[entryRevision] = uint64(place(c.Revision) * wordBytes)
 		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
 		offset += c.Size()
 		if other, ok := table.add(e[entryName], i, m.directory[entries:]); !ok {

@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -102,11 +103,10 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 // exerciseSection does all that a reader can do with a section.
 func exerciseSection(t *testing.T, s *Section, keys ...string) {
 	t.Helper()
-	index := keyIndex{keys: s.keys, text: s.keyText}
 	for n := range min(s.Keys(), 100) {
-		path := index.keys[n*keyWords+keyPath]
-		if from, length := path&0xffffffff, path>>32; from+length <= uint64(len(index.text)) {
-			keys = append(keys, string(index.key(n)))
+		path := s.keys[n*keyWords+keyPath]
+		if from, length := path&math.MaxUint32, path>>32&pathLength; from+length <= uint64(len(s.text)) {
+			keys = append(keys, s.key(n))
 		}
 	}
 	for _, key := range keys {

@@ -16,6 +16,10 @@ import (
 // later ones are found by walking the content: slower, never 'not found'.
 const MaxElements = 1024
 
+// MaxKey is how long a dotted key in the index can be, in bytes. Longer ones,
+// too, are found by walking: the index of a small document can't be huge.
+const MaxKey = 1024
+
 // Type is the type of a key's value.
 type Type uint8
 
@@ -72,23 +76,35 @@ func (v Value) Str() string {
 	return unsafe.String(&v.Text[1], len(v.Text)-2)
 }
 
-// A key's words: its value's bits, where its dotted form is, where its value's
-// text is, and its type with escapedFlag.
+// A key's words: its value's bits; where its dotted form is, and its value's
+// type; where its value's text is. Offsets are in bytes from the section's
+// start.
 const (
 	keyBits = iota
-	keyPath // offset in the key bytes | length<<32
-	keyText // offset in the content | length<<32
-	keyType
+	keyPath // offset | length<<32 | type<<typeShift | escapedFlag
+	keyText // offset | length<<32
 )
 
-const escapedFlag = 1 << 8
+const (
+	pathLength  = 1<<24 - 1
+	typeShift   = 32 + 24
+	typeMask    = 0x7f
+	escapedFlag = 1 << 63
+)
 
-// keyIndex is a section's index in the making.
+// A cell is a tag<<numberBits | key number + 1; 0 is an empty one.
+const (
+	numberBits = 24
+	numberMask = 1<<numberBits - 1
+	maxKeys    = numberMask
+)
+
+// keyIndex is a section's index in the making. Offsets in keys are those in
+// the content, and beyond it, those in text.
 type keyIndex struct {
-	keys   []uint64
-	text   []byte
-	hashes []uint64
-	flags  int
+	keys  []uint64
+	text  []byte // the dotted keys that are not in the content in one piece
+	flags int
 }
 
 // cellsFor is the size of the hash table for n keys: at most half full, so
@@ -107,28 +123,29 @@ func cellsFor(n int) int {
 // cellHome is where the search for a key begins, cellTag the part of its hash
 // that a cell keeps.
 func cellHome(hash uint64, cells int) int { return int(hash & uint64(cells-1)) }
-func cellTag(hash uint64) uint64          { return hash >> 32 }
+func cellTag(hash uint64) uint32          { return uint32(hash >> (32 + numberBits)) }
 
-// fill writes the hash table: a cell is tag | (key number + 1) << 32. Two
-// equal keys would meet in it.
-func (x *keyIndex) fill(cells []uint64) error {
-	for n, hash := range x.hashes {
-		tag, i := cellTag(hash), cellHome(hash, len(cells))
-		for cells[i] != 0 {
-			if cells[i]&0xffffffff == tag && bytes.Equal(x.key(int(cells[i]>>32-1)), x.key(n)) {
-				return &DuplicateKeyError{Key: string(x.key(n))}
+// fill writes the hash table of a section whose keys are there. Two equal keys
+// would meet in it.
+func (s *Section) fill() error {
+	for n := range s.Keys() {
+		key := s.key(n)
+		hash := xxhash.Sum64String(key)
+		tag, i := cellTag(hash), cellHome(hash, len(s.cells))
+		for ; s.cells[i] != 0; i = (i + 1) & (len(s.cells) - 1) {
+			if s.cells[i]>>numberBits == tag && s.key(int(s.cells[i]&numberMask-1)) == key {
+				return &DuplicateKeyError{Key: strings.Clone(key)}
 			}
-			i = (i + 1) & (len(cells) - 1)
 		}
-		cells[i] = tag | uint64(n+1)<<32
+		s.cells[i] = tag<<numberBits | uint32(n+1)
 	}
 	return nil
 }
 
-// key is the dotted form of key number n.
-func (x *keyIndex) key(n int) []byte {
-	path := x.keys[n*keyWords+keyPath]
-	return x.text[path&0xffffffff:][:path>>32]
+// key is the dotted form of key number n of a section that was made here.
+func (s *Section) key(n int) string {
+	path := s.keys[n*keyWords+keyPath]
+	return s.text[path&math.MaxUint32:][:path>>32&pathLength]
 }
 
 // indexKeys walks canonical JSON and lists its keys.
@@ -170,15 +187,21 @@ func (b *indexer) walk(depth int) error {
 		if done || err != nil {
 			return err
 		}
+		at := -1 // where the content has the dotted key
 		if base > 0 || depth > 0 {
 			b.path = append(b.path[:base], '.')
 		}
 		if open == '{' {
+			start := b.pos + 1
 			key, err := b.key()
 			if err != nil {
 				return err
 			}
 			b.path = append(b.path, key...)
+			// A key without escapes is in the content just as it is.
+			if len(b.path) == len(key) && b.pos-start == len(key)+len(`":`) {
+				at = start
+			}
 		} else {
 			if n == MaxElements {
 				b.index.flags |= flagCut
@@ -187,22 +210,29 @@ func (b *indexer) walk(depth int) error {
 			}
 			b.path = strconv.AppendInt(b.path, int64(n), 10)
 		}
-		if err := b.add(depth); err != nil {
+		if err := b.add(depth, at); err != nil {
 			return err
 		}
 		b.path = b.path[:base]
 	}
 }
 
-// add indexes the value at pos under path, and then what is in it.
-func (b *indexer) add(depth int) error {
+// add indexes the value at pos under path, which is in the content too where
+// at is not negative, and then what is in it.
+func (b *indexer) add(depth, at int) error {
 	x := &b.index
-	at, start := len(x.keys), b.pos
-	x.keys = append(x.keys, 0, uint64(len(x.text))|uint64(len(b.path))<<32, 0, 0)
-	x.text = append(x.text, b.path...)
-	x.hashes = append(x.hashes, xxhash.Sum64(b.path))
-	if len(x.keys)*wordBytes+len(x.text) > MaxSection {
-		return fmt.Errorf("its index: %w: more than %d bytes", ErrTooLarge, MaxSection)
+	if len(b.path) > MaxKey {
+		x.flags |= flagCut
+		return b.skip()
+	}
+	if at < 0 {
+		at = len(b.text) + len(x.text)
+		x.text = append(x.text, b.path...)
+	}
+	n, start := len(x.keys), b.pos
+	x.keys = append(x.keys, 0, uint64(at)|uint64(len(b.path))<<32, 0)
+	if len(x.keys)*wordBytes+len(x.text) > MaxSection || n/keyWords == maxKeys {
+		return fmt.Errorf("its index: %w: more than %d bytes, or %d keys", ErrTooLarge, MaxSection, maxKeys)
 	}
 	var v Value
 	switch b.peek() {
@@ -220,12 +250,12 @@ func (b *indexer) add(depth int) error {
 	if err != nil {
 		return err
 	}
-	x.keys[at+keyBits] = v.Bits
-	x.keys[at+keyText] = uint64(start) | uint64(b.pos-start)<<32
-	x.keys[at+keyType] = uint64(v.Type)
+	x.keys[n+keyBits] = v.Bits
+	x.keys[n+keyPath] |= uint64(v.Type) << typeShift
 	if v.Escaped {
-		x.keys[at+keyType] |= escapedFlag
+		x.keys[n+keyPath] |= escapedFlag
 	}
+	x.keys[n+keyText] = uint64(start) | uint64(b.pos-start)<<32
 	return nil
 }
 
@@ -251,17 +281,18 @@ func (s *Section) LookupTo(v *Value, key string) error {
 		if cell == 0 {
 			break
 		}
-		if cell&0xffffffff == cellTag(hash) {
-			n := cell>>32 - 1 // of a cell without a number, the greatest there is
+		if cell>>numberBits == cellTag(hash) {
+			n := uint64(cell&numberMask) - 1 // of a cell without a number, the greatest there is
 			if n >= uint64(len(s.keys)/keyWords) {
 				return corrupt("key", n, "there are fewer")
 			}
 			k := (*[keyWords]uint64)(s.keys[n*keyWords:])
-			from, to := span(k[keyPath])
-			if to > uint64(len(s.keyText)) {
+			from := k[keyPath] & math.MaxUint32
+			to := from + k[keyPath]>>32&pathLength
+			if to > uint64(len(s.text)) {
 				return corrupt("key", n, "its name is out of bounds")
 			}
-			if string(s.keyText[from:to]) == key {
+			if s.text[from:to] == key {
 				return s.value(v, k, n)
 			}
 		}
@@ -274,23 +305,18 @@ func (s *Section) LookupTo(v *Value, key string) error {
 	return err
 }
 
-// span is where a text begins and ends, of a word with its offset and length.
-func span(word uint64) (from, to uint64) {
-	from = word & 0xffffffff
-	return from, from + word>>32
-}
-
 // value is the value of key number n.
 func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
-	from, to := span(k[keyText])
-	if to > uint64(len(s.content)) {
+	from := k[keyText] & math.MaxUint32
+	to := from + k[keyText]>>32
+	if to > uint64(len(s.text)) {
 		return corrupt("key", n, "its value is out of bounds")
 	}
-	v.Type = Type(k[keyType])
-	v.Escaped = k[keyType]&escapedFlag != 0
+	v.Type = Type(k[keyPath] >> typeShift & typeMask)
+	v.Escaped = k[keyPath]&escapedFlag != 0
 	v.Bits = k[keyBits]
-	v.Text = s.content[from:to:to]
-	if k[keyType]&^escapedFlag >= uint64(types) {
+	v.Text = unsafe.Slice(unsafe.StringData(s.text[from:to]), to-from)
+	if v.Type >= types {
 		return corrupt("key", n, "its type is unknown")
 	}
 	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {

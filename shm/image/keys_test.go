@@ -272,19 +272,19 @@ func TestAllKeysOfRandomDocuments(t *testing.T) {
 func TestHostileIndex(t *testing.T) {
 	intact := document(t, "c", `{"a": "x\ny", "b": [1, 2]}`)
 	key := func(words []uint64, n int) []uint64 { // key n's words
-		at := len(words) - len(intact.keys) - wordsFor(len(intact.keyText))
+		at := len(words) - len(intact.keys) - 1 // a word of key bytes
 		return words[at+n*keyWords:][:keyWords]
 	}
 	all := uint64(math.MaxUint32)
 	for what, damage := range map[string]func(k []uint64){
-		"the key's name is before the end by its offset": func(k []uint64) { k[keyPath] = all | 1<<32 },
-		"the key's name is too long":                     func(k []uint64) { k[keyPath] = k[keyPath]&all | all<<32 },
+		"the key's name is before the end by its offset": func(k []uint64) { k[keyPath] |= all },
+		"the key's name is too long":                     func(k []uint64) { k[keyPath] |= pathLength << 32 },
 		"the value's text is beyond the content":         func(k []uint64) { k[keyText] = all | 1<<32 },
 		"the value's text is too long":                   func(k []uint64) { k[keyText] = k[keyText]&all | all<<32 },
-		"a type that is not known":                       func(k []uint64) { k[keyType] = uint64(types) },
-		"a type beyond a byte":                           func(k []uint64) { k[keyType] = 1 << 40 },
-		"a string without quotes":                        func(k []uint64) { k[keyText] = 3; k[keyType] = uint64(String) | escapedFlag },
-		"a string of half a quote":                       func(k []uint64) { k[keyText] = 3 | 1<<32; k[keyType] = uint64(String) },
+		"a type that is not known":                       func(k []uint64) { k[keyPath] |= uint64(types) << typeShift },
+		"the greatest type":                              func(k []uint64) { k[keyPath] |= typeMask << typeShift },
+		"a string without quotes":                        func(k []uint64) { k[keyText] &= all },
+		"a string of half a quote":                       func(k []uint64) { k[keyText] = k[keyText]&all | 1<<32 },
 	} {
 		words := slices.Clone(intact.words)
 		damage(key(words, 0))
@@ -307,22 +307,22 @@ func TestHostileIndex(t *testing.T) {
 	}
 	// A cell that leads nowhere.
 	words := slices.Clone(intact.words)
-	cells := words[len(words)-wordsFor(len(intact.keyText))-len(intact.keys)-len(intact.cells):][:len(intact.cells)]
-	for i := range cells {
-		if cells[i] != 0 {
-			cells[i] = cells[i]&all | 1000<<32
-		}
-	}
 	s, err := parseSection(words, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	cells := s.cells
+	for i := range cells {
+		if cells[i] != 0 {
+			cells[i] = cells[i]&^numberMask | 1000
+		}
 	}
 	if v, err := s.Lookup("a"); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a cell that leads nowhere: %v, %v", v, err)
 	}
 	// A full table without the key.
 	for i := range cells {
-		cells[i] = 1 << 32
+		cells[i] = ^cellTag(hashName("a"))<<numberBits | 1
 	}
 	if v, err := s.Lookup("a"); err != ErrNotFound {
 		t.Errorf("a table without an end: %v, %v", v, err)

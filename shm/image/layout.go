@@ -25,7 +25,7 @@ const (
 	sectionAlign = 64 / wordBytes
 
 	sectionHeaderWords = 4 // 32 bytes
-	keyWords           = 4 // 32 bytes
+	keyWords           = 3 // 24 bytes
 )
 
 // The header's words.

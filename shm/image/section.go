@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -44,15 +45,16 @@ func CheckName(name string) error {
 // document, the index of its keys. It is immutable, and safe for any number of
 // goroutines.
 type Section struct {
-	words   []uint64 // the whole section, private
-	hash    uint64   // xxhash64 of words
-	name    string   // these are views into words
-	content []byte
-	kind    Kind
-	cut     bool // arrays are longer than the index follows them
-	cells   []uint64
-	keys    []uint64
-	keyText []byte
+	words    []uint64 // the whole section, private
+	hash     uint64   // xxhash64 of words
+	nameHash uint64
+	kind     Kind
+	cut      bool     // there are keys that are not in the index
+	text     string   // this and the others are views into words: all of it
+	name     string   //
+	content  []byte   //
+	cells    []uint32 //
+	keys     []uint64 //
 }
 
 // The section's header, as 32-bit numbers.
@@ -61,7 +63,7 @@ const (
 	sectionKind             //
 	sectionContent          // length in bytes
 	sectionKeys             // how many
-	sectionKeyBytes         // length in bytes
+	sectionKeyBytes         // length in bytes of the keys that the content does not have
 	sectionCells            // how many: a power of two, or 0
 	sectionFlags            // flagCut
 	sectionReserved         //
@@ -75,7 +77,7 @@ var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]
 // NewDocument is the section of a config whose content is canonical JSON, as
 // Canonical makes it. A *DuplicateKeyError says that two paths
 // join to the same dotted key, ErrTooLarge that the section, whose index can
-// be 30 times its content, would be over MaxSection.
+// be many times its content, would be over MaxSection.
 func NewDocument(name string, canonical []byte) (*Section, error) {
 	index, err := indexKeys(canonical)
 	if err != nil {
@@ -95,8 +97,11 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	}
 	keys := len(index.keys) / keyWords
 	cells := cellsFor(keys)
-	size := sectionHeaderWords + wordsFor(len(name)) + wordsFor(len(content)) +
-		cells + len(index.keys) + wordsFor(len(index.text))
+	contentAt := sectionHeaderWords + wordsFor(len(name))
+	cellsAt := contentAt + wordsFor(len(content))
+	keysAt := cellsAt + cells/2
+	textAt := keysAt + len(index.keys)
+	size := textAt + wordsFor(len(index.text))
 	if size > MaxSection/wordBytes {
 		return nil, fmt.Errorf("config %s: %d bytes with its index: %w: a config has at most %d",
 			name, size*wordBytes, ErrTooLarge, MaxSection)
@@ -111,29 +116,43 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	put(sectionKeyBytes, len(index.text))
 	put(sectionCells, cells)
 	put(sectionFlags, index.flags)
-	rest := words[sectionHeaderWords:]
-	rest = putBytes(rest, []byte(name))
-	rest = putBytes(rest, content)
-	if err := index.fill(rest[:cells]); err != nil {
+	copy(bytesOf(words[sectionHeaderWords:]), name)
+	copy(bytesOf(words[contentAt:]), content)
+	copy(bytesOf(words[textAt:]), index.text)
+	for n := 0; n < len(index.keys); n += keyWords {
+		from, to := index.keys[n:][:keyWords], words[keysAt+n:]
+		path := wordBytes * contentAt
+		if from[keyPath]&math.MaxUint32 >= uint64(len(content)) {
+			path = wordBytes*textAt - len(content)
+		}
+		to[keyBits], to[keyPath], to[keyText] = from[keyBits], from[keyPath]+uint64(path), from[keyText]+uint64(wordBytes*contentAt)
+	}
+	s, err := parseSection(words, 0)
+	if err == nil {
+		err = s.fill()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
-	copy(rest[cells:], index.keys)
-	putBytes(rest[cells+len(index.keys):], index.text)
-	return parseSection(words, xxhash.Sum64(bytesOf(words)))
+	s.hash = xxhash.Sum64(bytesOf(words))
+	return s, nil
 }
 
-// putBytes copies b to the start of words and returns the words after it.
-func putBytes(words []uint64, b []byte) []uint64 {
-	copy(bytesOf(words), b)
-	return words[wordsFor(len(b)):]
+// parseSection is parse into a new Section.
+func parseSection(words []uint64, hash uint64) (*Section, error) {
+	s := new(Section)
+	if err := s.parse(words, hash); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-// parseSection is the section over words, which it keeps, and whose hash was
+// parse makes s the section over words, which it keeps, and whose hash was
 // computed or verified by the caller. It checks that the parts fill the words
 // exactly; what the key index points at is checked by each look-up.
-func parseSection(words []uint64, hash uint64) (*Section, error) {
+func (s *Section) parse(words []uint64, hash uint64) error {
 	if len(words) < sectionHeaderWords {
-		return nil, corrupt("section of words", uint64(len(words)), "shorter than its header")
+		return corrupt("section of words", uint64(len(words)), "shorter than its header")
 	}
 	var field [sectionHeaderEnd]uint64
 	for i := range field {
@@ -144,7 +163,7 @@ func parseSection(words []uint64, hash uint64) (*Section, error) {
 		name     = uint64(sectionHeaderWords)
 		content  = name + inWords(field[sectionName])
 		cells    = content + inWords(field[sectionContent])
-		keys     = cells + field[sectionCells]
+		keys     = cells + field[sectionCells]/2
 		keyText  = keys + field[sectionKeys]*keyWords
 		end      = keyText + inWords(field[sectionKeyBytes])
 		nameLen  = field[sectionName]
@@ -153,32 +172,31 @@ func parseSection(words []uint64, hash uint64) (*Section, error) {
 	)
 	switch {
 	case end != uint64(len(words)):
-		return nil, corrupt("section of words", uint64(len(words)), "its parts do not fill it")
+		return corrupt("section of words", uint64(len(words)), "its parts do not fill it")
 	case nameLen == 0 || nameLen > MaxName:
-		return nil, corrupt("section of words", uint64(len(words)), "its name is too short or too long")
+		return corrupt("section of words", uint64(len(words)), "its name is too short or too long")
 	case kind != Document && kind != Opaque:
-		return nil, corrupt("section of words", uint64(len(words)), "its kind is unknown")
-	case cellsLen&(cellsLen-1) != 0 || cellsLen < field[sectionKeys]:
-		return nil, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
+		return corrupt("section of words", uint64(len(words)), "its kind is unknown")
+	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
+		return corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
-	text := func(from, length uint64) []byte {
-		if length == 0 {
-			return nil
-		}
-		return bytesOf(words[from:])[:length:length]
-	}
-	nameBytes := text(name, nameLen)
-	return &Section{
+	all := bytesOf(words)
+	text := unsafe.String(&all[0], len(all))
+	*s = Section{
 		words:   words,
 		hash:    hash,
-		name:    unsafe.String(&nameBytes[0], len(nameBytes)),
-		content: text(content, field[sectionContent]),
 		kind:    kind,
 		cut:     field[sectionFlags]&flagCut != 0,
-		cells:   words[cells:keys],
+		text:    text,
+		name:    text[name*wordBytes:][:nameLen],
+		content: all[content*wordBytes:][:field[sectionContent]:field[sectionContent]],
 		keys:    words[keys:keyText],
-		keyText: text(keyText, field[sectionKeyBytes]),
-	}, nil
+	}
+	if cellsLen > 0 {
+		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
+	}
+	s.nameHash = hashName(s.name)
+	return nil
 }
 
 // Name is the config's name.

@@ -113,7 +113,7 @@ func TestHostileLengths(t *testing.T) {
 		{what: "a word more", name: 1, kind: 1, content: 2, n: 1},
 	} {
 		inWords := func(bytes uint64) uint64 { return (bytes + 7) / 8 }
-		size := 4 + inWords(test.name) + inWords(test.content) + test.cells + 4*test.keys + inWords(test.keyBytes) + test.n
+		size := 4 + inWords(test.name) + inWords(test.content) + test.cells/2 + 3*test.keys + inWords(test.keyBytes) + test.n
 		words := make([]uint64, size)
 		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
 		s, err := parseSection(words, 0)

@@ -91,6 +91,21 @@ type Entry struct {
 	length   uint64
 	hash     uint64
 	revision uint64
+	number   uint64
+}
+
+// Place is where in an image a look-up finds a config: the numbers of the words
+// with which its bucket line, its entry and its section begin. It is likely to
+// be there in the next image too.
+type Place [3]uint64
+
+// Place is an entry's.
+func (v *View) Place(e Entry) Place {
+	return Place{
+		headerWords + lineHome(e.name, v.lines)*lineWords,
+		v.entriesAt + e.number*entryWords,
+		e.offset / wordBytes,
+	}
 }
 
 // Find looks a config up. ErrNotFound is proven: all lines that the search
@@ -146,31 +161,41 @@ func (v *View) entry(n uint64) (Entry, error) {
 	return Entry{
 		Changed: e[entryChanged], name: e[entryName], offset: e[entryOffset], length: e[entryLength],
 		hash: e[entryHash], revision: e[entryRevision],
+		number: n,
 	}, nil
 }
 
 // Section copies and verifies the section that an entry leads to.
 func (v *View) Section(e Entry) (*Section, error) {
+	s := new(Section)
+	if err := v.SectionTo(s, e); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// SectionTo is Section into one of the caller's, whose allocation is thereby
+// the caller's too. After an error it means nothing.
+func (v *View) SectionTo(s *Section, e Entry) error {
 	size := uint64(len(v.words)) * wordBytes
 	switch {
 	case e.offset%wordBytes != 0 || e.length%wordBytes != 0 || e.length > MaxSection:
-		return nil, corrupt("section at byte", e.offset, "its place or its length is impossible")
+		return corrupt("section at byte", e.offset, "its place or its length is impossible")
 	case e.offset < v.sectionsAt*wordBytes || e.offset > size || e.length > size-e.offset:
-		return nil, corrupt("section at byte", e.offset, "it is out of bounds")
+		return corrupt("section at byte", e.offset, "it is out of bounds")
 	}
 	words := make([]uint64, e.length/wordBytes)
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
 	if xxhash.Sum64(bytesOf(words)) != e.hash {
-		return nil, corrupt("section at byte", e.offset, "its hash does not match")
+		return corrupt("section at byte", e.offset, "its hash does not match")
 	}
-	s, err := parseSection(words, e.hash)
-	if err != nil {
-		return nil, err
+	if err := s.parse(words, e.hash); err != nil {
+		return err
 	}
-	if hashName(s.name) != e.name {
-		return nil, corrupt("section at byte", e.offset, "it is not the config that its entry names")
+	if s.nameHash != e.name {
+		return corrupt("section at byte", e.offset, "it is not the config that its entry names")
 	}
-	return s, nil
+	return nil
 }
 
 // SectionRevision is the source's revision that brought an entry's section.

@@ -41,9 +41,8 @@ func TestElementsPastTheIndex(t *testing.T) {
 		t.Fatal("the index claims to be complete")
 	}
 	indexed := map[string]bool{}
-	index := keyIndex{keys: s.keys, text: s.keyText}
 	for n := range s.Keys() {
-		indexed[string(index.key(n))] = true
+		indexed[s.key(n)] = true
 	}
 	walked := 0
 	eachKey(t, json.RawMessage(text), "", func(key string, value json.RawMessage) {
@@ -84,6 +83,28 @@ func TestElementsPastTheIndex(t *testing.T) {
 	}
 	if s := document(t, "c", `{"just": [`+strings.Repeat("0,", MaxElements-1)+`0]}`); s.cut || s.Keys() != 1+MaxElements {
 		t.Error("an index that follows an array to its end claims not to be complete")
+	}
+}
+
+// TestKeysTooLongForTheIndex has keys at its end and past it, among others.
+func TestKeysTooLongForTheIndex(t *testing.T) {
+	just, past := strings.Repeat("j", MaxKey), strings.Repeat("p", MaxKey+1)
+	text := `{"a":1,"` + just + `":{"x":2},"` + past + `":[3,{"y":4}],"z":5}`
+	s := document(t, "c", text)
+	if !s.cut || s.Keys() != 3 {
+		t.Errorf("%d keys, and not all: %v", s.Keys(), s.cut)
+	}
+	eachKey(t, json.RawMessage(text), "", func(key string, value json.RawMessage) {
+		want := want(t, value)
+		if v, err := s.Lookup(key); err != nil || !want.is(v) {
+			t.Errorf("%.20s…, %d bytes: %v, %v instead of %v", key, len(key), v, err, want)
+		}
+	})
+	if v, err := s.Lookup(past + ".2"); err != ErrNotFound {
+		t.Errorf("an element too many: %v, %v", v, err)
+	}
+	if s := document(t, "c", `{"a":1,"`+just+`":2}`); s.cut || s.Keys() != 2 {
+		t.Error("an index of all keys claims not to be complete")
 	}
 }
 

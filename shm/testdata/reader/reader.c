@@ -41,6 +41,10 @@ enum {
 #define LO(word) ((word) & 0xffffffff)
 #define HI(word) ((word) >> 32)
 
+/* Of a key's second word. */
+#define PATH_LENGTH(key) (HI((key)[1]) & 0xffffff)
+#define TYPE(key) ((key)[1] >> 56 & 0x7f)
+
 /* XXH64 with seed 0. */
 
 #define P1 0x9E3779B185EBCA87u
@@ -220,9 +224,10 @@ static enum result read_region(const uint64_t *region, uint64_t slots, uint64_t 
 /* Section 5. The section is private memory by now. */
 
 struct parts {
-	const char *name, *content, *paths;
-	const uint64_t *cells, *keys;
-	uint64_t name_len, content_len, paths_len, cell_count, key_count, flags;
+	const char *all, *name, *content;
+	const uint32_t *cells;
+	const uint64_t *keys;
+	uint64_t length, name_len, content_len, cell_count, key_count, flags;
 };
 
 static enum result parse(const struct section *s, struct parts *p)
@@ -233,19 +238,19 @@ static enum result parse(const struct section *s, struct parts *p)
 	p->name_len = LO(w[0]);
 	p->content_len = LO(w[1]);
 	p->key_count = HI(w[1]);
-	p->paths_len = LO(w[2]);
 	p->cell_count = HI(w[2]);
 	p->flags = LO(w[3]);
 	uint64_t content = 4 + (p->name_len + 7) / 8, cells = content + (p->content_len + 7) / 8;
-	uint64_t keys = cells + p->cell_count, paths = keys + 4 * p->key_count;
-	if ((paths + (p->paths_len + 7) / 8) * 8 != s->length || p->name_len < 1 || p->name_len > 255 || HI(w[0]) < 1 ||
-	    HI(w[0]) > 2 || (p->cell_count & (p->cell_count - 1)) != 0 || p->cell_count < p->key_count)
+	uint64_t keys = cells + p->cell_count / 2, paths = keys + 3 * p->key_count;
+	if ((paths + (LO(w[2]) + 7) / 8) * 8 != s->length || p->name_len < 1 || p->name_len > 255 || HI(w[0]) < 1 ||
+	    HI(w[0]) > 2 || (p->cell_count & (p->cell_count - 1)) != 0 || p->cell_count == 1 || p->cell_count < p->key_count)
 		return BAD;
 	p->name = (const char *)(w + 4);
 	p->content = (const char *)(w + content);
-	p->cells = w + cells;
+	p->cells = (const uint32_t *)(w + cells);
 	p->keys = w + keys;
-	p->paths = (const char *)(w + paths);
+	p->all = (const char *)w;
+	p->length = s->length;
 	return FOUND;
 }
 
@@ -253,20 +258,21 @@ static enum result find_key(const struct parts *p, const char *key, const uint64
 {
 	uint64_t len = strlen(key), hash = xxh64(key, len), i = p->cell_count ? hash & (p->cell_count - 1) : 0;
 	for (uint64_t n = 0; n < p->cell_count; n++, i = (i + 1) & (p->cell_count - 1)) {
-		uint64_t cell = p->cells[i], number = HI(cell) - 1;
+		uint32_t cell = p->cells[i];
+		uint64_t number = (uint64_t)(cell & 0xffffff) - 1;
 		if (cell == 0)
 			break;
-		if (LO(cell) != HI(hash))
+		if (cell >> 24 != hash >> 56)
 			continue;
 		if (number >= p->key_count)
 			return BAD;
-		const uint64_t *k = p->keys + 4 * number;
-		if (LO(k[1]) + HI(k[1]) > p->paths_len)
+		const uint64_t *k = p->keys + 3 * number;
+		if (LO(k[1]) + PATH_LENGTH(k) > p->length)
 			return BAD;
-		if (HI(k[1]) != len || memcmp(p->paths + LO(k[1]), key, len) != 0)
+		if (PATH_LENGTH(k) != len || memcmp(p->all + LO(k[1]), key, len) != 0)
 			continue;
 		*found = k;
-		return LO(k[2]) + HI(k[2]) > p->content_len || (k[3] & 0xff) > 7 ? BAD : FOUND;
+		return LO(k[2]) + HI(k[2]) > p->length || TYPE(k) > 7 ? BAD : FOUND;
 	}
 	return p->flags & CUT ? NOT_INDEXED : ABSENT;
 }
@@ -277,17 +283,17 @@ static void print_text(const char *text, uint64_t len)
 	putchar('\n');
 }
 
-static void print_value(const struct parts *p, const uint64_t k[4])
+static void print_value(const struct parts *p, const uint64_t k[3])
 {
 	static const char *const types[] = {"null", "bool", "int", "uint", "float", "string", "array", "object"};
 	double d;
-	printf("%s ", types[k[3] & 0xff]);
-	switch (k[3] & 0xff) {
+	printf("%s ", types[TYPE(k)]);
+	switch (TYPE(k)) {
 	case 1: puts(k[0] ? "true" : "false"); break;
 	case 2: printf("%lld\n", (long long)k[0]); break;
 	case 3: printf("%llu\n", (unsigned long long)k[0]); break;
 	case 4: memcpy(&d, k, sizeof d); printf("%.17g\n", d); break;
-	default: print_text(p->content + LO(k[2]), HI(k[2]));
+	default: print_text(p->all + LO(k[2]), HI(k[2]));
 	}
 }
 
