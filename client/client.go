@@ -200,9 +200,11 @@ func (c *Client) Snapshot() *Snapshot {
 	if s.region == nil {
 		return s
 	}
-	if hot, err := s.region.Hot(); err == nil && hot == s.hot {
+	hot, err := s.region.Hot()
+	if err == nil && hot == s.hot {
 		return s
 	}
+	s.prefetch(hot)
 	return c.catchUp()
 }
 

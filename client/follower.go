@@ -45,7 +45,9 @@ func (c *Client) follow() {
 // sleepOn sleeps until the hot word is another than the snapshot's, and for a
 // bounded time. A region whose writer is silent may have been replaced.
 func (c *Client) sleepOn(s *Snapshot) {
-	c.sleepsOn.Store(s.region)
+	if c.sleepsOn.Load() != s.region { // a store would take the line from exact readers
+		c.sleepsOn.Store(s.region)
+	}
 	if s.region.Wait(s.hot, followWait) != nil {
 		return // its memory is gone, which the next look at it will say, too
 	}

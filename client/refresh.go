@@ -160,6 +160,10 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 		if n < len(prev.configs) {
 			old = prev.configs[n]
 		}
+		if same && next.hot == prev.hot && old.config != nil {
+			next.configs[n] = old
+			continue
+		}
 		e, err := view.FindHash(k.hash)
 		switch {
 		case errors.Is(err, image.ErrNotFound):
@@ -167,11 +171,12 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 				next.configs[n] = old
 				continue
 			}
-			next.configs[n].config = &config{name: k.name, serial: next.serial}
+			next.configs[n] = held{config: &config{name: k.name, serial: next.serial}}
 			continue
 		case err != nil:
 			return err
 		case same && old.config != nil && old.section != nil && e.Changed == old.changed:
+			old.place = view.Place(e)
 			next.configs[n] = old
 			continue
 		}
@@ -182,7 +187,7 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 		if old.config != nil && old.sameContent(found) {
 			found = old.config // in another region: its generations say nothing
 		}
-		next.configs[n] = held{config: found, changed: e.Changed}
+		next.configs[n] = held{config: found, changed: e.Changed, place: view.Place(e)}
 	}
 	return nil
 }
@@ -190,14 +195,14 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 // load copies the config that an entry leads to out of an image; section stays
 // nil where that is another name with the same hash.
 func (c *config) load(view *image.View, e image.Entry) error {
-	section, err := view.Section(e)
-	if err != nil || section.Name() != c.name {
+	if err := view.SectionTo(&c.own, e); err != nil || c.own.Name() != c.name {
 		return err
 	}
+	var err error
 	if c.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}
-	c.section, c.first = section, e.Changed
+	c.section, c.first = &c.own, e.Changed
 	return nil
 }
 

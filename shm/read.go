@@ -18,6 +18,7 @@ type Region struct {
 	file fileID
 	bit  uint32 // of this region's own waiters
 
+	_       [128]byte // a waiter writes, and what is above is read all the time
 	waiting waiting
 }
 
@@ -49,6 +50,20 @@ func (r *Region) Path() string { return r.path }
 func (r *Region) Hot() (hot seqlock.Hot, err error) {
 	defer r.recoverFault(debug.SetPanicOnFault(true), &err)
 	return r.ring.Hot(), nil
+}
+
+// Prefetch has the processor fetch what Read will look at first, and some
+// words of the image, all at the same time. It is a hint: nothing comes of a
+// wrong one, or of memory that is gone. It does not wait.
+func (r *Region) Prefetch(hot seqlock.Hot, words []uint64) {
+	n := r.ring.Slot(hot.Generation())
+	slot := r.slot(n)
+	seqlock.Prefetch(r.length(n))
+	seqlock.Prefetch(&slot[0])
+	seqlock.Prefetch(&slot[8])
+	for _, at := range words {
+		seqlock.Prefetch(&slot[min(at, uint64(len(slot)-1))])
+	}
 }
 
 // Read calls fn with the current generation's image, which may change under
