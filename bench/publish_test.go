@@ -2,6 +2,8 @@ package bench
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
@@ -19,7 +21,7 @@ func BenchmarkPublish(b *testing.B) {
 		opaque  int // bytes
 	}{
 		{"1MiB/2-configs", 1, 1<<20 - 8<<10},
-		{"1MiB/300-configs", 300, 0},
+		{"1MiB/500-configs", 500, 0},
 		{"64MiB/10000-configs", 10_000, 0},
 	} {
 		var sections []*image.Section
@@ -29,10 +31,12 @@ func BenchmarkPublish(b *testing.B) {
 		if size.opaque > 0 {
 			sections = append(sections, ballast(b, "ballast", size.opaque))
 		}
+		slices.SortFunc(sections, func(a, b *image.Section) int { return strings.Compare(a.Name(), b.Name()) }) // as the decoder does
 		p := newPublisher(b, 64<<20, sections...)
 		changed := [2]*image.Section{config(b, "config-0", 1), config(b, "config-0", 2)}
+		at := slices.IndexFunc(sections, func(s *image.Section) bool { return s.Name() == "config-0" })
 		for i := range 8 { // every slot has its pages
-			p.publish(0, changed[i%2])
+			p.publish(at, changed[i%2])
 		}
 		from, to := make([]byte, p.current.Size()), make([]byte, p.current.Size())
 		b.Run(size.name+"/floor", func(b *testing.B) {
@@ -45,7 +49,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(size.name+"/publish", func(b *testing.B) {
 			b.SetBytes(int64(len(to)))
 			for i := 0; b.Loop(); i++ {
-				p.publish(0, changed[i%2])
+				p.publish(at, changed[i%2])
 			}
 		})
 	}
