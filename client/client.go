@@ -48,7 +48,7 @@ type Client struct {
 
 	current atomic.Pointer[Snapshot]       // the newest; never nil
 	numbers atomic.Pointer[map[string]int] // of the carried configs
-	retryAt atomic.Int64                   // UnixNano: when to look at a damaged region again; 0: any time
+	retryAt atomic.Int64                   // nanoseconds since processStart: when to look at a damaged region again; 0: any time
 
 	sleepsOn atomic.Pointer[shm.Region] // where the follower is, or was last
 
@@ -219,7 +219,7 @@ func (c *Client) Get(name string) (Doc, error) {
 
 // catchUp refreshes, and returns what is newest then, be it new or not.
 func (c *Client) catchUp() *Snapshot {
-	if at := c.retryAt.Load(); at == 0 || time.Now().UnixNano() >= at {
+	if at := c.retryAt.Load(); at == 0 || int64(time.Since(processStart)) >= at {
 		_ = c.refresh(0) // Stats has the error; the last good snapshot stays
 	}
 	return c.current.Load()

@@ -241,4 +241,7 @@ func (c *Client) announce() {
 }
 
 // retryIn keeps exact readers from looking at the region for a while.
-func (c *Client) retryIn(d time.Duration) { c.retryAt.Store(time.Now().Add(d).UnixNano()) }
+func (c *Client) retryIn(d time.Duration) { c.retryAt.Store(int64(time.Since(processStart) + d)) }
+
+// processStart is where time is counted from by a clock that does not jump.
+var processStart = time.Now()
