@@ -91,8 +91,14 @@ type rechecker interface {
 	Recheck()
 }
 
-// lastGood is the content that the state directory has, if any.
+// lastGood is the content that the region held that can't be gone on with, or
+// else the one that the state directory has, if any.
 func (d *Daemon) lastGood() *content {
+	if m := d.region.survivor; m != nil {
+		d.log.Warn("publishing what the region held until the source is good", "revision", m.Revision(), "configs", m.Len(),
+			"published", m.Published())
+		return contentOf(m)
+	}
 	m, err := d.state.lastGood(d.opt.Writer.MaxImage)
 	switch {
 	case err != nil:

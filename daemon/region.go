@@ -44,7 +44,10 @@ type region struct {
 	// the next image goes into a new file.
 	whole bool
 	// top is the highest generation that a reader may have seen anywhere.
-	top      uint64
+	top uint64
+	// survivor is what a region that can't be gone on with was found to hold:
+	// newer than anything in the state directory.
+	survivor *image.Image
 	verified time.Time     // when held was last compared with the file
 	seenGood time.Duration // as the writer before this one had it
 }
@@ -102,8 +105,8 @@ func unsealable(err error) bool {
 }
 
 // survey learns from the region that is there what attaching does not tell:
-// what its writer said last, and which generation a region has that can be read
-// but not gone on with, because it has another geometry.
+// what its writer said last, and what a region holds that can be read but not
+// gone on with, because it has another geometry.
 func (r *region) survey() {
 	there, err := shm.Open(r.opt.Region, shm.Trust{})
 	if err != nil {
@@ -115,10 +118,15 @@ func (r *region) survey() {
 		}
 		r.w.Observe(status.Observed, r.seenGood, status.Problem)
 	}
-	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
+	var m *image.Image
+	_, err = there.Read(func(hot seqlock.Hot, words []uint64) (err error) {
 		r.top = max(r.top, hot.Generation()) // its slot agrees, so it is no random bits
-		return nil
+		m, err = image.Load(words)
+		return err
 	})
+	if err == nil {
+		r.survivor = m
+	}
 }
 
 // load takes over what the attached file holds.
@@ -259,7 +267,7 @@ func (r *region) generation() uint64 {
 }
 
 // check looks whether the file is still the one that readers find, and holds
-// the generation that it was given. It makes four syscalls.
+// the generation that it was given. It makes six syscalls.
 func (r *region) check() {
 	if !r.whole {
 		return
