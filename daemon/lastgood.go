@@ -14,6 +14,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -51,7 +52,11 @@ func decodeHeader(r io.Reader) (header, error) {
 	if word(0) != lastGoodMagic || word(4) != xxhash.Sum64(b[:headerBytes-8]) {
 		return header{}, fmt.Errorf("%w: its header's sum does not match", errDamaged)
 	}
-	return header{generation: word(1), length: word(2), sum: word(3)}, nil
+	h := header{generation: word(1), length: word(2), sum: word(3)}
+	if h.generation == 0 || h.generation > seqlock.MaxGeneration {
+		return header{}, fmt.Errorf("%w: there is no generation %d", errDamaged, h.generation)
+	}
+	return h, nil
 }
 
 // writeWords writes an image's parts as bytes.

@@ -63,7 +63,7 @@ func openState(ctx context.Context, path string, log *slog.Logger, c *counters) 
 		// The last good image's generation is all that is left to go by. At most
 		// one block was reserved above it, unless saving failed for long.
 		if h, headErr := s.readHeader(); headErr == nil {
-			s.reserved = h.generation + reserveBlock
+			s.reserved = min(h.generation+reserveBlock, seqlock.MaxGeneration-reserveBlock)
 		}
 		log.Warn("the reserved generations can't be read", "state_dir", path, "assumed", s.reserved, "error", err)
 	}
@@ -166,7 +166,7 @@ func (s *state) readReserved() (uint64, error) {
 	}
 	line, whole := strings.CutSuffix(string(text), "\n")
 	g, err := strconv.ParseUint(line, 10, 64)
-	if !whole || err != nil || g > seqlock.MaxGeneration-reserveBlock {
+	if !whole || err != nil || g > seqlock.MaxGeneration {
 		return 0, fmt.Errorf("%s: %.40q is no generation", filepath.Join(s.path, generationFile), text)
 	}
 	return g, nil
@@ -178,7 +178,7 @@ func (s *state) reserve(g uint64) {
 	if s == nil || g <= s.reserved {
 		return
 	}
-	reserve := g + reserveBlock - 1
+	reserve := min(g+reserveBlock-1, seqlock.MaxGeneration)
 	err := s.replace(generationFile, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%d\n", reserve)
 		return err
