@@ -37,6 +37,9 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if err := w.relock(); err != nil {
 		return errors.Join(err, w.release())
 	}
+	if err := w.regainDir(); err != nil {
+		return err
+	}
 	if err := w.unseal(); err != nil {
 		return err
 	}
@@ -139,35 +142,43 @@ func (l *layout) store(g uint64, size int64, image [][]uint64) {
 	l.ring.Complete(g)
 }
 
-// retireOld marks the file that is at the path, if it is a region of this
-// layout's that can be written, and wakes its waiters: they are to look for
-// its successor. A file that is too damaged for that has readers whose
-// heartbeat check will lead them to the path.
+// retireOld marks the file that is attached, and the one that is at the path,
+// if that is another and a region of this layout's that can be written; and it
+// wakes their waiters: they are to look for the successor. A file that is too
+// damaged for that has readers whose heartbeat check will lead them to the path.
 func (w *Writer) retireOld() error {
-	l, release := w.layout, func() error { return nil }
-	if l == nil {
-		fd, err := w.openOwn()
-		switch {
-		case errors.Is(err, ErrNoRegion), errors.Is(err, ErrUntrusted), errors.Is(err, unix.EACCES):
-			return nil // the rename puts an end to whatever, and whosever, it is
-		case err != nil:
+	if w.Attached() {
+		if err := w.layout.retire(); err != nil || isAt(w.file, w.dirFD, FileName) {
 			return err
 		}
-		defer unix.Close(fd)
-		data, err := unix.Mmap(fd, 0, slotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err != nil {
-			return nil // too short to be a region
-		}
-		// Only the hot word is touched, so the damaged rest does not matter.
-		damaged := newLayout(identity{Geometry: Geometry{Slots: seqlock.MinSlots}}, wordsOf(data))
-		l, release = &damaged, func() error { return unmap(&damaged) }
+		// Somebody put another file there, and readers may have come to it.
 	}
+	fd, err := w.openOwn()
+	switch {
+	case errors.Is(err, ErrNoRegion), errors.Is(err, ErrUntrusted), errors.Is(err, unix.EACCES):
+		return nil // the rename puts an end to whatever, and whosever, it is
+	case err != nil:
+		return err
+	}
+	defer unix.Close(fd)
+	data, err := unix.Mmap(fd, 0, slotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil // too short to be a region
+	}
+	// Only the hot word is touched, so the damaged rest does not matter.
+	damaged := newLayout(identity{Geometry: Geometry{Slots: seqlock.MinSlots}}, wordsOf(data))
+	return errors.Join(damaged.retire(), unmap(&damaged))
+}
+
+// retire marks a file, and wakes its waiters. Memory that is gone is no error:
+// with it went everything that could be retired.
+func (l *layout) retire() error {
 	err := l.guarded(func() error {
 		l.ring.Retire()
 		return wake(l.hot(), everyWaiter)
 	})
 	if errors.Is(err, ErrFault) || errors.Is(err, unix.EFAULT) {
-		err = nil // it is gone, and with it everything that could be retired
+		return nil
 	}
-	return errors.Join(err, release())
+	return err
 }

@@ -109,6 +109,9 @@ func holderOf(f *os.File) string {
 // makes it if there is none. Root also makes the directory above it; nobody
 // else does, because whoever owns that one decides who may have regions in it.
 func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
+	if err := (Trust{}).verifyWay(dir); err != nil {
+		return -1, err
+	}
 	made := os.Mkdir(dir, 0o700)
 	if errors.Is(made, fs.ErrNotExist) && os.Geteuid() == 0 {
 		parent := filepath.Dir(dir)

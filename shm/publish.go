@@ -54,7 +54,7 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 			w.punchTail(n, size)
 			w.store(g, size, image)
 			w.ring.Commit(g)
-			w.current = g
+			w.current, w.currentLength = g, uint64(size)
 			return nil
 		})
 	}

@@ -5,6 +5,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,6 +53,9 @@ func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
 	if st.Mode&mayWrite != 0 {
 		return 0, untrusted(dir, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
 	}
+	if err := t.verifyWay(dir); err != nil {
+		return 0, err
+	}
 	if t.trusts(st.Uid) {
 		return st.Uid, nil
 	}
@@ -68,6 +72,23 @@ func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
 	return 0, untrusted(dir, "it belongs to uid %d, which is neither root nor this user (%d), "+
 		"and lies in a directory that is not root's alone; to trust that user, set STATESYNC_OWNER=%d",
 		st.Uid, os.Geteuid(), st.Uid)
+}
+
+// verifyWay checks that no link on the way to a directory is a stranger's:
+// whoever can change it decides whose region is read, and where one is made.
+func (t Trust) verifyWay(dir string) error {
+	for way := dir; filepath.Dir(way) != way; {
+		way = filepath.Dir(way)
+		var st unix.Stat_t
+		if err := unix.Lstat(way, &st); err != nil {
+			return nil // who opens the directory will say so
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK && !t.trusts(st.Uid) {
+			return untrusted(dir, "the link %s on the way to it belongs to uid %d; name the directory that it leads to, or set STATESYNC_OWNER=%d",
+				way, st.Uid, st.Uid)
+		}
+	}
+	return nil
 }
 
 // trusts says whether a user is trusted by its number alone.
@@ -92,6 +113,51 @@ func (t Trust) verifyFile(path string, st *unix.Stat_t, dirOwner uint32) error {
 		return untrusted(path, "it belongs to uid %d, and its directory to uid %d", st.Uid, dirOwner)
 	}
 	return nil
+}
+
+// checkAccess says whether the attached file and its directory still have the
+// owner, the group and the mode that they were given: what others may write,
+// and what has a second name, is refused by every reader that comes, and what
+// its readers may not open can't be read by them.
+func (w *Writer) checkAccess() error {
+	var dir, file unix.Stat_t
+	if err := errors.Join(unix.Fstat(w.dirFD, &dir), unix.Fstat(int(w.file.Fd()), &file)); err != nil {
+		return &os.PathError{Op: "stat", Path: w.path, Err: err}
+	}
+	how := w.accessChanged(&dir, dirMode(w.options.Mode))
+	if how != "" {
+		return fmt.Errorf("%s: %w: %s", w.dir, ErrLost, how)
+	}
+	if how = w.accessChanged(&file, w.options.Mode); how == "" && file.Nlink > 1 {
+		how = fmt.Sprintf("it has %d names now", file.Nlink)
+	}
+	if how != "" {
+		return fmt.Errorf("%s: %w: %s", w.path, ErrLost, how)
+	}
+	return nil
+}
+
+// accessChanged words how a file or directory of ours differs from what it is
+// to be; empty if it does not.
+func (w *Writer) accessChanged(st *unix.Stat_t, mode fs.FileMode) string {
+	switch {
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Sprintf("it belongs to uid %d now", st.Uid)
+	case w.options.Group >= 0 && int(st.Gid) != w.options.Group:
+		return fmt.Sprintf("it belongs to the group %d now", st.Gid)
+	case fs.FileMode(st.Mode&0o7777) != mode:
+		return fmt.Sprintf("its mode was changed to %04o", st.Mode&0o7777)
+	}
+	return ""
+}
+
+// regainDir gives the directory back the mode and group that it is to have, so
+// that a new file in it is found and trusted.
+func (w *Writer) regainDir() error {
+	if err := setAccess(w.dirFD, w.dir, dirMode(w.options.Mode), w.options.Group); err != nil {
+		return err
+	}
+	return ownsDir(w.dirFD, w.dir)
 }
 
 // ignoringEINTR repeats a syscall that a signal interrupted.

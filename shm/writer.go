@@ -41,7 +41,9 @@ type Writer struct {
 	file     *os.File
 	reserved []int64 // bytes of each slot that have pages; -1: not known
 	current  uint64  // the generation that this writer left in it
-	status   Status
+	// currentLength is its image's, in bytes.
+	currentLength uint64
+	status        Status
 }
 
 // Own makes this process the writer of the region in dir: it makes the
@@ -156,6 +158,10 @@ var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing;
 // adopt makes a mapped file the writer's.
 func (w *Writer) adopt(l *layout, file *os.File, g uint64) {
 	w.layout, w.file, w.current = l, file, g
+	_ = l.guarded(func() error { // what is gone, the next Check finds
+		w.currentLength = *l.length(l.ring.Slot(g))
+		return nil
+	})
 	w.reserved = make([]int64, l.Slots)
 	for n := range w.reserved {
 		w.reserved[n] = -1
@@ -228,8 +234,8 @@ func (w *Writer) relock() error {
 }
 
 // Check says whether the attached file is still what readers find at the path,
-// and whole, and the lock is still held; the error matches ErrLost, and Create
-// is the way out.
+// whole, and theirs to read and nobody's to write, and the lock is still held;
+// the error matches ErrLost, and Create is the way out.
 func (w *Writer) Check() error {
 	if !isAt(w.lock, w.dirFD, LockName) {
 		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, LockName)
@@ -237,14 +243,15 @@ func (w *Writer) Check() error {
 	if !isAt(w.file, w.dirFD, FileName) {
 		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
 	}
-	if err := w.checkSize(); err != nil {
+	if err := errors.Join(w.checkAccess(), w.checkSize()); err != nil {
 		return err
 	}
 	err := w.guarded(func() error {
 		if [identityWords]uint64(w.words[:identityWords]) != w.raw {
 			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
 		}
-		if hot := w.ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.ring.Whole(w.current) {
+		if hot := w.ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.ring.Whole(w.current) ||
+			*w.length(w.ring.Slot(w.current)) != w.currentLength {
 			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
 		}
 		return nil
