@@ -15,6 +15,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/failpoint"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -247,12 +248,15 @@ func (v *saver) save(m *image.Image) bool {
 		return true
 	}
 	if err == nil {
+		failpoint.Here("last-good.begin")
 		err = s.replace(lastGoodFile, func(w io.Writer) error {
 			if _, err := w.Write(h.encode()); err != nil {
 				return err
 			}
+			failpoint.Here("last-good.header")
 			return writeWords(w, m.Words())
 		})
+		failpoint.Here("last-good.done")
 	}
 	if err != nil {
 		v.known = header{}

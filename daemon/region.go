@@ -16,6 +16,7 @@ import (
 
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/failpoint"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -62,6 +63,7 @@ func (r *region) own(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, w.Close())
 	}
+	failpoint.Here("region.owned")
 	r.w, r.dir = w, dir
 	return nil
 }
@@ -75,6 +77,7 @@ func (r *region) attach(s *state) error {
 		r.top = s.reserved
 	}
 	r.survey()
+	failpoint.Here("region.surveyed")
 	err := r.w.Attach()
 	if err == nil {
 		err = r.load()
@@ -86,6 +89,7 @@ func (r *region) attach(s *state) error {
 		r.counters.holds(r.held)
 		r.log.Info("attached", "region", r.w.Path(), "id", r.w.ID().String(), "generation", r.held.Generation(),
 			"revision", r.held.Revision(), "configs", r.held.Len(), "bytes", r.held.Size())
+		failpoint.Here("region.attached")
 		s.reserve(r.held.Generation())
 		s.save(r.held)
 	case errors.Is(err, shm.ErrNoRegion):
@@ -176,6 +180,7 @@ func (r *region) moveIn() error {
 		return nil
 	}
 	old := r.w
+	failpoint.Here("region.moving")
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := r.own(now); err != nil {
@@ -186,6 +191,7 @@ func (r *region) moveIn() error {
 	if err := old.Close(); err != nil {
 		r.log.Warn("the old region can't be closed", "error", err)
 	}
+	failpoint.Here("region.moved")
 	return nil
 }
 
@@ -202,7 +208,9 @@ func (r *region) publish(c *content) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here("region.built")
 	r.state.reserve(g)
+	failpoint.Here("region.allowed")
 	err = r.w.Publish(g, m.Words())
 	if err == nil {
 		r.held = m
@@ -220,7 +228,9 @@ func (r *region) create(c *content) (committed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	failpoint.Here("region.rebuilt")
 	r.state.reserve(g)
+	failpoint.Here("region.reallowed")
 	before := r.id()
 	err = r.w.Create(g, m.Words())
 	if r.id() == before {
@@ -235,6 +245,7 @@ func (r *region) create(c *content) (committed bool, err error) {
 
 // published is what follows a commit.
 func (r *region) published(how string, began time.Time) {
+	failpoint.Here("region.published")
 	m := r.held
 	changed := 0
 	for c := range m.Configs() {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // The files of a state directory.
@@ -59,6 +60,7 @@ func openState(ctx context.Context, path string, log *slog.Logger, c *counters) 
 	if s.lock, err = s.acquire(ctx); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
+	failpoint.Here("state.locked")
 	if s.reserved, err = s.readReserved(); err != nil {
 		// The last good image's generation is all that is left to go by. At most
 		// one block was reserved above it, unless saving failed for long.
@@ -67,6 +69,7 @@ func openState(ctx context.Context, path string, log *slog.Logger, c *counters) 
 		}
 		log.Warn("the reserved generations can't be read", "state_dir", path, "assumed", s.reserved, "error", err)
 	}
+	failpoint.Here("state.read")
 	s.saver = startSaver(s)
 	return s, nil
 }
@@ -81,6 +84,7 @@ func openStateDir(path string) (*os.Root, error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making the state directory: %w; %s", err, advice)
 	}
+	failpoint.Here("state.made")
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, fmt.Errorf("the state directory: %w; %s", err, advice)
@@ -179,8 +183,10 @@ func (s *state) reserve(g uint64) {
 		return
 	}
 	reserve := min(g+reserveBlock-1, seqlock.MaxGeneration)
+	failpoint.Here("reservation.begin")
 	err := s.replace(generationFile, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%d\n", reserve)
+		failpoint.Here("reservation.written")
 		return err
 	})
 	if err != nil {
@@ -192,6 +198,7 @@ func (s *state) reserve(g uint64) {
 		}
 		return
 	}
+	failpoint.Here("reservation.done")
 	s.reserved, s.trouble = reserve, ""
 	s.log.Debug("reserved generations", "state_dir", s.path, "up_to", reserve)
 }
@@ -204,13 +211,16 @@ func (s *state) replace(name string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here("replace.opened")
 	if err = errors.Join(write(f), f.Sync(), f.Close()); err == nil {
+		failpoint.Here("replace.synced")
 		err = s.root.Rename(temp, name)
 	}
 	if err != nil {
 		_ = s.root.Remove(temp) // what is left of it is in the way of nothing
 		return err
 	}
+	failpoint.Here("replace.renamed")
 	dir, err := s.root.Open(".")
 	if err != nil {
 		return err
@@ -221,5 +231,6 @@ func (s *state) replace(name string, write func(io.Writer) error) error {
 // close saves what is yet to be saved and gives the lock back.
 func (s *state) close() error {
 	s.saver.close()
+	failpoint.Here("state.saved")
 	return errors.Join(s.lock.Close(), s.root.Close())
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // Create makes a new region file, with a new id and with generation g as its
@@ -34,6 +35,7 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if err != nil {
 		return err
 	}
+	failpoint.Here("create.begin")
 	if err := w.relock(); err != nil {
 		return errors.Join(err, w.release())
 	}
@@ -43,6 +45,7 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if err := w.unseal(); err != nil {
 		return err
 	}
+	failpoint.Here("create.unsealed")
 	defer func() {
 		if err != nil && w.Attached() {
 			err = errors.Join(err, w.seal())
@@ -54,9 +57,11 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	}
 	l, err := w.fill(file, g, size, image)
 	if err == nil {
+		failpoint.Here("create.filled")
 		err = w.retireOld()
 	}
 	if err == nil {
+		failpoint.Here("create.retired")
 		err = unix.Renameat(w.dirFD, tempName, w.dirFD, FileName)
 	}
 	if err != nil {
@@ -65,9 +70,12 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 		}
 		return errors.Join(fmt.Errorf("making %s: %w", w.path, err), unix.Unlinkat(w.dirFD, tempName, 0), file.Close())
 	}
+	failpoint.Here("create.renamed")
 	old := w.release() // of a mapping whose file is not at the path any more
+	failpoint.Here("create.released")
 	w.adopt(l, file, g)
 	w.reserved[l.ring.Slot(g)] = size
+	failpoint.Here("create.adopted")
 	return errors.Join(old, w.seal())
 }
 
@@ -78,14 +86,17 @@ func (w *Writer) createTemp() (*os.File, error) {
 	if err := unix.Unlinkat(w.dirFD, tempName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, &os.PathError{Op: "remove", Path: path, Err: err}
 	}
+	failpoint.Here("create.cleared")
 	fd, err := unix.Openat(w.dirFD, tempName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "create", Path: path, Err: outOfSpace(err)}
 	}
+	failpoint.Here("create.made")
 	file := os.NewFile(uintptr(fd), path)
 	if err := setAccess(fd, path, w.options.Mode, w.options.Group); err != nil {
 		return nil, errors.Join(err, file.Close(), unix.Unlinkat(w.dirFD, tempName, 0))
 	}
+	failpoint.Here("create.accessible")
 	return file, nil
 }
 
@@ -98,10 +109,12 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	if err := file.Truncate(id.FileSize()); err != nil {
 		return nil, outOfSpace(err)
 	}
+	failpoint.Here("create.sized")
 	n := int(g % uint64(id.Slots))
 	if err := reserve(file, 0, slotsAt); err != nil {
 		return nil, err
 	}
+	failpoint.Here("create.head-reserved")
 	if size > 0 {
 		if err := reserve(file, slotsAt+int64(n)*id.SlotSize, size); err != nil {
 			return nil, err
@@ -111,6 +124,7 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
 	}
+	failpoint.Here("create.mapped")
 	id.raw = id.encode()
 	made := newLayout(id, wordsOf(data))
 	l = &made
@@ -122,9 +136,12 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	}()
 	defer l.recoverFault(debug.SetPanicOnFault(true), &err)
 	copy(l.words, id.raw[:])
+	failpoint.Here("create.identified")
 	l.ring.Begin(g)
+	failpoint.Here("create.begun")
 	l.store(g, size, image)
 	l.ring.Commit(g)
+	failpoint.Here("create.committed")
 	w.status.Heartbeat = Boottime()
 	return l, l.writeStatus(w.status)
 }
@@ -137,9 +154,13 @@ func (l *layout) store(g uint64, size int64, image [][]uint64) {
 	for _, part := range image {
 		seqlock.StoreWords(slot, part)
 		slot = slot[len(part):]
+		failpoint.Here("store.part")
 	}
+	failpoint.Here("store.words")
 	atomic.StoreUint64(l.length(n), uint64(size))
+	failpoint.Here("store.length")
 	l.ring.Complete(g)
+	failpoint.Here("store.complete")
 }
 
 // retireOld marks the file that is attached, and the one that is at the path,
@@ -174,9 +195,12 @@ func (w *Writer) retireOld() error {
 // with it went everything that could be retired.
 func (l *layout) retire() error {
 	err := l.guarded(func() error {
+		failpoint.Here("retire.begin")
 		l.ring.Retire()
+		failpoint.Here("retire.marked")
 		return wake(l.hot(), everyWaiter)
 	})
+	failpoint.Here("retire.woken")
 	if errors.Is(err, ErrFault) || errors.Is(err, unix.EFAULT) {
 		return nil
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // lockPoll is how often a writer that waits for the lock tries it.
@@ -33,12 +35,15 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 		if err != nil {
 			return nil, err
 		}
+		failpoint.Here("lock.opened")
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isAt(f, dirFD, LockName) {
+			failpoint.Here("lock.taken")
 			// Who has it is for the error that the next one gets. On a full file
 			// system it does without.
 			_ = f.Truncate(0)
 			_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+			failpoint.Here("lock.signed")
 			return f, nil
 		}
 		holder := holderOf(f)
@@ -126,6 +131,7 @@ func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 		return -1, fmt.Errorf("%w; as root, make it with: install -d -m 0755 %s && install -d -m %04o -o %d %s; "+
 			"or choose a --region whose parent this user can write", made, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
 	}
+	failpoint.Here("own.made")
 	if fd, err = openDir(dir); err != nil {
 		return -1, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // punchSlack is how much of a slot may stay reserved beyond its image, so that
@@ -36,6 +37,7 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 		return fmt.Errorf("%s: generation %d can't follow %d: within a region none is left out, and the last is %d",
 			w.path, g, w.current, uint64(seqlock.MaxGeneration))
 	}
+	failpoint.Here("publish.begin")
 	current, err := w.Generation()
 	if err == nil && current != w.current {
 		return fmt.Errorf("%s: %w: its hot word was overwritten", w.path, ErrLost)
@@ -49,17 +51,22 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 		}
 	}
 	if err == nil {
+		failpoint.Here("publish.roomy")
 		err = w.guarded(func() error {
 			w.ring.Begin(g) // before the tail is punched: it may be in the middle of a read
+			failpoint.Here("publish.begun")
 			w.punchTail(n, size)
+			failpoint.Here("publish.punched")
 			w.store(g, size, image)
 			w.ring.Commit(g)
+			failpoint.Here("publish.committed")
 			w.current, w.currentLength = g, uint64(size)
 			return nil
 		})
 	}
 	if err == nil {
 		err = wake(w.hot(), everyWaiter)
+		failpoint.Here("publish.woken")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)

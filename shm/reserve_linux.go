@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // headroomFor is what a memory cgroup must have left for size bytes of pages:
@@ -21,6 +23,7 @@ func reserve(file *os.File, offset, size int64) error {
 		return fmt.Errorf("%w: %w: %d bytes are needed and %d are left in %s; raise its limit, or lower --slots or the configs' size",
 			ErrNoSpace, errHeadroom, headroomFor(size), free, where)
 	}
+	failpoint.Here("reserve.begin")
 	for {
 		// The file has its size already. One that was truncated meanwhile is not to
 		// grow again, with zeros under valid sequences.
@@ -31,6 +34,7 @@ func reserve(file *os.File, offset, size int64) error {
 		if err != nil {
 			return outOfSpace(&os.PathError{Op: "reserve pages in", Path: file.Name(), Err: err})
 		}
+		failpoint.Here("reserve.done")
 		return nil
 	}
 }
@@ -45,12 +49,14 @@ func (w *Writer) punch(offset, size int64) error {
 		return nil
 	}
 	call := func() error {
+		failpoint.Here("punch.begin")
 		return unix.Fallocate(int(w.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, offset, size)
 	}
 	err := call()
 	if errors.Is(err, unix.EPERM) && w.options.Seal {
 		if err = setAppendOnly(int(w.file.Fd()), false); err == nil {
 			err = errors.Join(call(), setAppendOnly(int(w.file.Fd()), true))
+			failpoint.Here("punch.sealed")
 		}
 	}
 	return err

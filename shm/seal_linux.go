@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // The seal makes the region's file append-only. Then not even root's truncate,
@@ -34,9 +36,11 @@ func (w *Writer) seal() error {
 	if !w.options.Seal {
 		return nil
 	}
+	failpoint.Here("seal.begin")
 	if err := setAppendOnly(int(w.file.Fd()), true); err != nil {
 		return fmt.Errorf("%s: --seal: %w; it takes CAP_LINUX_IMMUTABLE, and a kernel whose tmpfs has inode flags (6.6)", w.path, err)
 	}
+	failpoint.Here("seal.done")
 	return nil
 }
 
@@ -48,7 +52,9 @@ func (w *Writer) unseal() error {
 		return nil // who opens it next will say so
 	}
 	defer unix.Close(fd)
+	failpoint.Here("unseal.begin")
 	err = setAppendOnly(fd, false)
+	failpoint.Here("unseal.done")
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%s: %w", w.path, errSealed)

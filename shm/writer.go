@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // WriterOptions say how a region is to be.
@@ -69,6 +70,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Here("own.directory")
 	lock, err := acquire(ctx, fd, dir, uint32(os.Geteuid()))
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
@@ -76,6 +78,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	if err := setAccess(fd, dir, dirMode(o.Mode), o.Group); err != nil {
 		return nil, errors.Join(err, lock.Close(), unix.Close(fd))
 	}
+	failpoint.Here("own.accessible")
 	return &Writer{
 		dir: dir, path: filepath.Join(dir, FileName), options: o, want: want, dirFD: fd, lock: lock,
 		status: Status{State: Running, PID: os.Getpid(), Incarnation: rand.Uint64(), Started: time.Now()},
@@ -87,6 +90,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 // to replace it. Waiters are woken, since the writer before this one may have
 // died just before it did so.
 func (w *Writer) Attach() error {
+	failpoint.Here("attach.begin")
 	if err := w.relock(); err != nil {
 		return err
 	}
@@ -94,27 +98,33 @@ func (w *Writer) Attach() error {
 	if err != nil {
 		return err
 	}
+	failpoint.Here("attach.opened")
 	l, _, err := mapFile(fd, w.path, uint32(os.Geteuid()), Trust{}, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
+	failpoint.Here("attach.mapped")
 	g, err := w.usable(l)
 	if err != nil {
 		return errors.Join(err, unmap(l), unix.Close(fd))
 	}
+	failpoint.Here("attach.usable")
 	if err := setAccess(fd, w.path, w.options.Mode, w.options.Group); err != nil {
 		return errors.Join(err, unmap(l), unix.Close(fd))
 	}
+	failpoint.Here("attach.accessible")
 	if err := w.release(); err != nil {
 		return errors.Join(err, unmap(l), unix.Close(fd))
 	}
 	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
+	failpoint.Here("attach.adopted")
 	if err := w.seal(); err != nil {
 		return errors.Join(err, w.release())
 	}
 	if err := w.Beat(); err != nil {
 		return errors.Join(err, w.release())
 	}
+	failpoint.Here("attach.told")
 	return wake(w.hot(), everyWaiter)
 }
 
@@ -291,6 +301,7 @@ func (w *Writer) Beat() error {
 // and gives the lock back. The region stays, and its readers read on.
 func (w *Writer) Close() error {
 	var err error
+	failpoint.Here("close.begin")
 	if w.Attached() {
 		w.status.State = Stopped
 		err = w.Beat()
@@ -298,5 +309,6 @@ func (w *Writer) Close() error {
 			err = nil // there is nothing left that could say so
 		}
 	}
+	failpoint.Here("close.told")
 	return errors.Join(err, w.release(), w.lock.Close(), unix.Close(w.dirFD))
 }

@@ -1,0 +1,75 @@
+package failpoint_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/statesync/statesync/shm/failpoint"
+)
+
+// call is what the sources say at a point.
+var call = regexp.MustCompile(`failpoint\.Here\("([^"]+)"\)`)
+
+// The names are those of the sources, each once.
+func TestNames(t *testing.T) {
+	root := filepath.Join("..", "..")
+	var found []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		calls := call.FindAllSubmatch(text, -1)
+		for _, m := range calls {
+			found = append(found, string(m[1]))
+		}
+		if n := bytes.Count(text, []byte("failpoint.Here(")); n != len(calls) {
+			t.Errorf("%s: %d calls, and %d with a plain name", path, n, len(calls))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Clone(failpoint.Names)
+	slices.Sort(names)
+	slices.Sort(found)
+	if !slices.Equal(names, found) {
+		t.Errorf("the names are\n%v\nand the sources have\n%v", names, found)
+	}
+}
+
+// An ordinary build of the packages that the points are in calls nothing of
+// this one, and knows no point's name. One with the tag does both.
+func TestNoTrace(t *testing.T) {
+	for _, flags := range [][]string{nil, {"-tags=failpoints"}} {
+		args := append([]string{"list", "-export", "-f", "{{.Export}}"}, flags...)
+		archives, err := exec.Command("go", append(args, "../../shm", "../../daemon")...).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for _, archive := range strings.Fields(string(archives)) {
+			symbols, err := exec.Command("go", "tool", "nm", archive).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls := bytes.Contains(symbols, []byte("U github.com/statesync/statesync/shm/failpoint.Here"))
+			names := slices.ContainsFunc(failpoint.Names, func(name string) bool {
+				return bytes.Contains(symbols, []byte("go:string.\""+name+"\""))
+			})
+			if want := flags != nil; calls != want || names != want {
+				t.Errorf("compiled with %v: it calls Here: %v; it has a point's name: %v", flags, calls, names)
+			}
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package failpoint
+
+// Names are all points, in the order in which a daemon's life comes to them.
+// One before a step is named as what is to begin, one behind it as what has
+// been done.
+var Names = []string{
+	// The region's directory and its lock.
+	"own.made", "own.directory",
+	"lock.opened", "lock.taken", "lock.signed",
+	"own.accessible", "region.owned",
+
+	// The state directory.
+	"state.made", "state.locked", "state.read",
+
+	// Going on with a region file that is there.
+	"region.surveyed",
+	"attach.begin", "unseal.begin", "unseal.done",
+	"attach.opened", "attach.mapped", "attach.usable", "attach.accessible", "attach.adopted",
+	"seal.begin", "seal.done",
+	"attach.told", "region.attached",
+
+	// A new directory in the place of one that was taken away.
+	"region.moving", "region.moved",
+
+	// A new region file. Reserving and storing are parts of publishing, too.
+	"region.rebuilt", "region.reallowed",
+	"create.begin", "create.unsealed",
+	"create.cleared", "create.made", "create.accessible", "create.sized",
+	"reserve.begin", "reserve.done",
+	"create.head-reserved", "create.mapped", "create.identified", "create.begun",
+	"store.part", "store.words", "store.length", "store.complete",
+	"create.committed", "create.filled",
+	"retire.begin", "retire.marked", "retire.woken",
+	"create.retired", "create.renamed", "create.released", "create.adopted",
+
+	// The next generation in the same file.
+	"region.built", "region.allowed",
+	"publish.begin", "publish.roomy", "publish.begun",
+	"punch.begin", "punch.sealed", "publish.punched",
+	"publish.committed", "publish.woken",
+	"region.published",
+
+	// What the state directory keeps: two files, of which each is replaced.
+	"reservation.begin", "reservation.written", "reservation.done",
+	"last-good.begin", "last-good.header", "last-good.done",
+	"replace.opened", "replace.synced", "replace.renamed",
+
+	// The end in good order.
+	"close.begin", "close.told", "state.saved",
+}
