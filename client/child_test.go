@@ -44,7 +44,7 @@ func start(t testing.TB, role string, args ...string) *child {
 // environment.
 func startCommand(t testing.TB, uid uint32, role string, env []string, args ...string) *child {
 	t.Helper()
-	path, err := os.Executable()
+	path, err := self()
 	if uid != 0 {
 		path, err = publicBinary()
 	}
@@ -112,6 +112,11 @@ func (c *child) finish() {
 	}
 }
 
+// self is what this process was started as. Under an emulator of another
+// machine that is a script which starts the emulator, and os.Executable would
+// be a binary that this machine can't start.
+func self() (string, error) { return filepath.Abs(os.Args[0]) }
+
 // publicBinary is a copy of the test binary that every user can execute: the
 // one that runs lies where nobody else gets to. TestMain removes it.
 var publicBinary = sync.OnceValues(func() (path string, err error) {
@@ -119,11 +124,11 @@ var publicBinary = sync.OnceValues(func() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	self, err := os.Executable()
+	own, err := self()
 	if err != nil {
 		return "", err
 	}
-	data, err := os.ReadFile(self)
+	data, err := os.ReadFile(own)
 	if err != nil {
 		return "", err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unsafe"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -319,7 +320,7 @@ func TestKilledWriters(t *testing.T) {
 // generations later.
 func runWriter(t *testing.T, r region, path string, s shape, writer int) {
 	t.Helper()
-	self, err := os.Executable()
+	self, err := filepath.Abs(os.Args[0]) // and not os.Executable, which an emulator hides behind
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +356,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, writerMain(os.Args[1:]))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // writerMain publishes until the process is killed, or the one that started it

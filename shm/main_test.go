@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/statesync/statesync/seqlock"
 )
 
@@ -36,11 +38,12 @@ var roles = map[string]func(args []string) error{}
 func TestMain(m *testing.M) {
 	name := os.Getenv(childEnv)
 	if name == "" {
-		code := m.Run()
-		if publicDir != "" {
-			_ = os.RemoveAll(publicDir)
-		}
-		os.Exit(code)
+		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+			if publicDir != "" {
+				_ = os.RemoveAll(publicDir)
+			}
+			os.Exit(code)
+		}))
 	}
 	go func() { // not to outlive a parent that was killed
 		for parent := os.Getppid(); os.Getppid() == parent; {
@@ -74,7 +77,7 @@ func start(t testing.TB, role string, args ...string) *child {
 // startAs is start as another user, if uid is not 0. That takes root.
 func startAs(t testing.TB, uid uint32, role string, args ...string) *child {
 	t.Helper()
-	path, err := os.Executable()
+	path, err := self()
 	if uid != 0 {
 		path, err = publicBinary()
 	}
@@ -179,6 +182,11 @@ func (c *child) kill() {
 	_ = c.cmd.Wait()
 }
 
+// self is what this process was started as. Under an emulator of another
+// machine that is a script which starts the emulator, and os.Executable would
+// be a binary that this machine can't start.
+func self() (string, error) { return filepath.Abs(os.Args[0]) }
+
 // publicBinary is a copy of the test binary that every user can execute: the
 // one that runs lies where nobody else gets to. TestMain removes it.
 var publicBinary = sync.OnceValues(func() (path string, err error) {
@@ -186,11 +194,11 @@ var publicBinary = sync.OnceValues(func() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	self, err := os.Executable()
+	own, err := self()
 	if err != nil {
 		return "", err
 	}
-	data, err := os.ReadFile(self)
+	data, err := os.ReadFile(own)
 	if err != nil {
 		return "", err
 	}
