@@ -120,3 +120,44 @@ func attachAndCheck(w *Writer) error {
 	}
 	return w.Check()
 }
+
+// FuzzStatus lays arbitrary bytes over the writer block, its sequence included,
+// under a reader that has it mapped. What is read of it is bounded and harms
+// nobody, and the next heartbeat puts it right.
+func FuzzStatus(f *testing.F) {
+	dir := filepath.Join(f.TempDir(), "region")
+	w := created(f, dir, WriterOptions{Slots: 2, MaxImage: SlotAlign, Group: -1}, 1)
+	r, err := Open(dir, Trust{})
+	must(f, err)
+	const ones = ^uint64(0)
+	for _, words := range [][]uint64{
+		{},
+		{1},
+		{2, uint64(Running), 7, 8, 9, 10, 11, 1024, 2560},
+		{2, uint64(Stopped), ones, ones, ones, ones, ones, ones, ones},
+		{2, ones, 0, 0, 1 << 63, 1 << 63, 1 << 63, 1025, 2561},
+	} {
+		f.Add(bytesOf(words))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		copy(bytesOf(w.writer()), b)
+		s, err := r.Status()
+		odd := w.writer()[writerSequence]%2 != 0
+		switch {
+		case odd != (err != nil) || err != nil && !anyOf(err, ErrBusy):
+			t.Errorf("the sequence is odd: %v, and the error %v", odd, err)
+		case len(s.Observed) > maxObserved || len(s.Problem) > maxProblem:
+			t.Errorf("texts of %d and %d bytes", len(s.Observed), len(s.Problem))
+		}
+		_, _, _ = s.State.String(), s.Alive(), r.Beating()
+		wantGeneration(t, r, 1)
+
+		w.Observe("revision", 5, "problem")
+		must(t, w.Beat())
+		s, err = r.Status()
+		must(t, err)
+		if s.State != Running || s.Observed != "revision" || s.Problem != "problem" || s.SourceGood != 5 {
+			t.Errorf("after a heartbeat the status is %+v", s)
+		}
+	})
+}
