@@ -41,7 +41,9 @@ var deeds = map[string]struct {
 	"closes twice at once": {do: func(v visit) {
 		other := async(v.Close)
 		_ = v.Close()
-		<-other
+		if err := <-other; err != nil {
+			panic(err)
+		}
 	}, closes: true},
 	"reads": {do: func(v visit) {
 		_, _ = v.Get("polite")

@@ -169,7 +169,7 @@ func (l *layout) store(g uint64, size int64, image [][]uint64) {
 // damaged for that has readers whose heartbeat check will lead them to the path.
 func (w *Writer) retireOld() error {
 	if w.Attached() {
-		if err := w.layout.retire(); err != nil || isAt(w.file, w.dirFD, FileName) {
+		if err := w.retire(); err != nil || isAt(w.file, w.dirFD, FileName) {
 			return err
 		}
 		// Somebody put another file there, and readers may have come to it.
