@@ -7,7 +7,7 @@ LINT    := $(GO) tool -modfile=.ci/lint/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench lint fmt clean
+.PHONY: help demo build test vet bench model crash fuzz campaign lint fmt clean
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,21 @@ vet:
 
 bench: ## Our figures, beside the floor of the same run, as a table
 	$(GO) run ./bench/table
+
+KILLS  ?= 1000
+FOR    ?= 1h
+
+model: ## Every state of the protocol's models, and each way to break them
+	$(GO) test ./seqlock/model -v -count=1 -timeout 0 -args -full
+
+crash: ## Kill the daemon KILLS times (1000) under its readers
+	$(GO) test ./daemon/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS)
+
+campaign: ## All campaigns together, about FOR (1h), and a line for each promise
+	$(GO) run ./daemon/campaign/run -for $(FOR)
+
+fuzz: ## All fuzz targets, a third of FOR (1h)
+	$(GO) run ./daemon/campaign/run -for $(FOR) -only fuzz
 
 lint: ## golangci-lint and gofumpt
 	$(LINT) golangci-lint run ./...

@@ -1,0 +1,304 @@
+//go:build linux
+
+package campaign
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// crashPayload is the greatest size of a config's payload in bytes: an image
+// takes a while to store and to copy.
+const crashPayload = 8 << 10
+
+// crashHost is a source that changes all the time, a region and a state
+// directory, with one daemon at a time on them.
+type crashHost struct {
+	testing.TB
+	binary                      string
+	base, source, region, state string
+	seal                        bool
+	shape                       int // counts the changes of the region's geometry
+
+	current *crashDaemon
+	killed  int          // daemons that SIGKILL ended
+	logs    []string     // of the last few daemons
+	written atomic.Int64 // the number of the newest revision in the source
+
+	// What was seen last, which nothing may go behind.
+	id         shm.ID
+	generation uint64
+	number     int
+	replaced   bool // a crash was such that another file may be at the path now
+}
+
+func newCrashHost(t testing.TB) *crashHost {
+	t.Helper()
+	base := memory(t)
+	h := &crashHost{
+		TB: t, base: base,
+		binary: build(t, "github.com/statesync/statesync/cmd/statesyncd", "-tags=failpoints"),
+		source: filepath.Join(base, "source"), region: filepath.Join(base, "region"), state: filepath.Join(base, "state"),
+		replaced: true,
+	}
+	ok(t, os.Mkdir(h.source, 0o755))
+	h.write()
+	t.Cleanup(func() {
+		if h.current != nil {
+			h.current.kill()
+		}
+		if h.seal {
+			_ = exec.Command("chattr", "-a", filepath.Join(h.region, shm.FileName)).Run()
+		}
+		if t.Failed() {
+			t.Logf("the last daemons wrote:\n%s", strings.Join(h.logs, "---\n"))
+		}
+	})
+	return h
+}
+
+// write makes the source's next revision.
+func (h *crashHost) write() {
+	n := int(h.written.Load()) + 1
+	writeRevision(h, h.source, n, crashPayload)
+	h.written.Store(int64(n))
+}
+
+// keepWriting changes the source all the time until the returned function is
+// called: as soon as a revision is published, since a source that never comes
+// to rest is read seldom, and every now and then when it is not.
+func (h *crashHost) keepWriting() (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		var last uint64
+		for n := 0; ; n++ {
+			select {
+			case <-end:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			if _, generation, err := h.look(); n < 20 && (err != nil || generation == last) {
+				continue
+			} else if err == nil {
+				last = generation
+			}
+			h.write()
+			n = 0
+		}
+	}()
+	return sync.OnceFunc(func() { close(end); <-ended })
+}
+
+// crashDaemon is a daemon in a process of its own.
+type crashDaemon struct {
+	*exec.Cmd
+	ended chan struct{}
+	asked bool // to end in good order
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (d *crashDaemon) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.Write(b)
+}
+
+func (d *crashDaemon) log() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.out.String()
+}
+
+// start starts a daemon, which does at a failpoint what is asked for.
+func (h *crashHost) start(what string) *crashDaemon {
+	h.Helper()
+	args := []string{
+		"--source=dir:" + h.source, "--region=" + h.region, "--state-dir=" + h.state, "--resync=1s", "--log-level=debug",
+		fmt.Sprintf("--slots=%d", 2+h.shape%3), fmt.Sprintf("--max-image=%dKiB", 128*(1+h.shape%2)),
+	}
+	if h.seal {
+		args = append(args, "--seal")
+	}
+	d := &crashDaemon{Cmd: exec.Command(h.binary, args...), ended: make(chan struct{})}
+	d.Env = []string{failpoint.Env + "=" + what}
+	d.Stderr = d
+	// The test that starts it keeps to its thread, and the daemon dies with it.
+	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	ok(h, d.Start())
+	go func() {
+		defer close(d.ended)
+		_ = d.Wait() // how it ended is in its ProcessState
+	}()
+	h.current = d
+	return d
+}
+
+// kill is SIGKILL, and waits for the end.
+func (d *crashDaemon) kill() {
+	_ = d.Process.Kill() // may have ended already
+	<-d.ended
+}
+
+func (d *crashDaemon) hasEnded() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// wasKilled says whether SIGKILL ended it, be it its own or the test's.
+func (d *crashDaemon) wasKilled() bool {
+	status, ok := d.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// isStopped says whether a signal has stopped it.
+func (d *crashDaemon) isStopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Process.Pid))
+	_, fields, found := bytes.Cut(stat, []byte(") "))
+	return err == nil && found && bytes.HasPrefix(fields, []byte("T"))
+}
+
+// until waits for a condition or the daemon's end, and says whether it was the
+// condition that came.
+func (h *crashHost) until(d *crashDaemon, what string, condition func() bool) bool {
+	h.Helper()
+	came := false
+	await(h, what, func() bool {
+		came = condition()
+		return came || d.hasEnded()
+	})
+	return came
+}
+
+// look is the region's id and its generation, as long as there is one.
+func (h *crashHost) look() (id shm.ID, generation uint64, err error) {
+	r, err := shm.Open(h.region, shm.Trust{})
+	if err != nil {
+		return id, 0, err
+	}
+	hot, err := r.Hot()
+	return r.ID(), hot.Generation(), err
+}
+
+// publishes waits until the daemon has published something new, and holds that
+// against what was there before. False says that the daemon has ended.
+func (h *crashHost) publishes(d *crashDaemon) bool {
+	h.Helper()
+	var id shm.ID
+	var generation uint64
+	came := h.until(d, "a publication", func() bool {
+		var err error
+		id, generation, err = h.look()
+		return err == nil && generation > h.generation
+	})
+	if came {
+		h.seen(id, generation, h.number)
+		h.replaced = false
+	}
+	return came
+}
+
+// seen holds what the region is now against what it was.
+func (h *crashHost) seen(id shm.ID, generation uint64, number int) {
+	h.Helper()
+	switch {
+	case id != h.id && !h.replaced:
+		h.Fatalf("the region became another one, %v instead of %v, without a cause", id, h.id)
+	case id != h.id && generation <= h.generation:
+		h.Fatalf("region %v has generation %d, and %v before it had %d", id, generation, h.id, h.generation)
+	case generation < h.generation || number < h.number:
+		h.Fatalf("went back from generation %d, revision %d, to %d, %d", h.generation, h.number, generation, number)
+	}
+	h.id, h.generation, h.number = id, generation, number
+}
+
+// inspect looks at what a daemon left when it died: a region that is whole, and
+// not behind what was there before.
+func (h *crashHost) inspect(d *crashDaemon, where string) {
+	h.Helper()
+	h.current = nil
+	h.logs = append(h.logs, fmt.Sprintf("%s: %v\n%s", where, d.ProcessState, d.log()))
+	h.logs = h.logs[max(0, len(h.logs)-3):]
+	switch {
+	case d.wasKilled():
+		h.killed++
+	case !d.asked || !d.ProcessState.Success():
+		h.Fatalf("%s: the daemon ended by itself: %v", where, d.ProcessState)
+	}
+	id, generation, number, err := h.read()
+	if errors.Is(err, shm.ErrNoRegion) && h.replaced {
+		return // it was taken away, and the daemon died before it made a new one
+	}
+	if err != nil {
+		h.Fatalf("%s: the region that the daemon left: %v", where, err)
+	}
+	h.seen(id, generation, number)
+}
+
+// read proves what is in the region.
+func (h *crashHost) read() (id shm.ID, generation uint64, number int, err error) {
+	r, err := shm.Open(h.region, shm.Trust{})
+	if err != nil {
+		return id, 0, 0, err
+	}
+	var words []uint64
+	_, err = r.Read(func(hot seqlock.Hot, in []uint64) error {
+		generation, words = hot.Generation(), make([]uint64, len(in))
+		seqlock.LoadWords(words, in)
+		return nil
+	})
+	if err == nil {
+		number, err = crashProve(generation, words)
+	}
+	return r.ID(), generation, number, err
+}
+
+// crashProve is prove for a copy of an image.
+func crashProve(generation uint64, words []uint64) (number int, err error) {
+	m, err := image.Load(words)
+	if err != nil {
+		return 0, fmt.Errorf("generation %d: %w", generation, err)
+	}
+	if m.Generation() != generation {
+		return 0, fmt.Errorf("generation %d: its image is of %d", generation, m.Generation())
+	}
+	configs := map[string]proven{}
+	for _, s := range m.Sections() {
+		var c proven
+		if err := json.Unmarshal(s.Content(), &c); err != nil {
+			return 0, fmt.Errorf("generation %d: %s: %w", generation, s.Name(), err)
+		}
+		configs[s.Name()] = c
+	}
+	number = configs[provenNames[0]].Number
+	sum := digest(configs)
+	for _, name := range provenNames {
+		if c := configs[name]; c.Digest != sum || c.Number != number {
+			return 0, fmt.Errorf("generation %d: %s: revision %d with digest %s, and the payloads have %s",
+				generation, name, c.Number, c.Digest, sum)
+		}
+	}
+	return number, nil
+}

@@ -1,0 +1,243 @@
+//go:build linux
+
+package campaign
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/shm/failpoint"
+)
+
+var crashKills = flag.Int("crash.kills", 200, "how often the crash campaign kills the daemon")
+
+// TestCrash kills the daemon at every failpoint and at random moments, while
+// readers prove all that they see. After each kill the region is whole, and the
+// next daemon goes on above it: in the same file, unless that was to be
+// replaced.
+func TestCrash(t *testing.T) {
+	runtime.LockOSThread() // see crashHost.start
+	defer runtime.UnlockOSThread()
+	began := time.Now()
+	limit := max(5, *crashKills/100)
+	first := crashFirst(t, limit)
+	sealed := crashSealed(t, limit)
+
+	h := newCrashHost(t)
+	stopWriting := h.keepWriting()
+	defer stopWriting()
+	d := h.start("")
+	h.publishes(d)
+	d.kill()
+	h.inspect(d, "the first start")
+	c := newCrashCampaign(h, newCrashPlan(h))
+	c.at, c.elsewhere = first+len(sealed), first+len(sealed)
+	for _, name := range sealed {
+		c.hit[name] = true
+	}
+	stop := c.gather()
+	defer stop()
+	for said := time.Now(); !c.done(*crashKills) && !t.Failed(); {
+		c.round()
+		if time.Since(said) > 5*time.Second {
+			said = time.Now()
+			t.Logf("%v: %s", time.Since(began).Round(time.Second), c)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	for _, name := range failpoint.Names {
+		if !c.hit[name] && (len(sealed) > 0 || !strings.Contains(name, "seal")) {
+			t.Errorf("no daemon has killed itself at the failpoint %s, with %d kills in all", name, c.kills())
+		}
+	}
+
+	// In the end all come to the same.
+	d = h.start("")
+	stopWriting()
+	last := int(h.written.Load())
+	h.until(d, "the last revision", func() bool {
+		_, _, number, err := h.read()
+		return err == nil && number == last
+	})
+	stop()
+	_, generation, err := h.look()
+	ok(t, err)
+	c.crowd.arrive(generation)
+	c.crowd.leave()
+	d.kill()
+	h.inspect(d, "the end")
+	if h.number != last {
+		t.Errorf("the last revision is %d, and the region has %d", last, h.number)
+	}
+	if t.Failed() {
+		return
+	}
+	report(t, "a daemon that is killed at any moment leaves its readers whole, and its successor goes on",
+		fmt.Sprintf("%s, in %v", c, time.Since(began).Round(time.Second)),
+		"0 torn, 0 backwards, 0 restarts without a publication")
+}
+
+// crashCampaign is a host, its readers, and what was done to it.
+type crashCampaign struct {
+	*crashHost
+	plan  *crashPlan
+	crowd *crashCrowd
+	renew chan struct{}
+
+	rounds    int
+	elsewhere int             // kills on other hosts
+	at        int             // of all kills, those at a failpoint
+	starts    int             // and those during a start
+	hit       map[string]bool // the names of these failpoints
+	stopped   int             // daemons that were stopped, and went on or were killed
+}
+
+func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
+	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}}
+}
+
+// done says whether there were so many kills, and one at each failpoint, or so
+// many more that it will not be come to.
+func (c *crashCampaign) done(kills int) bool {
+	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+100)
+}
+
+func (c *crashCampaign) kills() int { return c.elsewhere + c.killed }
+
+func (c *crashCampaign) String() string {
+	return fmt.Sprintf("%d kills, %d of them at failpoints, %d at random moments of a start, the others of publishing; %d daemons stopped; generation %d; %s",
+		c.kills(), c.at, c.starts, c.stopped, c.generation, c.crowd)
+}
+
+// gather has the readers come, and bad things happen to them until the
+// returned function is called.
+func (c *crashCampaign) gather() (stop func()) {
+	c.crowd = newCrashCrowd(c, c.region)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.crowd.molest(ctx, c.renew)
+	}()
+	return sync.OnceFunc(func() { cancel(); <-ended })
+}
+
+// round is a crash at a point, and one at random of the daemon after it. What
+// the first one left is sometimes lost, too, or goes on with other settings.
+func (c *crashCampaign) round() {
+	step := c.plan.next()
+	switch {
+	case rand.IntN(8) == 0 && step.during == nil && c.hit[step.crashPoint.name]:
+		c.stopAt(step)
+	case c.crash(step.crashScenario, step.crashPoint):
+		c.at++
+		c.hit[step.crashPoint.name] = true
+	}
+	if !c.hit[step.crashPoint.name] {
+		c.plan.first = append(c.plan.first, step) // once more
+	}
+	orphans := step.orphans()
+	switch c.rounds++; {
+	case c.rounds%5 == 3: // as a boot does it, which leaves the state directory
+		orphans, c.replaced = true, true
+		ok(c, os.RemoveAll(c.region))
+	case step.crashScenario == crashReplace && c.rounds%3 == 0: // whoever asked for it takes it back
+		c.shape--
+		c.replaced = true
+	}
+	if orphans {
+		select {
+		case c.renew <- struct{}{}:
+		default:
+		}
+	}
+	if rand.IntN(4) == 0 {
+		d := c.start("")
+		time.Sleep(rand.N(60 * time.Millisecond)) // before it publishes, or soon after
+		d.kill()
+		c.inspect(d, "at a random moment of a start")
+		c.starts++
+	}
+	d := c.start("")
+	if !c.publishes(d) {
+		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
+	}
+	if rand.IntN(8) == 0 {
+		time.Sleep(rand.N(4 * time.Millisecond))
+		c.rest(d)
+	}
+	time.Sleep(rand.N([]time.Duration{10, 10, 10, 10, 10, 120}[rand.IntN(6)] * time.Millisecond)) // some publications
+	d.kill()
+	c.inspect(d, "at a random moment")
+}
+
+// crash has a daemon kill itself at a point. False says that it did not come
+// there, and was killed.
+func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
+	h.Helper()
+	if s.before != nil {
+		s.before(h)
+	}
+	d := h.start("kill:" + p.String())
+	for n := 0; h.publishes(d); n++ {
+		if n == 0 && s.during != nil {
+			s.during(h, d)
+		}
+		if n > 2*mostArrivals {
+			break
+		}
+	}
+	came := d.hasEnded() && d.wasKilled()
+	d.kill()
+	h.inspect(d, fmt.Sprintf("%s, at %s", s.name, p))
+	return came
+}
+
+// stopAt has a daemon stop itself at a point, from where it goes on, or is
+// killed.
+func (c *crashCampaign) stopAt(step crashStep) {
+	c.Helper()
+	if step.before != nil {
+		step.before(c.crashHost)
+	}
+	d := c.start("stop:" + step.String())
+	n := 0
+	c.until(d, "the daemon to stop itself", func() bool {
+		if _, generation, err := c.look(); err == nil && generation > c.generation {
+			n++
+			c.publishes(d)
+		}
+		return d.isStopped() || n > 2*mostArrivals
+	})
+	c.rest(d)
+	d.kill()
+	c.inspect(d, fmt.Sprintf("%s, stopped at %s", step.crashScenario.name, step.crashPoint))
+}
+
+// rest has a daemon stopped for so long that the readers say that they go on.
+// Then it goes on in half of the cases.
+func (c *crashCampaign) rest(d *crashDaemon) {
+	c.Helper()
+	_ = d.Process.Signal(syscall.SIGSTOP) // one that has ended will be found so
+	c.stopped++
+	looks := c.crowd.looks.Load()
+	await(c, "readers to read on while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
+	if rand.IntN(2) == 0 {
+		return
+	}
+	_ = d.Process.Signal(syscall.SIGCONT)
+	if !c.publishes(d) {
+		c.Fatalf("the daemon was stopped and continued, and ended by itself:\n%s", d.log())
+	}
+}

@@ -1,0 +1,145 @@
+//go:build linux
+
+package campaign
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wallClock is every place of the packages that read and write regions where
+// the time of day could get in, and why a clock that jumps does no harm there.
+// Differences of two time.Now of one process are of its monotonic clock, which
+// does not jump.
+var wallClock = map[string]string{
+	"client/refresh.go - time.Now":                         "where the clock that does not jump is counted from",
+	"client/refresh.go Client.retryIn time.Since":          "by the clock that does not jump",
+	"client/client.go Client.catchUp time.Since":           "by the clock that does not jump",
+	"client/stats.go Client.Stats time.Since":              "Age is for people: since a stamp of another process",
+	"daemon/reconcile.go Daemon.reconcile time.Now":        "LastGood is for people; the other is a difference in one process, for the log",
+	"daemon/reconcile.go Daemon.tend time.Now":             "a difference in one process, for the log",
+	"daemon/region.go region.attach time.Now":              "a difference in one process",
+	"daemon/region.go region.create time.Now":              "a difference in one process",
+	"daemon/region.go region.published time.Since":         "a difference in one process, for the log",
+	"daemon/region.go region.verify time.Now":              "a difference in one process",
+	"daemon/region.go region.verify time.Since":            "a difference in one process",
+	"daemon/source/dir.go dir.Read time.Now":               "a difference in one process",
+	"daemon/source/dir.go dir.Read time.Since":             "a difference in one process",
+	"daemon/source/dir_events.go watcher.created time.Now": "a difference in one process",
+	"daemon/source/dir_events.go watcher.run time.Now":     "a difference in one process",
+	"daemon/source/dir_file.go content.load time.Now":      "see stamp.age",
+	"daemon/source/dir_file.go stamp.age now.UnixNano":     "a file that seems to be of the future is read again each time, and rests once two looks show the same; one that seems old is compared with all the rest of its stamp, and its content once a minute",
+	"daemon/source/dir_file.go stampOf st.Ctim":            "compared for being the same; see stamp.age. After a clock was set back, a file that is written in place behind a younger link is read without its quiet time, for as long as the link seems younger",
+	"daemon/source/dir_file.go stampOf st.Mtim":            "compared for being the same",
+	"daemon/source/dir_scan.go dir.scan time.Now":          "see stamp.age; else a difference in one process",
+	"daemon/source/dir_watch.go watcher.begin time.Now":    "a difference in one process",
+	"daemon/source/dir_watch.go watcher.end time.Now":      "a difference in one process",
+	"daemon/source/dir_watch.go watcher.start time.Now":    "a difference in one process",
+	"daemon/source/dir_watch.go watcher.tell time.Now":     "a difference in one process",
+	"daemon/source/dir_watch.go watcher.watch time.Now":    "a difference in one process",
+	"shm/create.go Writer.fill time.Now":                   "Created is for people",
+	"shm/image/build.go Build time.Now":                    "Published is for people",
+	"shm/image/build.go Image.layOut UnixNano":             "Published is for people",
+	"shm/image/view.go View.Published time.Unix":           "Published is for people",
+	"shm/layout.go decodeIdentity time.Unix":               "Created is for people",
+	"shm/layout.go identity.encode UnixNano":               "Created is for people",
+	"shm/status.go Status.encode UnixNano":                 "Started is for people",
+	"shm/status.go decodeStatus time.Unix":                 "Started is for people",
+	"shm/writer.go Own time.Now":                           "Started is for people",
+}
+
+// TestLongRunWallClock looks for the time of day in the packages' sources. One
+// that the list does not have fails, and so does one that the list has in vain.
+func TestLongRunWallClock(t *testing.T) {
+	found := map[string]string{}
+	for _, dir := range []string{"client", "shm", "seqlock", "daemon"} {
+		ok(t, filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			return wallClockIn(path, found)
+		}))
+	}
+	for _, use := range slices.Sorted(maps.Keys(found)) {
+		if wallClock[use] == "" {
+			t.Errorf("%s: %s: does it matter when the clock of the day jumps? If not, say why in this test", found[use], use)
+		}
+	}
+	for use := range wallClock {
+		if found[use] == "" {
+			t.Errorf("%s: is not there any more; take it off the list", use)
+		}
+	}
+	report(t, "no decision is made by the time of day", fmt.Sprintf("%d uses in client, shm, seqlock and daemon", len(found)), "none that is not on the list, with its reason")
+}
+
+// wallClockIn finds the uses in one file, and where they are.
+func wallClockIn(path string, found map[string]string) error {
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, path, nil, 0)
+	if err != nil {
+		return err
+	}
+	short := strings.TrimPrefix(filepath.ToSlash(path), "../../")
+	for _, declaration := range file.Decls {
+		in := "-"
+		if f, is := declaration.(*ast.FuncDecl); is {
+			in = f.Name.Name
+			if f.Recv != nil {
+				in = receiver(f.Recv.List[0].Type) + "." + in
+			}
+		}
+		ast.Inspect(declaration, func(n ast.Node) bool {
+			s, is := n.(*ast.SelectorExpr)
+			if !is {
+				return true
+			}
+			what := s.Sel.Name
+			if x, is := s.X.(*ast.Ident); is {
+				what = x.Name + "." + what
+			}
+			if timeOfDay(what) {
+				found[short+" "+in+" "+what] = files.Position(s.Pos()).String()
+			}
+			return true
+		})
+	}
+	return nil
+}
+
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return "?"
+}
+
+func timeOfDay(what string) bool {
+	_, method, _ := strings.Cut(what, ".")
+	if method == "" {
+		method = what
+	}
+	switch what {
+	case "time.Now", "time.Since", "time.Until", "time.Unix", "time.Date",
+		"unix.CLOCK_REALTIME", "unix.CLOCK_REALTIME_COARSE", "unix.Gettimeofday":
+		return true
+	}
+	switch method {
+	case "UnixNano", "UnixMilli", "UnixMicro", "Unix", "ModTime", "Mtim", "Ctim", "Atim":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+//go:build linux
+
+package campaign
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What reading and decoding a revision takes is the daemon's own memory, which
+// nobody asks for beforehand: with much less room than this the kernel kills the
+// daemon there, and its readers read on.
+var memoryRoom = flag.Int("memory.room", 6, "how many MiB the first limit is above what the daemon uses")
+
+var memoryLimits = flag.Int("memory.limits", 1, "how many limits of a memory cgroup are tried")
+
+// memoryCgroup makes a cgroup whose memory can be limited, of version 1 or 2.
+func memoryCgroup(t testing.TB) (dir, limit, usage string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("making a cgroup takes root")
+	}
+	for _, v := range []struct{ root, limit, usage string }{
+		{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"},
+		{"/sys/fs/cgroup", "memory.max", "memory.current"},
+	} {
+		dir := filepath.Join(v.root, fmt.Sprintf("statesync-campaign-%d", os.Getpid()))
+		if os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		t.Cleanup(func() {
+			await(t, "the cgroup to be empty", func() bool { err := os.Remove(dir); return err == nil || os.IsNotExist(err) })
+		})
+		if _, err := os.Stat(filepath.Join(dir, v.limit)); err == nil {
+			return dir, filepath.Join(dir, v.limit), filepath.Join(dir, v.usage)
+		}
+	}
+	t.Skip("no memory cgroup can be made here")
+	return "", "", ""
+}
+
+// A daemon in a memory cgroup publishes one revision after the other, each into
+// a slot that has no pages yet, until the limit leaves no room for the next
+// slot. That revision is refused and says why; nobody is killed; with a higher
+// limit it is published.
+func TestMemorySmallCgroup(t *testing.T) {
+	const (
+		mib  = 1 << 20
+		size = 600 << 10 // bytes of payload in each of three configs, at most
+	)
+	publications, refusals := 0, 0
+	var needs int64
+	for i := range *memoryLimits {
+		cgroup, limit, usage := memoryCgroup(t)
+		t.Run(fmt.Sprint("limit ", i), func(t *testing.T) {
+			parent := memory(t)
+			h := newMemoryHost(t, parent, "--slots=32", "--max-image=4MiB")
+			h.start()
+			ok(t, os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(strconv.Itoa(h.daemon.Process.Pid)), 0o644))
+			h.reader = memoryRead(t, h.region)
+			h.reader.sees("at first", 1)
+			// It has been through revisions of this size, and has what it needs for
+			// itself.
+			for range 3 {
+				h.publish(size)
+				h.reader.sees("without a limit", h.number)
+			}
+			used := memoryNumber(t, usage)
+			needs = max(needs, used)
+			room := int64(*memoryRoom*mib + i*mib/2)
+			ok(t, os.WriteFile(limit, []byte(strconv.FormatInt(used+room, 10)), 0o644))
+			for refused := false; !refused; {
+				good := h.number
+				before := strings.Count(h.daemon.log(), "msg=refused")
+				h.publish(size)
+				await(t, "a publication or a refusal", func() bool {
+					h.alive()
+					exact, _, _ := h.reader.numbers()
+					refused = strings.Count(h.daemon.log(), "msg=refused") > before
+					return refused || exact == h.number
+				})
+				if !refused {
+					publications++
+					if h.number > 40 {
+						t.Fatal("nothing was refused")
+					}
+					continue
+				}
+				refusals++
+				for _, word := range []string{"reason=no_space", "the memory cgroup is nearly full", cgroup, "raise its limit, or lower --slots"} {
+					if !strings.Contains(h.daemon.log(), word) {
+						t.Errorf("the log does not say %q:\n%s", word, h.daemon.log())
+					}
+				}
+				h.reader.sees("after a refusal", good)
+				memoryProblem(t, h.region, "cgroup")
+			}
+			ok(t, os.WriteFile(limit, []byte(strconv.FormatInt(used+64*mib, 10)), 0o644))
+			began := time.Now()
+			h.reader.sees("with a higher limit", h.number)
+			t.Logf("read %v after the limit was raised", time.Since(began))
+			memoryProblem(t, h.region, "")
+			h.alive()
+			h.reader.end()
+			h.stop()
+		})
+		ok(t, os.WriteFile(limit, []byte("-1"), 0o644))
+		_ = os.Remove(cgroup)
+	}
+	report(t, "a memory cgroup that is too small refuses a revision and kills nobody",
+		fmt.Sprintf("%d limits; %d revisions published, %d refused; the daemon itself used %d MiB", *memoryLimits, publications, refusals, needs/mib), "nothing")
+}
+
+func memoryNumber(t testing.TB, path string) int64 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	ok(t, err)
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	ok(t, err)
+	return n
+}

@@ -1,0 +1,131 @@
+//go:build linux
+
+package campaign
+
+import (
+	"maps"
+	"slices"
+)
+
+// metaContent is what a region holds: each config's number. nil is no region.
+type metaContent map[string]int
+
+// metaModel is what a script's source, daemon and region are, in a few
+// variables. A revision that the daemon may have published is one more entry of
+// history. Which of the newest ones it has, only time tells; at a sync it is
+// the last one.
+type metaModel struct {
+	files   map[string]int    // the source, as it was last whole
+	broken  map[string]string // configs that the source has not whole, and how not
+	running bool              // the daemon
+	ready   bool              // and it listens to signals
+	slots   string            // the daemon's
+	damaged bool              // the region, since the last sync
+	moved   bool              // the region was or will be another file, since the last sync
+
+	history []metaContent
+	floor   int // the region holds this entry or a later one
+	syncs   int
+}
+
+func newMetaModel() *metaModel {
+	return &metaModel{files: map[string]int{}, broken: map[string]string{}, history: []metaContent{nil}}
+}
+
+// changed takes down what the daemon may publish now.
+func (m *metaModel) changed() {
+	if m.running && len(m.broken) == 0 && len(m.files) > 0 && !maps.Equal(m.last(), m.files) {
+		m.history = append(m.history, maps.Clone(m.files))
+	}
+}
+
+func (m *metaModel) last() metaContent { return m.history[len(m.history)-1] }
+
+// settled says that the region holds an entry, and that later ones were never
+// published.
+func (m *metaModel) settled(at int) {
+	m.history = m.history[:at+1]
+	m.floor = at
+}
+
+// next is the first entry, not before from, that something is true of; -1 is
+// none.
+func (m *metaModel) next(from int, is func(metaContent) bool) int {
+	for i := from; i < len(m.history); i++ {
+		if is(m.history[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+// newest is the last entry that is a content; -1 is none.
+func (m *metaModel) newest(c metaContent) int {
+	for i, entry := range slices.Backward(m.history) {
+		if same(entry, c) {
+			return i
+		}
+	}
+	return -1
+}
+
+func same(a, b metaContent) bool { return (a == nil) == (b == nil) && maps.Equal(a, b) }
+
+// possible says whether an operation makes sense, so that a script from which
+// some were taken away is still one.
+func (m *metaModel) possible(op metaOp) bool {
+	_, there := m.files[op.arg(0)]
+	switch op.verb() {
+	case "write", "rename":
+		return m.broken[op.arg(0)] == ""
+	case "delete":
+		return there && m.broken[op.arg(0)] == ""
+	case "break":
+		return there && m.broken[op.arg(0)] == ""
+	case "mend":
+		return m.broken[op.arg(0)] != ""
+	case "start":
+		// The last good image of the state directory may be an older one, and is
+		// what a daemon has that finds neither a good source nor a whole region.
+		return !m.running && (!m.damaged || len(m.broken) == 0)
+	case "term", "kill":
+		return m.running
+	case "hup":
+		return m.ready
+	case "region":
+		// A daemon that has only begun to start may find the damage before it knows
+		// what the region held, and the state directory's image may be older.
+		return m.ready && m.floor > 0
+	case "sync":
+		return m.running && (len(m.broken) == 0 || m.floor > 0)
+	}
+	return true
+}
+
+// apply is what an operation does to source, daemon and region.
+func (m *metaModel) apply(op metaOp) {
+	switch op.verb() {
+	case "write", "rename":
+		m.files[op.arg(0)] = op.number(1)
+	case "delete":
+		delete(m.files, op.arg(0))
+	case "break":
+		m.broken[op.arg(0)] = op.arg(1)
+	case "mend":
+		delete(m.broken, op.arg(0))
+	case "start":
+		m.running = true
+		m.moved = m.moved || op.arg(0) != m.slots
+		m.slots = op.arg(0)
+	case "term", "kill":
+		m.running, m.ready = false, false
+	case "region":
+		m.damaged, m.moved = true, true
+	case "sync":
+		m.syncs++
+		if len(m.broken) == 0 {
+			m.files["sync"] = m.syncs
+		}
+	}
+	m.changed()
+}

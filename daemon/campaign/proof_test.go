@@ -1,0 +1,132 @@
+//go:build linux
+
+package campaign
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/statesync/statesync/client"
+)
+
+// A revision that proves itself: each of its configs has the revision's number
+// and the digest of all configs' payloads, so that a reader that has them all
+// knows from the content alone, and from no sum of the image, that they belong
+// together and that no byte of them is wrong.
+
+// proven is one config of such a revision.
+type proven struct {
+	Number  int    `json:"number"`
+	Payload string `json:"payload"`
+	Digest  string `json:"digest"`
+}
+
+// provenNames are its configs.
+var provenNames = []string{"a", "b", "team/c"}
+
+// revision makes revision number n, with payloads of up to size bytes each.
+func revision(n, size int) map[string]proven {
+	random := rand.New(rand.NewPCG(uint64(n), 1))
+	configs := map[string]proven{}
+	for _, name := range provenNames {
+		payload := strings.Repeat(string(rune('a'+random.IntN(26))), 1+random.IntN(size))
+		configs[name] = proven{Number: n, Payload: payload}
+	}
+	sum := digest(configs)
+	for name, c := range configs {
+		c.Digest = sum
+		configs[name] = c
+	}
+	return configs
+}
+
+// digest is that of all payloads and their number.
+func digest(configs map[string]proven) string {
+	h := sha256.New()
+	for _, name := range provenNames {
+		c := configs[name]
+		fmt.Fprintf(h, "%s %d %d %s\n", name, c.Number, len(c.Payload), c.Payload)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// prove says what is wrong with what a snapshot holds, and returns the number
+// of its revision.
+func prove(s *client.Snapshot) (number int, err error) {
+	configs := map[string]proven{}
+	for _, name := range provenNames {
+		doc, err := s.Get(name)
+		if err != nil {
+			return 0, err
+		}
+		var c proven
+		if err := json.Unmarshal(doc.JSON(), &c); err != nil {
+			return 0, fmt.Errorf("generation %d: %s: %w", s.Generation(), name, err)
+		}
+		configs[name] = c
+	}
+	sum := digest(configs)
+	for _, name := range provenNames {
+		if c := configs[name]; c.Digest != sum || c.Number != configs[provenNames[0]].Number {
+			return 0, fmt.Errorf("generation %d: %s: revision %d with digest %s, and the payloads have %s",
+				s.Generation(), name, c.Number, c.Digest, sum)
+		}
+	}
+	return configs[provenNames[0]].Number, nil
+}
+
+// writeRevision makes dir hold revision n as a Kubernetes volume does it: a new
+// directory, and one rename that swaps the link to it. So the daemon never sees
+// a mixture.
+func writeRevision(t testing.TB, dir string, n, size int) {
+	t.Helper()
+	version := fmt.Sprintf("..%d", n)
+	for name, c := range revision(n, size) {
+		path := filepath.Join(dir, version, name+".json")
+		ok(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		text, err := json.Marshal(c)
+		ok(t, err)
+		ok(t, os.WriteFile(path, text, 0o644))
+	}
+	old, _ := os.Readlink(filepath.Join(dir, "..data"))
+	ok(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+	ok(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	for _, name := range provenNames {
+		top, _, nested := strings.Cut(name, "/")
+		if !nested {
+			top += ".json"
+		}
+		if err := os.Symlink(filepath.Join("..data", top), filepath.Join(dir, top)); err != nil && !os.IsExist(err) {
+			t.Fatal(err)
+		}
+	}
+	// The one that was replaced stays until the next time: the daemon watches it
+	// until it has read the new one, and its removal is more for it to wait out.
+	versions, err := filepath.Glob(filepath.Join(dir, "..[0-9]*"))
+	ok(t, err)
+	for _, path := range versions {
+		if name := filepath.Base(path); name != version && name != old {
+			ok(t, os.RemoveAll(path))
+		}
+	}
+}
+
+// TestProof has the proof fail where it must.
+func TestProof(t *testing.T) {
+	good := revision(7, 100)
+	if digest(good) != good["a"].Digest {
+		t.Error("a whole revision does not prove itself")
+	}
+	other := revision(8, 100)
+	good["b"] = other["b"]
+	if digest(good) == good["a"].Digest {
+		t.Error("a mixture proves itself")
+	}
+}

@@ -1,0 +1,159 @@
+// Command run has all campaigns try for a stated time to hurt a reader, and
+// ends with a line for each promise: what was tried, and what was lost. See
+// `make campaign` and docs/RELIABILITY.md.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	total := flag.Duration("for", time.Hour, "how long all campaigns together may take, about")
+	only := flag.String("only", "", "run the steps whose names match this `regexp` only")
+	flag.Parse()
+	steps, err := chosen(plan(*total), *only)
+	if err == nil {
+		err = run(steps)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "campaign:", err)
+		os.Exit(1)
+	}
+}
+
+// step is one campaign.
+type step struct {
+	name string
+	args []string // of go test
+}
+
+// killsPerSecond is what two processors do, about.
+const killsPerSecond = 7
+
+// plan shares the time out. What is tried to its end takes what it takes, some
+// ten minutes in all; the rest is shared by those that go on for ever.
+func plan(total time.Duration) []step {
+	rest := max(total-10*time.Minute, total/4)
+	part := func(of float64) time.Duration { return time.Duration(float64(rest) * of).Round(time.Second) }
+	campaign := func(name, run string, flags ...string) step {
+		return step{name, append([]string{"-timeout=0", "-v", "-count=1", "-run=" + run, "./daemon/campaign", "-args"}, flags...)}
+	}
+	seconds := func(d time.Duration) float64 { return d.Seconds() }
+	steps := []step{
+		{"model", []string{"-timeout=0", "-v", "-count=1", "./seqlock/model", "-args", "-full"}},
+		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.25)))),
+		campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.limits=8", "-memory.minute"),
+		campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20"),
+		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.jump"),
+		campaign("together", "^TestTogether$", "-together.updates=1000000"),
+		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.15).String()),
+		campaign("arm64", "^TestArm64$", "-arm64.all"),
+		{"user code", []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|EveryPlace|Validator|Scribble", "./client"}},
+	}
+	targets := []string{
+		"shm:FuzzAttach", "shm:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
+		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory",
+		"daemon/decode:FuzzJSON", "daemon/decode:FuzzYAML", "daemon/decode:FuzzTOML", "daemon/decode:FuzzSchema",
+	}
+	for _, target := range targets {
+		pkg, fuzz, _ := strings.Cut(target, ":")
+		steps = append(steps, step{"fuzz " + fuzz, []string{
+			"-run=^$", "-fuzz=^" + fuzz + "$",
+			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=2s", "./" + pkg,
+		}})
+	}
+	return steps
+}
+
+func chosen(steps []step, only string) ([]step, error) {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, err
+	}
+	var some []step
+	for _, s := range steps {
+		if pattern.MatchString(s.name) {
+			some = append(some, s)
+		}
+	}
+	if len(some) == 0 {
+		return nil, fmt.Errorf("no campaign is called %s", only)
+	}
+	return some, nil
+}
+
+// promise is what a campaign reports; see report in package campaign.
+type promise struct{ what, tried, lost string }
+
+var errLost = errors.New("something was lost; see above")
+
+func run(steps []step) error {
+	var promises []promise
+	var failed error
+	for n, s := range steps {
+		fmt.Printf("== %d of %d, %s: go test %s\n", n+1, len(steps), s.name, strings.Join(s.args, " "))
+		began := time.Now()
+		kept, err := s.run(os.Stdout)
+		took := time.Since(began).Round(time.Second)
+		if err != nil {
+			failed = errLost
+			kept = append(kept, promise{s.name, took.String(), "FAILED: " + err.Error()})
+		} else if len(kept) == 0 {
+			kept = append(kept, promise{s.name, took.String(), "nothing"})
+		}
+		promises = append(promises, kept...)
+	}
+	fmt.Println()
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "promise\ttried\tlost")
+	for _, p := range promises {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.what, p.tried, p.lost)
+	}
+	return errors.Join(w.Flush(), failed)
+}
+
+var (
+	promised = regexp.MustCompile(`promise: (.*) \| tried: (.*) \| lost: (.*)`)
+	fuzzed   = regexp.MustCompile(`execs: (\d+)`)
+)
+
+// run shows what a campaign writes, and returns what it promised.
+func (s step) run(out io.Writer) (kept []promise, err error) {
+	cmd := exec.Command("go", append([]string{"test"}, s.args...)...)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, err
+	}
+	execs := 0
+	scanner := bufio.NewScanner(stdout)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		line := scanner.Text()
+		_, _ = fmt.Fprintln(out, line)
+		if m := promised.FindStringSubmatch(line); m != nil {
+			kept = append(kept, promise{m[1], m[2], m[3]})
+		}
+		if m := fuzzed.FindStringSubmatch(line); m != nil {
+			execs, _ = strconv.Atoi(m[1])
+		}
+	}
+	if execs > 0 {
+		kept = append(kept, promise{"no input crashes or misleads: " + s.name, fmt.Sprintf("%d inputs", execs), "nothing"})
+	}
+	return kept, errors.Join(scanner.Err(), cmd.Wait())
+}
