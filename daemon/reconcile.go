@@ -5,8 +5,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"runtime/metrics"
 	"time"
 
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -58,6 +60,9 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 	}
 	fresh := revision != d.revision
 	if fresh {
+		if err := d.roomFor(revision); err != nil {
+			return crowded(revision.ID, err)
+		}
 		d.revision, d.result = revision, d.decoder.Decode(revision.Files)
 		d.notices.say(&d.result)
 	}
@@ -73,6 +78,30 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 		d.good = c
 	}
 	return nil
+}
+
+// decodeCost is what decoding takes for each byte of a file, at most and about:
+// the tree, the canonical text, the section, the image and its saved copy.
+const decodeCost = 6
+
+// roomFor says whether there is memory for decoding what changed. A daemon that
+// is killed for it would be killed again at its next start.
+func (d *Daemon) roomFor(revision *source.Revision) error {
+	decoded := map[*source.File]bool{}
+	if d.revision != nil {
+		for _, f := range d.revision.Files {
+			decoded[f] = true
+		}
+	}
+	need := int64(0)
+	for _, f := range revision.Files {
+		if !decoded[f] {
+			need += decodeCost * int64(len(f.Data))
+		}
+	}
+	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
+	metrics.Read(idle)
+	return shm.Room(need - int64(idle[0].Value.Uint64()))
 }
 
 // recheck is reconcile with a look at all contents, where the source can be

@@ -21,7 +21,7 @@ const (
 	ReasonSource   Reason = "source"    // it can't be read, or does not rest
 	ReasonInvalid  Reason = "invalid"   // a file of it can't be used
 	ReasonTooLarge Reason = "too_large" // its image is larger than max-image
-	ReasonNoSpace  Reason = "no_space"  // there are no pages for its image
+	ReasonNoSpace  Reason = "no_space"  // there is no memory to decode it, or are no pages for its image
 	ReasonRegion   Reason = "region"    // the region can't be written
 )
 
@@ -90,6 +90,13 @@ func invalid(revision string, problems []*decode.Problem) *refusal {
 	if f.problems == nil {
 		return nil
 	}
+	return f
+}
+
+// crowded is the refusal of a revision that there is no memory to decode.
+func crowded(revision string, err error) *refusal {
+	f := &refusal{reason: ReasonNoSpace, revision: revision, key: string(ReasonNoSpace) + revision}
+	f.add(&decode.Problem{What: "there is no memory to decode it: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
 	return f
 }
 

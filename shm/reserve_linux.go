@@ -14,14 +14,24 @@ import (
 // these, the kernel's own records of them, and what the daemon needs to go on.
 func headroomFor(size int64) int64 { return size + size/256 + 2<<20 }
 
+// Room says whether this process's memory cgroups allow so many bytes more. If
+// not, the error matches ErrNoSpace: to ask for them would be no error but the
+// OOM killer's work. It reads some small files.
+func Room(size int64) error {
+	if free, where, limited := headroom(); limited && size > free {
+		return fmt.Errorf("%w: %w: %d bytes are needed and %d are left in %s; raise its limit, or lower --slots or the configs' size",
+			ErrNoSpace, errHeadroom, size, free, where)
+	}
+	return nil
+}
+
 // reserve gives a range of the region's file pages, so that a store into it
 // can't fault. A full file system is ENOSPC here, and the next store would be
 // a SIGBUS without it. A memory cgroup's limit shows nowhere but in the
 // killing of a process, so it is looked at first.
 func reserve(file *os.File, offset, size int64) error {
-	if free, where, limited := headroom(); limited && headroomFor(size) > free {
-		return fmt.Errorf("%w: %w: %d bytes are needed and %d are left in %s; raise its limit, or lower --slots or the configs' size",
-			ErrNoSpace, errHeadroom, headroomFor(size), free, where)
+	if err := Room(headroomFor(size)); err != nil {
+		return err
 	}
 	failpoint.Here("reserve.begin")
 	for {

@@ -53,7 +53,7 @@ func plan(total time.Duration) []step {
 	steps := []step{
 		{"model", []string{"-timeout=0", "-v", "-count=1", "./seqlock/model", "-args", "-full"}},
 		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.25)))),
-		campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.limits=8", "-memory.minute"),
+		campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=1", "-memory.limits=12", "-memory.minute"),
 		campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20"),
 		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.jump"),
 		campaign("together", "^TestTogether$", "-together.updates=1000000"),
