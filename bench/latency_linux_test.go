@@ -15,6 +15,7 @@ import (
 	"time"
 	"unsafe"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/client"
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	var err error
 	switch role, arg, _ := strings.Cut(os.Getenv(roleEnv), ":"); role {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	case "region":
 		err = waitOnRegion(arg)
 	case "futex":
