@@ -87,18 +87,7 @@ const decodeCost = 6
 // roomFor says whether there is memory for decoding what changed. A daemon that
 // is killed for it would be killed again at its next start.
 func (d *Daemon) roomFor(revision *source.Revision) error {
-	decoded := map[*source.File]bool{}
-	if d.revision != nil {
-		for _, f := range d.revision.Files {
-			decoded[f] = true
-		}
-	}
-	need := int64(0)
-	for _, f := range revision.Files {
-		if !decoded[f] {
-			need += decodeCost * int64(len(f.Data))
-		}
-	}
+	need := decodeCost * d.decoder.Pending(revision.Files)
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
 	return shm.Room(need - int64(idle[0].Value.Uint64()))
@@ -123,7 +112,7 @@ type rechecker interface {
 // lastGood is the content that the region held that can't be gone on with, or
 // else the one that the state directory has, if any.
 func (d *Daemon) lastGood() *content {
-	if m := d.region.survivor; m != nil {
+	if m := d.region.salvage(); m != nil {
 		d.log.Warn("publishing what the region held until the source is good", "revision", m.Revision(), "configs", m.Len(),
 			"published", m.Published())
 		return contentOf(m)

@@ -46,9 +46,9 @@ type region struct {
 	whole bool
 	// top is the highest generation that a reader may have seen anywhere.
 	top uint64
-	// survivor is what a region that can't be gone on with was found to hold:
-	// newer than anything in the state directory.
-	survivor *image.Image
+	// left is the region that was there and can't be gone on with, until another
+	// takes its place.
+	left     *shm.Region
 	verified time.Time     // when held was last compared with the file
 	seenGood time.Duration // as the writer before this one had it
 }
@@ -76,7 +76,7 @@ func (r *region) attach(s *state) error {
 	if s != nil {
 		r.top = s.reserved
 	}
-	r.survey()
+	there := r.survey()
 	failpoint.Here("region.surveyed")
 	err := r.w.Attach()
 	if err == nil {
@@ -97,6 +97,7 @@ func (r *region) attach(s *state) error {
 	case errors.Is(err, shm.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
 		return err
 	default:
+		r.left = there
 		r.log.Warn("the region can't be gone on with; it is replaced with the first good revision",
 			"region", r.w.Path(), "above_generation", r.top, "error", err)
 	}
@@ -109,12 +110,13 @@ func unsealable(err error) bool {
 }
 
 // survey learns from the region that is there what attaching does not tell:
-// what its writer said last, and what a region holds that can be read but not
-// gone on with, because it has another geometry.
-func (r *region) survey() {
+// what its writer said last, and which generation a region has that can be read
+// but not gone on with, because it has another geometry. It is nil where there
+// is none that can be read.
+func (r *region) survey() *shm.Region {
 	there, err := shm.Open(r.opt.Region, shm.Trust{})
 	if err != nil {
-		return
+		return nil
 	}
 	if status, err := there.Status(); err == nil {
 		if status.SourceGood <= shm.Boottime() { // on a disk, it may be of another boot
@@ -122,15 +124,29 @@ func (r *region) survey() {
 		}
 		r.w.Observe(status.Observed, r.seenGood, status.Problem)
 	}
-	var m *image.Image
-	_, err = there.Read(func(hot seqlock.Hot, words []uint64) (err error) {
+	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
 		r.top = max(r.top, hot.Generation()) // its slot agrees, so it is no random bits
+		return nil
+	})
+	return there
+}
+
+// salvage loads what a region holds that can't be gone on with: newer than
+// anything in the state directory. It is nil where there is no such region, or
+// where it is damaged.
+func (r *region) salvage() *image.Image {
+	if r.left == nil {
+		return nil
+	}
+	var m *image.Image
+	_, err := r.left.Read(func(_ seqlock.Hot, words []uint64) (err error) {
 		m, err = image.Load(words)
 		return err
 	})
-	if err == nil {
-		r.survivor = m
+	if err != nil {
+		return nil
 	}
+	return m
 }
 
 // load takes over what the attached file holds.
@@ -236,7 +252,7 @@ func (r *region) create(c *content) (committed bool, err error) {
 	if r.id() == before {
 		return false, err
 	}
-	r.held, r.whole, r.top, r.verified = m, true, g, time.Now()
+	r.held, r.whole, r.top, r.verified, r.left = m, true, g, time.Now(), nil
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errNotAsAsked, err)
 	}

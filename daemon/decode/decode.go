@@ -129,6 +129,24 @@ type entry struct {
 	check    *check // of a schema
 }
 
+// kept is what was made of a file; nil where that is yet to be done.
+func (d *Decoder) kept(f *source.File) *entry {
+	if e := d.files[f.Path]; e != nil && e.file == f {
+		return e
+	}
+	return nil
+}
+
+// Pending is how many bytes of a revision's files Decode has yet to decode.
+func (d *Decoder) Pending(files []*source.File) (bytes int64) {
+	for _, f := range files {
+		if d.kept(f) == nil {
+			bytes += int64(len(f.Data))
+		}
+	}
+	return bytes
+}
+
 // Decode decodes the files of one revision, which are sorted by path.
 func (d *Decoder) Decode(files []*source.File) Result {
 	d.round++
@@ -138,8 +156,8 @@ func (d *Decoder) Decode(files []*source.File) Result {
 	)
 	configs = make([]*entry, 0, len(files))
 	for _, f := range files {
-		e := d.files[f.Path]
-		if e == nil || e.file != f {
+		e := d.kept(f)
+		if e == nil {
 			e = &entry{file: f}
 			e.role, e.name = d.roleOf(f.Path)
 			d.files[f.Path] = e
