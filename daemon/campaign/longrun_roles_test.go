@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -112,35 +111,19 @@ func longrunPublish(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	w, err := shm.Own(ctx, args[0], shm.WriterOptions{MaxImage: 1 << 20, Group: -1})
+	p, err := newPublisher(ctx, args[0])
 	if err != nil {
 		return err
 	}
-	var held *image.Image
-	beat := time.Now()
 	calls, took, err := pace(ctx, rate, func(number int) error {
 		sections, err := longrunSections(number)
 		if err != nil {
 			return err
 		}
-		m, err := image.Build(uint64(number), strconv.Itoa(number), sections, held)
-		if err != nil {
-			return err
-		}
-		if held == nil {
-			err = w.Create(1, m.Words())
-		} else {
-			err = w.Publish(m.Generation(), m.Words())
-		}
-		held = m
-		if err == nil && time.Since(beat) >= shm.HeartbeatInterval {
-			beat = time.Now()
-			err = w.Beat()
-		}
-		return err
+		return p.publish(uint64(number), strconv.Itoa(number), sections)
 	})
 	fmt.Printf("last %d published, %.1f a second\n", calls, float64(calls)/took.Seconds())
-	return errors.Join(err, w.Close())
+	return errors.Join(err, p.Close())
 }
 
 // longrunChange changes the stamp's file in a source by rename: arguments are

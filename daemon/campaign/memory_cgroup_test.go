@@ -77,14 +77,9 @@ func TestMemorySmallCgroup(t *testing.T) {
 			ok(t, os.WriteFile(limit, []byte(strconv.FormatInt(used+room, 10)), 0o644))
 			for refused := false; !refused; {
 				good := h.number
-				before := strings.Count(h.daemon.log(), "msg=refused")
+				before := h.refusals()
 				h.publish(size)
-				await(t, "a publication or a refusal", func() bool {
-					h.alive()
-					exact, _, _ := h.reader.numbers()
-					refused = strings.Count(h.daemon.log(), "msg=refused") > before
-					return refused || exact == h.number
-				})
+				refused = h.refuses(before)
 				if !refused {
 					publications++
 					if h.number > 40 {

@@ -176,6 +176,22 @@ func (r *memoryRole) fresh() error {
 	return nil
 }
 
+// refusals is how many revisions the daemon has said that it refuses.
+func (h *memoryHost) refusals() int { return strings.Count(h.daemon.log(), "msg=refused") }
+
+// refuses waits for what becomes of the newest revision: true if there is a
+// refusal more than before.
+func (h *memoryHost) refuses(before int) (refused bool) {
+	h.Helper()
+	await(h, "a publication or a refusal", func() bool {
+		h.alive()
+		exact, _, _ := h.reader.numbers()
+		refused = h.refusals() > before
+		return refused || exact == h.number
+	})
+	return refused
+}
+
 // memoryFresh proves a region with a client of its own.
 func memoryFresh(dir string) (n int, err error) {
 	c, err := client.Open(dir)

@@ -45,16 +45,10 @@ func TestMemoryFullFileSystem(t *testing.T) {
 			for round := range revisions {
 				before := 0
 				if round > 0 {
-					before = strings.Count(h.daemon.log(), "msg=refused")
+					before = h.refusals()
 					h.publish(round * step)
 				}
-				refused := false
-				await(t, "a publication or a refusal", func() bool {
-					h.alive()
-					exact, _, _ := h.reader.numbers()
-					refused = strings.Count(h.daemon.log(), "msg=refused") > before
-					return refused || exact == h.number
-				})
+				refused := h.refuses(before)
 				if !refused {
 					good = h.number
 					publications++

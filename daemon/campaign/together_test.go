@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -109,12 +108,10 @@ func togetherPublish(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	w, err := shm.Own(ctx, args[0], shm.WriterOptions{MaxImage: 1 << 20, Group: -1})
+	p, err := newPublisher(ctx, args[0])
 	if err != nil {
 		return err
 	}
-	var held *image.Image
-	beat := time.Now()
 	n := 1
 	for ; n <= least || ctx.Err() == nil; n++ {
 		var sections []*image.Section
@@ -125,28 +122,12 @@ func togetherPublish(ctx context.Context, args []string) error {
 			}
 			sections = append(sections, section)
 		}
-		m, err := image.Build(uint64(n), "together", sections, held)
-		if err != nil {
+		if err := p.publish(uint64(n), "together", sections); err != nil {
 			return err
-		}
-		if held == nil {
-			err = w.Create(1, m.Words())
-		} else {
-			err = w.Publish(m.Generation(), m.Words())
-		}
-		if err != nil {
-			return err
-		}
-		held = m
-		if time.Since(beat) >= shm.HeartbeatInterval {
-			beat = time.Now()
-			if err := w.Beat(); err != nil {
-				return err
-			}
 		}
 	}
 	fmt.Printf("updates %d\n", n-1)
-	return w.Close()
+	return p.Close()
 }
 
 // togetherRead reads both configs both ways until its context ends.
