@@ -229,7 +229,9 @@ func (r *region) publish(c *content) error {
 	failpoint.Here("region.allowed")
 	err = r.w.Publish(g, m.Words())
 	if err == nil {
-		r.held = m
+		// Most of it may have been in the slot before, unseen since: it is compared
+		// at the next heartbeat.
+		r.held, r.verified = m, time.Time{}
 	}
 	if err == nil || errors.Is(err, shm.ErrLost) { // a region may be lost right after the commit
 		r.top = max(r.top, g)

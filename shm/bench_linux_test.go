@@ -56,7 +56,10 @@ func BenchmarkPublish(b *testing.B) {
 	for _, size := range []int{1 << 10, 1 << 20} {
 		dir := filepath.Join(memoryTemp(b), "region")
 		w := created(b, dir, WriterOptions{Slots: 4, MaxImage: 1 << 20, Group: -1}, 1)
-		image := proofs(1, size/wordBytes)
+		images := make([][][]uint64, w.Slots+1) // one more than slots, so that no slot holds what it is given
+		for n := range images {
+			images[n] = proofs(uint64(n), size/wordBytes)
+		}
 		for range w.Slots { // until every slot has its pages
 			publish(b, w, size/wordBytes)
 		}
@@ -66,12 +69,12 @@ func BenchmarkPublish(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				g++
-				if err := w.Publish(g, image); err != nil {
+				if err := w.Publish(g, images[g%uint64(len(images))]); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		words := slices.Concat(image...)
+		words := slices.Concat(images[0]...)
 		b.Run(fmt.Sprintf("memmove/%dKiB", size>>10), func(b *testing.B) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
@@ -185,13 +188,13 @@ func BenchmarkWake(b *testing.B) {
 		must(b, err)
 		return float64(n)
 	}
-	image := [][]uint64{make([]uint64, 128)}
 	g := uint64(1)
 	for b.Loop() {
 		asleep(b, c.cmd.Process.Pid, 1)
 		g++
-		image[0][0] = monotonic()
-		if err := w.Publish(g, image); err != nil {
+		image := make([]uint64, 128)
+		image[0] = monotonic()
+		if err := w.Publish(g, [][]uint64{image}); err != nil {
 			b.Fatal(err)
 		}
 		publishes = append(publishes, took())

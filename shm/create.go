@@ -139,7 +139,7 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 	failpoint.Here("create.identified")
 	l.ring.Begin(g)
 	failpoint.Here("create.begun")
-	l.store(g, size, image)
+	l.store(g, size, image, new(inventory))
 	l.ring.Commit(g)
 	failpoint.Here("create.committed")
 	w.status.Heartbeat = Boottime()
@@ -147,15 +147,24 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 }
 
 // store writes generation g into its slot, whose sequence is odd already: the
-// protocol's steps 2 and 3.
-func (l *layout) store(g uint64, size int64, image [][]uint64) {
+// protocol's steps 2 and 3. What the slot holds of the image it says in holds,
+// and is told there.
+func (l *layout) store(g uint64, size int64, image [][]uint64, holds *inventory) {
 	n := l.ring.Slot(g)
 	slot := l.slot(n)
+	parts, at := 0, 0
 	for _, part := range image {
-		seqlock.StoreWords(slot, part)
-		slot = slot[len(part):]
-		failpoint.Here("store.part")
+		if len(part) == 0 {
+			continue
+		}
+		if !holds.has(parts, at, part) {
+			seqlock.StoreWords(slot[at:], part)
+			holds.put(parts, at, part)
+			failpoint.Here("store.part")
+		}
+		parts, at = parts+1, at+len(part)
 	}
+	*holds = (*holds)[:parts]
 	failpoint.Here("store.words")
 	atomic.StoreUint64(l.length(n), uint64(size))
 	failpoint.Here("store.length")

@@ -17,7 +17,10 @@ const punchSlack = SlotAlign
 
 // Publish commits an image as generation g, which must be the current one plus
 // 1: readers that look from now on see it, and waiting ones are woken. image
-// is the image's parts, to be stored one behind the other.
+// is the image's parts, to be stored one behind the other. Their words must
+// never change afterwards: a part that is the same memory, at the same place,
+// as in the image that the slot holds, of K generations before, is not stored
+// again.
 //
 // An error leaves the current generation as it is. It matches ErrNoSpace,
 // ErrTooLarge, or ErrLost, after which Create is the way out. A publication
@@ -57,7 +60,10 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 			failpoint.Here("publish.begun")
 			w.punchTail(n, size)
 			failpoint.Here("publish.punched")
-			w.store(g, size, image)
+			holds := w.holds[n]
+			w.holds[n] = nil // what a fault leaves there is not known
+			w.store(g, size, image, &holds)
+			w.holds[n] = holds
 			w.ring.Commit(g)
 			failpoint.Here("publish.committed")
 			w.current, w.currentLength = g, uint64(size)

@@ -67,12 +67,11 @@ func init() {
 			stop.Store(true)
 		}()
 		begin := g
-		words := make([]uint64, most)
 		for !stop.Load() {
 			g++
 			n := 128 << rand.N(14)
 			n = min(n+rand.N(n), most)
-			if err := w.Publish(g, [][]uint64{fill(words[:n], g)}); err != nil {
+			if err := w.Publish(g, [][]uint64{fill(make([]uint64, n), g)}); err != nil {
 				return err
 			}
 		}

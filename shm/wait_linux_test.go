@@ -131,7 +131,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	// Dead between commit and wake.
 	allAsleep()
 	w.ring.Begin(7)
-	w.store(7, 0, nil)
+	w.store(7, 0, nil, new(inventory))
 	w.ring.Commit(7)
 	die(t, w)
 	allAsleep()

@@ -40,8 +40,9 @@ type Writer struct {
 	// Of the attached file; nil before Attach or Create.
 	*layout
 	file     *os.File
-	reserved []int64 // bytes of each slot that have pages; -1: not known
-	current  uint64  // the generation that this writer left in it
+	reserved []int64     // bytes of each slot that have pages; -1: not known
+	holds    []inventory // of each slot, as far as this writer filled it
+	current  uint64      // the generation that this writer left in it
 	// currentLength is its image's, in bytes.
 	currentLength uint64
 	status        Status
@@ -176,6 +177,7 @@ func (w *Writer) adopt(l *layout, file *os.File, g uint64) {
 	for n := range w.reserved {
 		w.reserved[n] = -1
 	}
+	w.holds = make([]inventory, l.Slots)
 }
 
 // release lets go of the attached file.
@@ -184,7 +186,7 @@ func (w *Writer) release() error {
 		return nil
 	}
 	err := errors.Join(unmap(w.layout), w.file.Close())
-	w.layout, w.file, w.reserved = nil, nil, nil
+	w.layout, w.file, w.reserved, w.holds = nil, nil, nil, nil
 	return err
 }
 

@@ -40,23 +40,58 @@ type Image struct {
 // copied nor hashed again.
 func Build(generation uint64, revision string, sections []*Section, prev *Image) (*Image, error) {
 	m := &Image{generation: generation, revision: revision, published: time.Now()}
+	var twin *Image
+	if prev != nil && m.follow(prev, sections) {
+		twin = prev
+	} else if err := m.gather(sections); err != nil {
+		return nil, err
+	} else if prev != nil {
+		m.carry(prev)
+	}
+	if err := m.layOut(twin); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// follow makes the sections the image's if they are the configs of prev, by the
+// same names in the same order, which is how most changes of a source leave
+// them. Of a section that is the very one of prev it looks at the pointer only.
+func (m *Image) follow(prev *Image, sections []*Section) bool {
+	if len(sections) != len(prev.configs) {
+		return false
+	}
+	for i, s := range sections {
+		if old := prev.configs[i].Section; s != old && s.name != old.name {
+			return false
+		}
+	}
+	m.configs = slices.Clone(prev.configs)
+	for i, s := range sections {
+		switch c := &m.configs[i]; {
+		case s == c.Section:
+		case s.Equal(c.Section):
+			c.Section = s
+		default:
+			*c = Config{Section: s, Changed: m.generation, Revision: m.revision}
+		}
+	}
+	return true
+}
+
+// gather makes the sections the image's, all of them new, and sorted by name.
+func (m *Image) gather(sections []*Section) error {
 	m.configs = make([]Config, len(sections))
 	for i, s := range sections {
-		m.configs[i] = Config{Section: s, Changed: generation, Revision: revision}
+		m.configs[i] = Config{Section: s, Changed: m.generation, Revision: m.revision}
 	}
 	slices.SortFunc(m.configs, func(a, b Config) int { return cmp.Compare(a.name, b.name) })
 	for i := 1; i < len(m.configs); i++ {
 		if name := m.configs[i].name; name == m.configs[i-1].name {
-			return nil, fmt.Errorf("two configs have the name %s", name)
+			return fmt.Errorf("two configs have the name %s", name)
 		}
 	}
-	if prev != nil {
-		m.carry(prev)
-	}
-	if err := m.layOut(); err != nil {
-		return nil, err
-	}
-	return m, nil
+	return nil
 }
 
 // carry takes over what prev says of the configs that are unchanged. The
@@ -75,8 +110,10 @@ func (m *Image) carry(prev *Image) {
 	}
 }
 
-// layOut computes where everything goes, and writes the directory.
-func (m *Image) layOut() error {
+// layOut computes where everything goes, and writes the directory. An image
+// that has configs of the same names, twin, has the same hash table, but for
+// its sums; twin may be nil.
+func (m *Image) layOut(twin *Image) error {
 	lines := linesFor(len(m.configs))
 	entries := headerWords + lines*lineWords
 	revisions := entries + len(m.configs)*entryWords
@@ -115,6 +152,9 @@ func (m *Image) layOut() error {
 		record[n-1] = revisionSum(record[:n-1], m.generation, uint64(at*wordBytes))
 	}
 	table := buckets{words: m.directory[headerWords:entries]}
+	if twin != nil {
+		copy(table.words, twin.directory[headerWords:entries])
+	}
 	offset := sections * wordBytes
 	for i := range m.configs {
 		c := &m.configs[i]
@@ -128,6 +168,9 @@ func (m *Image) layOut() error {
 		e[entryRevision] = uint64(place(c.Revision) * wordBytes)
 		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
 		offset += c.Size()
+		if twin != nil {
+			continue
+		}
 		if other, ok := table.add(e[entryName], i, m.directory[entries:]); !ok {
 			return fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
 				m.configs[other].name, c.name)
@@ -227,20 +270,14 @@ func (m *Image) Same(sections []*Section) bool {
 	return slices.EqualFunc(sorted, m.configs, func(s *Section, c Config) bool { return s.Equal(c.Section) })
 }
 
-// padding fills the space between sections.
-var padding [sectionAlign]uint64
-
 // Words are the image's parts in the order in which they are to be stored, one
-// directly after the other. They must not be changed.
+// directly after the other. They must not be changed. A config that is the same
+// section in two images is the same memory in both.
 func (m *Image) Words() [][]uint64 {
-	parts := make([][]uint64, 0, 1+2*len(m.configs))
+	parts := make([][]uint64, 0, 1+len(m.configs))
 	parts = append(parts, m.directory)
 	for i := range m.configs {
-		s := m.configs[i].Section
-		parts = append(parts, s.words)
-		if pad := align(len(s.words), sectionAlign) - len(s.words); pad > 0 {
-			parts = append(parts, padding[:pad])
-		}
+		parts = append(parts, m.configs[i].padded())
 	}
 	return parts
 }

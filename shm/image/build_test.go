@@ -241,7 +241,7 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	}
 	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs)}
 	slices.Reverse(unsorted.configs)
-	if err := unsorted.layOut(); err != nil {
+	if err := unsorted.layOut(nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Load(flatten(unsorted)); !errors.Is(err, ErrCorrupt) {

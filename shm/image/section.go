@@ -45,7 +45,7 @@ func CheckName(name string) error {
 // document, the index of its keys. It is immutable, and safe for any number of
 // goroutines.
 type Section struct {
-	words    []uint64 // the whole section, private
+	words    []uint64 // the whole section, private, made by newWords
 	hash     uint64   // xxhash64 of words
 	nameHash uint64
 	kind     Kind
@@ -106,7 +106,7 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 		return nil, fmt.Errorf("config %s: %d bytes with its index: %w: a config has at most %d",
 			name, size*wordBytes, ErrTooLarge, MaxSection)
 	}
-	words := make([]uint64, size)
+	words := newWords(size)
 	header := bytesOf(words)
 	put := func(field, n int) { binary.LittleEndian.PutUint32(header[4*field:], uint32(n)) }
 	put(sectionName, len(name))
@@ -137,6 +137,13 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	s.hash = xxhash.Sum64(bytesOf(words))
 	return s, nil
 }
+
+// newWords is memory for a section of n words, with zeros behind them to where
+// the next one begins.
+func newWords(n int) []uint64 { return make([]uint64, n, align(n, sectionAlign)) }
+
+// padded is the section with the zeros behind it.
+func (s *Section) padded() []uint64 { return s.words[:align(len(s.words), sectionAlign)] }
 
 // parseSection is parse into a new Section.
 func parseSection(words []uint64, hash uint64) (*Section, error) {

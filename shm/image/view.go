@@ -184,7 +184,7 @@ func (v *View) SectionTo(s *Section, e Entry) error {
 	case e.offset < v.sectionsAt*wordBytes || e.offset > size || e.length > size-e.offset:
 		return corrupt("section at byte", e.offset, "it is out of bounds")
 	}
-	words := make([]uint64, e.length/wordBytes)
+	words := newWords(int(e.length / wordBytes))
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
 	if xxhash.Sum64(bytesOf(words)) != e.hash {
 		return corrupt("section at byte", e.offset, "its hash does not match")
@@ -278,7 +278,7 @@ func Load(words []uint64) (*Image, error) {
 	// section is, and that each name's search ends at its entry, is one
 	// comparison, and its time does not depend on what a table claims.
 	directory, size := m.directory, m.size
-	if err := m.layOut(); err != nil || m.size != size || !slices.Equal(m.directory, directory) {
+	if err := m.layOut(nil); err != nil || m.size != size || !slices.Equal(m.directory, directory) {
 		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
 	}
 	return m, nil
