@@ -189,7 +189,8 @@ func (r *longrunResult) merge(o *longrunResult) {
 
 // longrunReader is what both kinds of readers have in common: it looks at a
 // steady rate until the context ends, and prints what it has seen. Arguments
-// are the region's directory, and how often to sample the process.
+// are the region's directory, how often to sample the process, and how often
+// an exact reader looks.
 type longrunReader struct {
 	*client.Client
 	stamp *client.Binding[longrunStamp]
@@ -255,9 +256,13 @@ func (r *longrunReader) run(ctx context.Context, args []string, every time.Durat
 	return json.NewEncoder(os.Stdout).Encode(&r.longrunResult)
 }
 
-// longrunExact takes a Snapshot once a millisecond, as a server does for each
+// longrunExact takes a Snapshot every so often, as a server does for each
 // request, and has each new generation prove itself.
 func longrunExact(ctx context.Context, args []string) error {
+	every, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
 	c, err := client.Open(args[0], client.Wait(patience))
 	if err != nil {
 		return err
@@ -268,7 +273,7 @@ func longrunExact(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	return r.run(ctx, args, time.Millisecond, func() error {
+	return r.run(ctx, args, every, func() error {
 		began := time.Now()
 		s := c.Snapshot()
 		r.Read.add(time.Since(began))

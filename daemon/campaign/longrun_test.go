@@ -22,6 +22,7 @@ var (
 	longrunFor     = flag.Duration("longrun.for", 5*time.Second, "how long TestLongRun publishes")
 	longrunRate    = flag.Int("longrun.rate", 100, "how many publications a second TestLongRun tries")
 	longrunReaders = flag.Int("longrun.readers", 4, "how many reader processes TestLongRun has, half of them exact and half following")
+	longrunLook    = flag.Duration("longrun.look", time.Millisecond, "how often an exact reader of TestLongRun takes a Snapshot")
 	longrunDaemon  = flag.Bool("longrun.daemon", false, "have TestLongRun change a file under a statesyncd, in place of a process that publishes directly")
 )
 
@@ -50,7 +51,7 @@ func TestLongRun(t *testing.T) {
 	members := longrunPublisher(t, base, region)
 	for n := range *longrunReaders {
 		kind := []string{"exact", "follow"}[n%2]
-		members = append(members, &longrunMember{kind: kind, process: spawn(t, "longrun-"+kind, region, interval.String())})
+		members = append(members, &longrunMember{kind: kind, process: spawn(t, "longrun-"+kind, region, interval.String(), longrunLook.String())})
 	}
 	for _, m := range members {
 		m.pid = m.Process.Pid
@@ -191,7 +192,7 @@ func longrunJudge(t *testing.T, members []*longrunMember, last int, publications
 			count[kind], kind, 100*used[kind].Seconds()/seconds/float64(count[kind]), worst[kind])
 	}
 	t.Logf("exact readers: time of a Snapshot: %s\n%s", &exact.Read, exact.Read.table())
-	t.Logf("exact readers that look once a millisecond: age of a generation when first seen: %s\n%s", &exact.Lag, exact.Lag.table())
+	t.Logf("exact readers that look every %s: age of a generation when first seen: %s\n%s", longrunLook, &exact.Lag, exact.Lag.table())
 	t.Logf("followers: from before the publication to the decoded value: %s\n%s", &follow.Lag, follow.Lag.table())
 	t.Logf("copies begun anew: exact %d, following %d; torn: exact %d, following %d; the daemon seemed dead at %d of %d looks",
 		exact.Retries, follow.Retries, exact.Torn, follow.Torn, exact.Dead+follow.Dead,
@@ -200,8 +201,8 @@ func longrunJudge(t *testing.T, members []*longrunMember, last int, publications
 		t.Error("readers saw nothing")
 	}
 	report(t, "a daemon that publishes for long wears nobody out",
-		fmt.Sprintf("%s of up to %d publications a second (%s), %d readers, %d generations proven, %d reads",
-			*longrunFor, *longrunRate, publications, *longrunReaders, exact.Seen, exact.Read.total()),
+		fmt.Sprintf("%s of up to %d publications a second (%s), %d readers, %d generations proven, %d reads, one every %s of an exact reader",
+			*longrunFor, *longrunRate, publications, *longrunReaders, exact.Seen, exact.Read.total(), longrunLook),
 		fmt.Sprintf("nothing; %d faults; worst read %s; followers behind: %s",
 			exact.Faults+follow.Faults, brief(exact.Read.Worst), &follow.Lag))
 }
