@@ -79,8 +79,8 @@ func TestBadFileKeepsTheLastGood(t *testing.T) {
 	d := s.run()
 	good := s.sees(map[string]string{"a": `{"x":1}`, "b": `{"y":1}`})
 
-	s.put("a.yaml", "x: 2\n") // good, and not published because of its neighbour
 	s.put("b.yaml", "y: 1\nz:\n  big: 18446744073709551616\n")
+	s.put("a.yaml", "x: 2\n") // good, and not published because of its neighbour
 	line := s.logs("refused")
 	if line["file"] != "b.yaml" || line["line"] != 3.0 || line["key"] != "z.big" || line["what"] == "" ||
 		line["reason"] != "invalid" || line["revision"] == "" || line["kept_generation"] != 1.0 {
