@@ -137,7 +137,7 @@ func (m *Image) layOut(twin *Image) error {
 	for i := range m.configs {
 		place(m.configs[i].Revision)
 	}
-	sections := align(end, sectionAlign)
+	sections := aligned(end)
 	m.size = sections * wordBytes
 	for i := range m.configs {
 		m.size += m.configs[i].Size()

@@ -81,8 +81,8 @@ func (k Kind) String() string {
 	return "unknown kind"
 }
 
-// align rounds n up to a multiple of to, a power of two.
-func align(n, to int) int { return (n + to - 1) &^ (to - 1) }
+// aligned rounds a number of words up to where a section can begin.
+func aligned(n int) int { return (n + sectionAlign - 1) &^ (sectionAlign - 1) }
 
 // wordsFor is how many words hold n bytes.
 func wordsFor(n int) int { return (n + wordBytes - 1) / wordBytes }

@@ -140,10 +140,10 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 
 // newWords is memory for a section of n words, with zeros behind them to where
 // the next one begins.
-func newWords(n int) []uint64 { return make([]uint64, n, align(n, sectionAlign)) }
+func newWords(n int) []uint64 { return make([]uint64, n, aligned(n)) }
 
 // padded is the section with the zeros behind it.
-func (s *Section) padded() []uint64 { return s.words[:align(len(s.words), sectionAlign)] }
+func (s *Section) padded() []uint64 { return s.words[:aligned(len(s.words))] }
 
 // parseSection is parse into a new Section.
 func parseSection(words []uint64, hash uint64) (*Section, error) {
@@ -217,7 +217,7 @@ func (s *Section) Kind() Kind { return s.kind }
 func (s *Section) Content() []byte { return s.content }
 
 // Size is how many bytes of an image the section takes.
-func (s *Section) Size() int { return align(len(s.words), sectionAlign) * wordBytes }
+func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 
 // Keys is how many dotted keys are indexed.
 func (s *Section) Keys() int { return len(s.keys) / keyWords }
