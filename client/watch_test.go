@@ -113,11 +113,7 @@ func TestWatchTellsNoRegionFromNotFound(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
 	c := open(t, dir, client.Lazy())
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // twice the time in which a region is found
-	defer cancel()
-	next, stop := iter.Pull(c.Watch(ctx, "absent"))
-	defer stop()
-	w := watched{t, next}
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.Watch(ctx, "absent") })
 	w.want(0, 0, 0, client.ErrNoRegion)
 	created(t, dir, 7, numbered(7))
 	w.want(0, 7, 0, client.ErrNotFound)

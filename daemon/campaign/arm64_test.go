@@ -45,7 +45,7 @@ var arm64Packages = []emulated{
 		not: map[string][]string{
 			noFaultAddress: {
 				"TestDamageUnderReaders", "TestEveryTouchIsGuarded", "TestTableIsGone", "TestForeignFault",
-				"TestCreateReplacesWhatever", "TestHolesOnFullFileSystem",
+				"TestCreateReplacesWhatever", "TestHolesOnFullFileSystem", "TestWakeWithoutMemory",
 			},
 			ownMemory: {"TestSmallCgroup"},
 		},
