@@ -7,7 +7,7 @@ LINT    := $(GO) tool -modfile=.ci/lint/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench model crash fuzz campaign lint fmt clean
+.PHONY: help demo build test vet bench bench-guard model crash fuzz campaign lint fmt clean
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,7 @@ build: ## bin/statesyncd, bin/statesync and the examples
 
 test: vet ## Everything that must hold, with the race detector
 	$(GO) test -race -timeout 10m ./...
+	$(GO) -C bench/guard test ./...
 
 # Applications are developed on other systems than they run on.
 vet:
@@ -32,6 +33,9 @@ vet:
 
 bench: ## Our figures, beside the floor of the same run, as a table
 	$(GO) run ./bench/table
+
+bench-guard: ## The hot paths, beside those of the last commit; fails where one is worse
+	$(GO) -C bench/guard run .
 
 KILLS  ?= 1000
 FOR    ?= 1h
