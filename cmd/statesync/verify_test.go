@@ -96,15 +96,17 @@ func TestVerifyEveryWord(t *testing.T) {
 	call(t, w.dir, "verify").expect(t, exitOK, "", "0 findings")
 }
 
-// padding marks the bytes of an image that fill its sections up to 64 bytes.
+// padding marks the bytes of an image that fill its sections up to 64 bytes, as
+// the directory has them: docs/FORMAT.md says where.
 func padding(m *image.Image) map[int64]bool {
-	marks, at, fills := map[int64]bool{}, int64(0), false
-	for _, part := range m.Words() {
-		for range 8 * len(part) {
-			marks[at] = fills
-			at++
+	const counts, entriesAt, entryWords, offset, length = 3, 4, 8, 2, 3
+	marks := map[int64]bool{}
+	directory := m.Words()[0]
+	for i := range directory[counts] & 0xffffffff {
+		entry := directory[directory[entriesAt]/8+i*entryWords:]
+		for at := entry[offset] + entry[length]; at%64 != 0; at++ {
+			marks[int64(at)] = true
 		}
-		fills = at%64 != 0
 	}
 	return marks
 }
