@@ -207,7 +207,7 @@ func BenchmarkRename(b *testing.B) {
 	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/statesyncd").CombinedOutput(); err != nil {
 		b.Fatalf("go build: %v\n%s", err, out)
 	}
-	daemon := exec.Command(binary, "--source", "dir:"+dir, "--region", region, "--state-dir", b.TempDir(), "--log-level", "warn")
+	daemon := exec.Command(binary, "--source", "dir:"+dir, "--region", region, "--state-dir", b.TempDir(), "--listen", "off", "--log-level", "warn")
 	daemon.Stderr = os.Stderr
 	if err := daemon.Start(); err != nil {
 		b.Fatal(err)

@@ -71,9 +71,11 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
+	d.turned()
 	if err := d.reconcile(ctx); err != nil {
 		return err
 	}
+	d.turned()
 	if d.region.held == nil && ctx.Err() == nil {
 		d.log.Warn("there is no region yet: waiting for a first good revision", "source", d.source.Name())
 	}
@@ -96,7 +98,14 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 		if err := step(ctx); err != nil {
 			return err
 		}
+		d.turned()
 	}
+}
+
+// turned takes down that a turn of the loop has ended.
+func (d *Daemon) turned() {
+	d.counters.turnedAt.Store(time.Now())
+	d.opt.Hooks.Turned(d.Stats())
 }
 
 // Once publishes what the source has and returns. ErrRefused says that the
@@ -151,6 +160,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 		return err
 	}
 	d.seenGood = d.region.seenGood
+	d.counters.attached(d.region.whole, d.seenGood)
 	d.source, err = d.openSource(d.opt.Source, d.sourceOptions(watch))
 	return err
 }
@@ -178,6 +188,7 @@ func (d *Daemon) sourceOptions(watch bool) source.Options {
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
 		OnWatchError: func(err error) {
+			d.counters.watchErrors.Inc()
 			d.log.Warn("watching the source is impaired", "source", d.opt.Source, "error", err)
 		},
 	}
@@ -195,7 +206,7 @@ func (d *Daemon) stop() error {
 	}
 	if d.source != nil {
 		errs = append(errs, d.source.Close())
-		d.log.Info("stopped", "generation", d.counters.generation.Load())
+		d.log.Info("stopped", "generation", d.region.generation())
 	}
 	return errors.Join(errs...)
 }

@@ -43,7 +43,7 @@ func TestPublishesAndFollows(t *testing.T) {
 	}
 	stats := d.Stats()
 	if stats.Publications != 3 || stats.Regions != 1 || stats.Generation != 3 || stats.Configs != 1 || !stats.Good ||
-		stats.LastGood.IsZero() || stats.LastPublished.IsZero() || stats.Bytes == 0 {
+		stats.LastGood.IsZero() || stats.Published.IsZero() || stats.Bytes == 0 {
 		t.Errorf("the stats are %+v", stats)
 	}
 	d.stop(t)

@@ -84,6 +84,12 @@ type setup struct {
 func newSetup(t *testing.T) *setup {
 	t.Helper()
 	t.Parallel()
+	return newSetupBeside(t)
+}
+
+// newSetupBeside makes one for a test that has others.
+func newSetupBeside(t *testing.T) *setup {
+	t.Helper()
 	base := memory(t)
 	s := &setup{TB: t, dir: filepath.Join(base, "source"), journal: &journal{}}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {

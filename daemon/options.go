@@ -46,6 +46,22 @@ type Options struct {
 	AllowEmpty bool
 	// Log is where the daemon says what it does. The default is slog.Default().
 	Log *slog.Logger
+	// Hooks are told what the daemon does. Those that are nil are told nothing.
+	Hooks Hooks
+}
+
+// Hooks are called on the daemon's own goroutine, so that they must not block.
+type Hooks struct {
+	// Published is told that a generation was committed, and how long that took
+	// since the reading that found it began.
+	Published func(took time.Duration)
+	// Reloading is told that a reload begins. The next Turned says that it has
+	// ended, well or not.
+	Reloading func()
+	// Turned is told that a turn of Run has ended: the start, or a reading of the
+	// source, or a heartbeat. One ends at least once in shm.HeartbeatInterval,
+	// unless something hangs.
+	Turned func(Stats)
 }
 
 func (o Options) withDefaults() Options {
@@ -63,6 +79,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Hooks.Published == nil {
+		o.Hooks.Published = func(time.Duration) {}
+	}
+	if o.Hooks.Reloading == nil {
+		o.Hooks.Reloading = func() {}
+	}
+	if o.Hooks.Turned == nil {
+		o.Hooks.Turned = func(Stats) {}
 	}
 	return o
 }

@@ -47,7 +47,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	if err := d.settle(began); err != nil {
 		return err
 	}
-	d.counters.good.Store(refused == nil && d.regionTrouble.now == nil)
+	d.counters.evaluated(refused == nil && d.regionTrouble.now == nil)
 	d.tell()
 	return nil
 }
@@ -96,6 +96,7 @@ func (d *Daemon) roomFor(revision *source.Revision) error {
 // recheck is reconcile with a look at all contents, where the source can be
 // asked for that.
 func (d *Daemon) recheck(ctx context.Context) error {
+	d.opt.Hooks.Reloading()
 	d.log.Info("reading the source because of a reload", "source", d.source.Name())
 	if s, ok := d.source.(rechecker); ok {
 		s.Recheck()
@@ -199,4 +200,6 @@ func (d *Daemon) tell() {
 		problem = d.regionTrouble.now
 	}
 	d.region.tell(observed, d.seenGood, problem.String())
+	d.counters.ready.Store(d.region.whole)
+	d.counters.problem.Store(problem.String())
 }

@@ -273,9 +273,10 @@ func (r *region) published(how string, began time.Time) {
 	}
 	r.counters.holds(m)
 	r.counters.publications.Inc()
-	r.counters.lastPublished.Store(m.Published())
+	took := time.Since(began)
+	r.opt.Hooks.Published(took)
 	r.log.Info(how, "generation", m.Generation(), "revision", m.Revision(), "configs", m.Len(), "changed", changed,
-		"bytes", m.Size(), "took", time.Since(began), "id", r.w.ID().String())
+		"bytes", m.Size(), "took", took, "id", r.w.ID().String())
 	r.state.save(m)
 }
 

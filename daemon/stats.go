@@ -7,10 +7,13 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
 
-// Stats is what a daemon has done since its start, and how it stands.
+// Stats is what a daemon has done since its start, and how it stands. Its times
+// have readings of the monotonic clock: time.Since of them does not jump with
+// the time of day.
 type Stats struct {
 	Reconciles   uint64 // readings of the source
 	Publications uint64 // generations that were committed
@@ -20,14 +23,21 @@ type Stats struct {
 	// time anew, by reason; every reason has an entry.
 	Refusals    map[Reason]uint64
 	StateErrors uint64 // failures to reserve a generation or to save an image
+	WatchErrors uint64 // times that watching the source was found impaired
 
+	Ready      bool   // readers find the current generation in the region
 	Good       bool   // the newest revision is published
+	Problem    string // why it is not, as the region's status has it
 	Generation uint64 // the region's current one; 0 without a region
+	Revision   string // that it came from
 	Configs    int    // in the current image
 	Bytes      int    // of the current image
 
-	LastGood      time.Time // when the source was last found good; zero: never
-	LastPublished time.Time // of this daemon's last publication; zero: none
+	Turned      time.Time // when the loop last ended a turn; zero: never
+	LastGood    time.Time // when the source was last found good; zero: never
+	LastSuccess time.Time // when the newest revision was last found to be published; zero: never
+	Behind      time.Time // since when it is not; zero: it is, or nothing was read yet
+	Published   time.Time // when the current generation was committed, by whichever daemon
 }
 
 // Stats may be called at any time, from any goroutine. Its fields are each
@@ -35,35 +45,41 @@ type Stats struct {
 func (d *Daemon) Stats() Stats {
 	c := d.counters
 	s := Stats{
-		Reconciles:    c.reconciles.Load(),
-		Publications:  c.publications.Load(),
-		Regions:       c.regions.Load(),
-		Losses:        c.losses.Load(),
-		Refusals:      make(map[Reason]uint64, len(c.refusals)),
-		StateErrors:   c.stateErrors.Load(),
-		Good:          c.good.Load(),
-		Generation:    c.generation.Load(),
-		Configs:       int(c.configs.Load()),
-		Bytes:         int(c.bytes.Load()),
-		LastGood:      c.lastGood.Load(),
-		LastPublished: c.lastPublished.Load(),
+		Reconciles:   c.reconciles.Load(),
+		Publications: c.publications.Load(),
+		Regions:      c.regions.Load(),
+		Losses:       c.losses.Load(),
+		Refusals:     make(map[Reason]uint64, len(c.refusals)),
+		StateErrors:  c.stateErrors.Load(),
+		WatchErrors:  c.watchErrors.Load(),
+		Ready:        c.ready.Load(),
+		Good:         c.good.Load(),
+		Problem:      c.problem.Load(),
+		Turned:       c.turnedAt.Load(),
+		LastGood:     c.lastGood.Load(),
+		LastSuccess:  c.lastSuccess.Load(),
+		Behind:       c.behind.Load(),
 	}
 	for reason, n := range c.refusals {
 		s.Refusals[reason] = n.Load()
+	}
+	if h := c.held.Load(); h != nil {
+		m := h.image
+		s.Generation, s.Revision, s.Configs, s.Bytes, s.Published = m.Generation(), m.Revision(), m.Len(), m.Size(), m.Published()
 	}
 	return s
 }
 
 // counters are what Stats is read from.
 type counters struct {
-	reconciles, publications, regions, losses, stateErrors atomic.Uint64
+	reconciles, publications, regions, losses, stateErrors, watchErrors atomic.Uint64
 
 	refusals map[Reason]*atomic.Uint64
 
-	good                    atomic.Bool
-	generation              atomic.Uint64
-	configs, bytes          atomic.Int64
-	lastGood, lastPublished atomic.Time
+	ready, good                             atomic.Bool
+	problem                                 atomic.String
+	held                                    atomic.Pointer[holding]
+	turnedAt, lastGood, lastSuccess, behind atomic.Time
 }
 
 func newCounters() *counters {
@@ -83,7 +99,27 @@ func (c *counters) refused(f *refusal) {
 
 // holds takes down what the region holds.
 func (c *counters) holds(m *image.Image) {
-	c.generation.Store(m.Generation())
-	c.configs.Store(int64(m.Len()))
-	c.bytes.Store(int64(m.Size()))
+	c.held.Store(&holding{image: m})
+}
+
+// attached takes down what the daemon before this one left: whether its region
+// is gone on with, and when it last found its source good, by shm.Boottime.
+func (c *counters) attached(whole bool, good time.Duration) {
+	c.ready.Store(whole)
+	if good > 0 {
+		c.lastGood.Store(time.Now().Add(good - shm.Boottime()))
+	}
+}
+
+// evaluated takes down whether the source's newest revision is published.
+func (c *counters) evaluated(good bool) {
+	now := time.Now()
+	c.good.Store(good)
+	switch {
+	case good:
+		c.lastSuccess.Store(now)
+		c.behind.Store(time.Time{})
+	case c.behind.Load().IsZero():
+		c.behind.Store(now)
+	}
 }

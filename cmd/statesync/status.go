@@ -26,7 +26,7 @@ type report struct {
 	Generation uint64     `json:"generation"`
 	Revision   *string    `json:"revision"` // the published one
 	Published  *time.Time `json:"published"`
-	Age        *float64   `json:"age_seconds"` // since it was published
+	Age        *float64   `json:"age_seconds"` // since it was published, if the clock of the day knows
 	Configs    *int       `json:"configs"`
 	ImageSize  *int       `json:"image_size"` // bytes
 
@@ -144,7 +144,9 @@ func (s *report) image(r *shm.Region) error {
 	}
 	s.Generation, s.Revision, s.Published = generation, &revision, &published
 	s.Configs, s.ImageSize = &configs, &size
-	s.Age = seconds(time.Since(published))
+	if age := time.Since(published); age >= 0 { // or else the clock was set back
+		s.Age = seconds(age)
+	}
 	return nil
 }
 

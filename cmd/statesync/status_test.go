@@ -3,9 +3,12 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/statesync/statesync/shm"
 )
@@ -84,6 +87,29 @@ func TestStatusNever(t *testing.T) {
 	// A point in time that is yet to come was on another boot's clock.
 	w.observe("", shm.Boottime()+time.Hour, "")
 	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitNo, "*", "the source was last found good: never")
+}
+
+// A clock that was set back makes nothing of a negative age.
+func TestStatusBeforeItWasPublished(t *testing.T) {
+	w := newWriter(t, shm.WriterOptions{})
+	w.publish("r")
+	w.observe("r", shm.Boottime(), "")
+	const published, sum = 8, 15 // words of an image's header
+	header := slices.Clone(w.current.Words()[0][:sum+1])
+	header[published] += uint64(24 * time.Hour)
+	header[sum] = xxhash.Sum64(words(header[:sum]...))
+	overwrite(t, w.dir, slots+int64(1%w.Slots)*w.SlotSize, words(header...))
+
+	o := call(t, w.dir, "status", "-o", "json", "--max-age", "1h")
+	o.expect(t, exitOK, "*")
+	if s := decodeStatus(t, o); s["age_seconds"] != nil || s["published"] == nil || s["generation"] != 1.0 {
+		t.Error(o.stdout)
+	}
+	o = call(t, w.dir, "status")
+	o.expect(t, exitOK, "*")
+	if !strings.Contains(o.stdout, ", which is yet to come by this machine's clock: 0 configs, ") || strings.Contains(o.stdout, "published -") {
+		t.Error(o.stdout)
+	}
 }
 
 func TestStatusMaxAge(t *testing.T) {

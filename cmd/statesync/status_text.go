@@ -20,7 +20,7 @@ func (a *app) printReport(s *report) error {
 	if s.Configs == nil {
 		line("generation", "%d, which can't be read", s.Generation)
 	} else {
-		line("generation", "%d, published %s ago: %s, %s", s.Generation, ago(s.Age), count(*s.Configs, "config"), size(int64(*s.ImageSize)))
+		line("generation", "%d, published %s: %s, %s", s.Generation, s.age(), count(*s.Configs, "config"), size(int64(*s.ImageSize)))
 		line("revision", "%s", *s.Revision)
 		if s.Observed != nil && *s.Observed != "" && *s.Observed != *s.Revision {
 			line("observed", "%s, with the same content", *s.Observed)
@@ -41,6 +41,14 @@ func (a *app) printReport(s *report) error {
 		}
 	}
 	return nil
+}
+
+// age words how old the generation is.
+func (s *report) age() string {
+	if s.Age == nil {
+		return s.Published.Local().Format(time.DateTime) + ", which is yet to come by this machine's clock"
+	}
+	return ago(s.Age) + " ago"
 }
 
 // daemon words how the daemon is doing.

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/admin"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 )
@@ -25,6 +26,9 @@ import (
 // settings are what the command line and the environment ask for.
 type settings struct {
 	daemon.Options
+	listen    string        // where metrics and health are served; empty is nowhere
+	chosen    bool          // and that was asked for
+	maxAge    time.Duration // of a fresh source
 	once      bool
 	dryRun    bool
 	logFormat string
@@ -52,7 +56,7 @@ the command line wins, an empty variable counts as not set, and an unknown
 STATESYNC_ variable is refused.
 
 Signals
-  HUP          reads the source now
+  HUP          reads the source now, all of its contents
   TERM, INT    ends the daemon; the region stays, and its readers read on.
                A second one ends it at once
 
@@ -61,6 +65,15 @@ Files
   REGION/lock              held by the one daemon that writes the region
   STATE-DIR/generation     the generations that are reserved
   STATE-DIR/last-good.v1   published at start when the source can't be read
+
+Metrics and health
+  /metrics     for Prometheus, on --listen
+  /livez       200 while the daemon works; 503 when it hangs
+  /readyz      200 while readers find a generation in the region, else 503
+  /healthz     200 while it is live, ready, and found its source good within
+               --max-age; else 503. Not for probes: no restart mends a source
+  A service manager that sets NOTIFY_SOCKET is told the same (READY, STATUS,
+  WATCHDOG, RELOADING, STOPPING).
 
 Exit codes
   0  ended as asked; with --once: published, or nothing to do
@@ -112,6 +125,11 @@ $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	f.StringSliceVar(&s.Opaque, "opaque", nil, "glob of files to publish as they are; may be repeated, or a list with commas")
 	f.BoolVar(&s.AllowEmpty, "allow-empty", false, "publish a source without any config")
 	f.BoolVar(&s.Writer.Seal, "seal", false, "make the region's file append-only (needs CAP_LINUX_IMMUTABLE)")
+	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
+One that was asked for and can't be had is an error; the default
+is tried again`)
+	f.DurationVar(&s.maxAge, "max-age", 0, `how long ago a fresh source was last found good, for /healthz (default three
+times --resync, at least 1m)`)
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json, to standard error")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&s.once, "once", false, "publish what the source has, and exit")
@@ -122,6 +140,12 @@ $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if err := applyEnv(f, environ); err != nil {
 			return &usageError{err}
+		}
+		if s.chosen = f.Changed("listen"); s.listen == "off" {
+			s.listen = ""
+		}
+		if !f.Changed("max-age") {
+			s.maxAge = max(3*s.Resync, time.Minute)
 		}
 		s.Writer.MaxImage, s.Writer.Mode, s.Writer.Group = int64(maxImage), fs.FileMode(mode), int(gid)
 		if !f.Changed("state-dir") {
@@ -154,6 +178,7 @@ func complete(cmd *cobra.Command) {
 	}
 	for name, fn := range map[string]cobra.CompletionFunc{
 		"source":      words("dir:"),
+		"listen":      words(admin.DefaultAddress, "unix:", "off"),
 		"log-format":  words("text", "json"),
 		"log-level":   words("debug", "info", "warn", "error"),
 		"region-mode": words("0600", "0640", "0644"),
@@ -196,6 +221,15 @@ func (s *settings) validate() error {
 		if _, err := path.Match(glob, ""); err != nil || glob == "" {
 			return fmt.Errorf("--opaque %q is no glob; *, ?, [a-z] and \\ mean what they do in a shell, and a \\ before one takes its meaning away", glob)
 		}
+	}
+	if s.listen != "" {
+		if err := admin.CheckAddress(s.listen); err != nil {
+			return fmt.Errorf("--listen: %w, or off", err)
+		}
+	}
+	if s.maxAge <= s.Resync {
+		return fmt.Errorf("--max-age %v is not longer than --resync %v, which is how often the source is looked at; give at least %v",
+			s.maxAge, s.Resync, 2*s.Resync)
 	}
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return fmt.Errorf("--log-format %q is not known; give text or json", s.logFormat)

@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Source != "dir:/etc/app" || s.Region != "/dev/shm/statesync/default" || s.Resync != 5*time.Second ||
-		s.LockWait != 10*time.Second || s.once || s.dryRun || s.AllowEmpty || s.Opaque != nil {
+		s.LockWait != 10*time.Second || s.listen != "127.0.0.1:17471" || s.chosen || s.maxAge != time.Minute || s.once || s.dryRun || s.AllowEmpty || s.Opaque != nil {
 		t.Errorf("the settings are %+v", s)
 	}
 	if s.Writer != (shm.WriterOptions{Slots: 4, MaxImage: 64 << 20, Mode: 0o644, Group: -1}) {
@@ -65,6 +65,8 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		{"opaque", "*.pem,*.txt", func(s *settings) bool { return slices.Equal(s.Opaque, []string{"*.pem", "*.txt"}) }, "x", func(s *settings) bool { return slices.Equal(s.Opaque, []string{"x"}) }},
 		{"allow-empty", "true", func(s *settings) bool { return s.AllowEmpty }, "false", func(s *settings) bool { return !s.AllowEmpty }},
 		{"seal", "true", func(s *settings) bool { return s.Writer.Seal }, "false", func(s *settings) bool { return !s.Writer.Seal }},
+		{"listen", "off", func(s *settings) bool { return s.listen == "" && s.chosen }, "unix:/x", func(s *settings) bool { return s.listen == "unix:/x" }},
+		{"max-age", "1h", func(s *settings) bool { return s.maxAge == time.Hour }, "6s", func(s *settings) bool { return s.maxAge == 6*time.Second }},
 		{"log-format", "json", func(s *settings) bool { return s.logFormat == "json" }, "text", func(s *settings) bool { return s.logFormat == "text" }},
 		{"log-level", "debug", func(s *settings) bool { return s.logLevel == "debug" }, "WARN", func(s *settings) bool { return s.logLevel == "WARN" }},
 		{"once", "true", func(s *settings) bool { return s.once }, "false", func(s *settings) bool { return !s.once }},
@@ -184,6 +186,10 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"--source=dir:/a", "--region-group=no such group"}, "getent group"},
 		{[]string{"--source=dir:/a", "--opaque=[a"}, "no glob"},
 		{[]string{"--source=dir:/a", "--opaque=a,,b"}, "no glob"},
+		{[]string{"--source=dir:/a", "--listen=17471"}, "HOST:PORT"},
+		{[]string{"--source=dir:/a", "--listen=unix:"}, "unix:PATH"},
+		{[]string{"--source=dir:/a", "--max-age=5s"}, "at least 10s"},
+		{[]string{"--source=dir:/a", "--max-age=0s"}, "at least 10s"},
 		{[]string{"--source=dir:/a", "--log-format=xml"}, "text or json"},
 		{[]string{"--source=dir:/a", "--log-level=loud"}, "debug, info, warn or error"},
 		{[]string{"--source=dir:/a", "--nonsense"}, "--nonsense"},

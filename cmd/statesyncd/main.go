@@ -56,22 +56,20 @@ func execute(args, environ []string, stdout, stderr io.Writer) int {
 // run is the daemon's life.
 func run(s *settings, stdout, stderr io.Writer) error {
 	s.Log = s.logger(stderr)
-	d := daemon.New(s.Options)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stopListening := listen(d, s.Log, cancel)
-	defer stopListening()
 	var err error
 	switch {
-	case s.dryRun:
-		err = d.DryRun(ctx, stdout)
-	case s.once:
-		err = d.Once(ctx)
-	default:
-		err = d.Run(ctx)
-		if errors.Is(err, context.Canceled) {
-			err = nil // stopped while it waited for the daemon before it
+	case s.dryRun, s.once:
+		d := daemon.New(s.Options)
+		defer listen(d.Reload, cancel, s.Log)()
+		if s.dryRun {
+			err = d.DryRun(ctx, stdout)
+		} else {
+			err = d.Once(ctx)
 		}
+	default:
+		err = s.serve(ctx, cancel)
 	}
 	if err != nil {
 		s.Log.Error("failed", "error", err)
@@ -82,7 +80,7 @@ func run(s *settings, stdout, stderr io.Writer) error {
 
 // listen turns signals into what they mean until the returned function is
 // called: a reload, the end, and the end at once.
-func listen(d *daemon.Daemon, log *slog.Logger, cancel context.CancelFunc) (stop func()) {
+func listen(reload, end func(), log *slog.Logger) (stop func()) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -95,14 +93,14 @@ func listen(d *daemon.Daemon, log *slog.Logger, cancel context.CancelFunc) (stop
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP:
-					d.Reload()
+					reload()
 				case stopping:
 					log.Error("exiting at once", "signal", s.String())
 					os.Exit(exitFailed)
 				default:
 					stopping = true
 					log.Info("stopping; the region stays", "signal", s.String())
-					cancel()
+					end()
 				}
 			}
 		}

@@ -55,6 +55,7 @@ type host struct {
 
 	binary string
 	as     *syscall.SysProcAttr
+	env    []string // of the daemons
 }
 
 func newHost(t *testing.T) *host {
@@ -100,12 +101,17 @@ func (p *process) log() string {
 
 func (h *host) start(more ...string) *process {
 	h.Helper()
-	args := append([]string{
-		"--source=dir:" + h.source, "--region=" + h.region, "--state-dir=" + h.state, "--max-image=1MiB",
-	}, more...)
+	return h.startBare(append([]string{
+		"--source=dir:" + h.source, "--region=" + h.region, "--state-dir=" + h.state, "--max-image=1MiB", "--listen=off",
+	}, more...)...)
+}
+
+// startBare starts a daemon with these arguments only.
+func (h *host) startBare(args ...string) *process {
+	h.Helper()
 	p := &process{Cmd: exec.Command(h.binary, args...)}
 	p.SysProcAttr = h.as
-	p.Env = []string{beDaemon + "=1", "GORACE=atexit_sleep_ms=0"} // the race detector rests for a second else
+	p.Env = append([]string{beDaemon + "=1", "GORACE=atexit_sleep_ms=0"}, h.env...) // the race detector rests for a second else
 	p.Stderr = p
 	if err := p.Start(); err != nil {
 		h.Fatal(err)

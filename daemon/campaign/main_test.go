@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if err := os.Setenv("STATESYNC_LISTEN", "off"); err != nil { // many daemons run at a time
+		panic(err)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(binariesDir())
 		os.Exit(code)

@@ -59,7 +59,7 @@ func run(bin, examples string) error {
 	}
 
 	say("1. The daemon publishes a copy of %s", examples)
-	daemon, err := d.start(ctx, os.Stderr, "statesyncd", "--source", "dir:"+d.config, "--region", d.region, "--state-dir", d.state, "--log-level", "warn")
+	daemon, err := d.start(ctx, os.Stderr, "statesyncd", "--source", "dir:"+d.config, "--region", d.region, "--state-dir", d.state, "--listen", "off", "--log-level", "warn")
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func run(bin, examples string) error {
 	}
 
 	say("6. A new daemon goes on in the same region, one generation later")
-	daemon, err = d.start(ctx, os.Stderr, "statesyncd", "--source", "dir:"+d.config, "--region", d.region, "--state-dir", d.state, "--log-level", "warn")
+	daemon, err = d.start(ctx, os.Stderr, "statesyncd", "--source", "dir:"+d.config, "--region", d.region, "--state-dir", d.state, "--listen", "off", "--log-level", "warn")
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func plan(total time.Duration) []step {
 	}
 	targets := []string{
 		"shm:FuzzAttach", "shm:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
-		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory",
+		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
 		"daemon/decode:FuzzJSON", "daemon/decode:FuzzYAML", "daemon/decode:FuzzTOML", "daemon/decode:FuzzSchema",
 	}
 	for _, target := range targets {

@@ -1,0 +1,95 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/admin"
+	"github.com/statesync/statesync/daemon/notify"
+)
+
+// serve is the life of a daemon that goes on until a signal ends it, with what
+// tells others how it is doing around it.
+func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
+	notifier := notify.New(s.Log, s.LockWait)
+	defer notifier.Close()
+	var server *admin.Server
+	s.Hooks = daemon.Hooks{
+		Published: func(took time.Duration) { server.Published(took) },
+		Reloading: notifier.Reloading,
+		Turned:    notifier.Turned,
+	}
+	d := daemon.New(s.Options)
+	server = admin.New(d, admin.Options{
+		Region: s.Region, Slots: s.Writer.Slots, MaxImage: s.Writer.MaxImage,
+		LockWait: s.LockWait, MaxAge: s.maxAge, Version: buildVersion(), Log: s.Log,
+	})
+	defer listen(d.Reload, func() { notifier.Stopping(); cancel() }, s.Log)()
+
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	telling, told := context.WithCancel(ctx) // a successor may have the address at once
+	defer told()
+	l, err := s.address(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil // stopped while it waited
+	case err != nil:
+		return err
+	case s.listen != "":
+		serving.Go(func() { s.tell(telling, server, l) })
+	}
+	if err := d.Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil // stopped while it waited for the daemon before it
+}
+
+// address listens where metrics and health are asked for; nil without an error
+// is nowhere, or not yet. An address that was chosen may be that of the daemon
+// before this one, which is waited for as its lock is.
+func (s *settings) address(ctx context.Context) (net.Listener, error) {
+	if s.listen == "" {
+		return nil, nil
+	}
+	wait := s.LockWait
+	if !s.chosen {
+		wait = 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	l, err := admin.Listen(ctx, s.listen)
+	if err != nil && !s.chosen {
+		s.Log.Warn("there are no metrics and no health yet: the default address can't be had; it is tried again, "+
+			"and configs are published meanwhile", "listen", s.listen, "error", err)
+		return nil, nil
+	}
+	return l, err
+}
+
+// tellRetry is how often the default address is tried.
+const tellRetry = 2 * time.Second
+
+// tell serves metrics and health until the context ends.
+func (s *settings) tell(ctx context.Context, server *admin.Server, l net.Listener) {
+	for l == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tellRetry):
+		}
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		l, _ = admin.Listen(now, s.listen) // why not was said
+	}
+	s.Log.Info("serving metrics and health", "listen", l.Addr().String())
+	if err := server.Serve(ctx, l); err != nil {
+		s.Log.Error("metrics and health are not served any more; restart the daemon", "listen", s.listen, "error", err)
+	}
+}

@@ -1,0 +1,130 @@
+//go:build unix
+
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+)
+
+// liveWithin is how long a turn of the loop may take. It ends one each second
+// while nothing happens; reading and decoding the greatest source that there
+// may be takes tens of seconds.
+const liveWithin = 2 * time.Minute
+
+// Limits of what answers say of the outside, in bytes.
+const (
+	maxRevision = 256
+	maxProblem  = 2048
+)
+
+// verdict is one of the three answers, with its reason.
+type verdict struct {
+	OK  bool   `json:"ok"`
+	Why string `json:"why"`
+}
+
+// health is everything that the health endpoints say.
+type health struct {
+	Live       verdict `json:"live"`
+	Ready      verdict `json:"ready"`
+	Fresh      verdict `json:"fresh"`
+	Generation uint64  `json:"generation"` // 0 is none
+	Revision   string  `json:"revision"`   // it came from
+	Configs    int     `json:"configs"`
+	Problem    string  `json:"problem"` // why a newer revision is not published
+}
+
+func yes(format string, args ...any) verdict { return verdict{true, fmt.Sprintf(format, args...)} }
+func no(format string, args ...any) verdict  { return verdict{false, fmt.Sprintf(format, args...)} }
+
+// health judges the daemon. Ages are by a clock that nobody sets.
+func (s *Server) health() health {
+	stats := s.daemon.Stats()
+	h := health{
+		Generation: stats.Generation, Configs: stats.Configs,
+		Revision: plain.Line(stats.Revision, maxRevision), Problem: plain.Line(stats.Problem, maxProblem),
+	}
+	switch age := time.Since(stats.Turned); {
+	case !stats.Turned.IsZero() && age <= liveWithin:
+		h.Live = yes("the loop ended a turn %s ago", round(age))
+	case !stats.Turned.IsZero():
+		h.Live = no("the loop has not ended a turn for %s, as when a file system hangs; "+
+			"readers read on, and a restart may help", round(age))
+	case time.Since(s.began) <= s.opt.LockWait+liveWithin:
+		h.Live = yes("it is starting")
+	default:
+		h.Live = no("it has been starting for %s: it hangs; see its log", round(time.Since(s.began)))
+	}
+	switch {
+	case stats.Ready:
+		h.Ready = yes("readers find generation %d", stats.Generation)
+	case stats.Generation > 0:
+		h.Ready = no("the region that held generation %d is lost, and can't be made anew; see the problem", stats.Generation)
+	default:
+		h.Ready = no("no generation is published yet; correct the source")
+	}
+	switch age := time.Since(stats.LastGood); {
+	case stats.LastGood.IsZero():
+		h.Fresh = no("the source was never found good")
+	case age <= s.opt.MaxAge:
+		h.Fresh = yes("the source was found good %s ago", round(age))
+	default:
+		h.Fresh = no("the source was last found good %s ago, and --max-age is %s; readers have what was good then", round(age), s.opt.MaxAge)
+	}
+	return h
+}
+
+func round(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+// answer answers with everything, and with the status code of one question.
+func (s *Server) answer(question func(health) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := s.health()
+		code := http.StatusOK
+		if !question(h) {
+			code = http.StatusServiceUnavailable
+		}
+		if strings.Contains(r.Header.Get("Accept"), "application/json") {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			_ = json.NewEncoder(w).Encode(h) // what can't be sent, nobody waits for
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(h.text()))
+	})
+}
+
+// text is a line for each of the three, and for what is refused.
+func (h health) text() string {
+	var b strings.Builder
+	for _, v := range []struct {
+		name string
+		verdict
+	}{{"live", h.Live}, {"ready", h.Ready}, {"fresh", h.Fresh}} {
+		word := "ok"
+		if !v.OK {
+			word = "NO"
+		}
+		fmt.Fprintf(&b, "%-6s %s  %s\n", v.name, word, v.Why)
+	}
+	if h.Generation > 0 {
+		fmt.Fprintf(&b, "\ngeneration: %d, configs: %d, revision: %s\n", h.Generation, h.Configs, h.Revision)
+	}
+	if h.Problem != "" {
+		fmt.Fprintf(&b, "refused: %s\n", h.Problem)
+	}
+	return b.String()
+}

@@ -1,0 +1,89 @@
+//go:build unix
+
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/daemon"
+)
+
+// Each of the three questions has its own answer.
+func TestHealth(t *testing.T) {
+	const ok, bad = http.StatusOK, http.StatusServiceUnavailable
+	for _, c := range []struct {
+		name                string
+		change              func(*daemon.Stats)
+		live, ready, health int
+		says                []string
+	}{
+		{"healthy", func(*daemon.Stats) {}, ok, ok, ok, []string{
+			"live   ok  the loop ended a turn ", "ready  ok  readers find generation 3\n", "fresh  ok  the source was found good ",
+			"\ngeneration: 3, configs: 2, revision: main@sha1:0123\n",
+		}},
+		{"hangs", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Hour) }, bad, ok, bad, []string{
+			"live   NO  the loop has not ended a turn for 1h0m0s",
+		}},
+		{"busy", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Minute) }, ok, ok, ok, nil},
+		{"starting", func(s *daemon.Stats) { *s = daemon.Stats{} }, ok, bad, bad, []string{
+			"live   ok  it is starting\n", "ready  NO  no generation is published yet", "fresh  NO  the source was never found good\n",
+		}},
+		{"lost", func(s *daemon.Stats) { s.Ready, s.Problem = false, "no space left" }, ok, bad, bad, []string{
+			"ready  NO  the region that held generation 3 is lost", "\nrefused: no space left\n",
+		}},
+		{"stale", func(s *daemon.Stats) {
+			s.LastGood, s.Good, s.Problem = time.Now().Add(-time.Hour), false, "a.yaml:3:1: \x1b[2Jno\nlive   ok  a lie"
+		}, ok, ok, bad, []string{
+			"fresh  NO  the source was last found good 1h0m0s ago, and --max-age is 1m0s", "\nrefused: a.yaml:3:1: \ufffd[2Jno\ufffdlive",
+		}},
+		{"refused, not yet stale", func(s *daemon.Stats) { s.Good, s.Problem = false, "a.yaml:3:1: no" }, ok, ok, ok, []string{
+			"\nrefused: a.yaml:3:1: no\n",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := healthy()
+			f.set(c.change)
+			a := start(t, f)
+			for path, want := range map[string]int{"/livez": c.live, "/readyz": c.ready, "/healthz": c.health} {
+				code, text := a.get(path)
+				if code != want {
+					t.Errorf("%s: %d, want %d:\n%s", path, code, want, text)
+				}
+				for _, part := range c.says {
+					if !strings.Contains(text, part) {
+						t.Errorf("%s lacks %q:\n%s", path, part, text)
+					}
+				}
+				code, header, text := a.do(http.MethodGet, path, nil, "Accept", "application/json")
+				var h health
+				if err := json.Unmarshal([]byte(text), &h); err != nil || code != want ||
+					header.Get("Content-Type") != "application/json" {
+					t.Errorf("%s: %d, %v:\n%s", path, code, err, text)
+				}
+				if h.Live.OK != (c.live == ok) || h.Ready.OK != (c.ready == ok) {
+					t.Errorf("%+v", h)
+				}
+			}
+		})
+	}
+}
+
+// A start that takes far longer than it may wait is no life.
+func TestHungStart(t *testing.T) {
+	s := New(&fake{}, options(t.TempDir()))
+	if h := s.health(); !h.Live.OK {
+		t.Error(h.Live.Why)
+	}
+	s.began = time.Now().Add(-liveWithin - time.Second)
+	if h := s.health(); h.Live.OK {
+		t.Error(h.Live.Why)
+	}
+	s.opt.LockWait = time.Hour
+	if h := s.health(); !h.Live.OK {
+		t.Error(h.Live.Why)
+	}
+}

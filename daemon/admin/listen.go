@@ -1,0 +1,100 @@
+//go:build unix
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// DefaultAddress is where a daemon listens if nobody says otherwise: for
+// processes of this host only. Prometheus' own range, 9100 to 9999, is given
+// away to the last port; this one is neither assigned by IANA nor in the range
+// from which Linux takes ports for outgoing connections.
+const DefaultAddress = "127.0.0.1:17471"
+
+const (
+	unixScheme = "unix:"
+	listenPoll = 200 * time.Millisecond // how often an address that is taken is tried
+	socketMode = 0o660                  // its owner and its group may connect
+)
+
+// CheckAddress says what is wrong with the form of an address: HOST:PORT, where
+// an empty host is every address of this machine, or unix:PATH.
+func CheckAddress(address string) error {
+	const form = "write HOST:PORT such as " + DefaultAddress + ", or unix:PATH"
+	if path, ok := strings.CutPrefix(address, unixScheme); ok {
+		switch {
+		case path == "" || path[0] == '@':
+			return fmt.Errorf("%q names no socket file; %s", address, form)
+		case len(path) >= len(syscall.RawSockaddrUnix{}.Path):
+			return fmt.Errorf("the path of a socket has at most %d bytes, and %q has %d", len(syscall.RawSockaddrUnix{}.Path)-1, path, len(path))
+		}
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		return fmt.Errorf("%q is no address; %s", address, form)
+	}
+	return nil
+}
+
+// Listen listens on an address as CheckAddress takes it. While another has it,
+// it is tried again until the context ends, at least once; then, and at once
+// for any other reason, the error says why it can't be had. The file of a unix
+// socket that nobody listens on any more is replaced.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	if err := CheckAddress(address); err != nil {
+		return nil, err
+	}
+	for {
+		l, err := listen(address)
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w; stop whoever listens there, or give this daemon another address with --listen", err)
+		case <-time.After(listenPoll):
+		}
+	}
+}
+
+func listen(address string) (net.Listener, error) {
+	path, ok := strings.CutPrefix(address, unixScheme)
+	if !ok {
+		return net.Listen("tcp", address)
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) && abandoned(path) {
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// abandoned says whether a path is a socket whose listener is gone.
+func abandoned(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	c, err := net.DialTimeout("unix", path, listenPoll)
+	if err == nil {
+		_ = c.Close() // somebody answers
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}

@@ -1,0 +1,175 @@
+//go:build unix
+
+package admin
+
+import (
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/shm"
+)
+
+const namespace = "statesync_"
+
+// metrics are collected from the daemon's Stats whenever somebody asks, so that
+// all but the durations cost the daemon nothing.
+type metrics struct {
+	server   *Server
+	registry *prometheus.Registry
+	took     prometheus.Histogram
+
+	build, config                                  *prometheus.Desc
+	generation, ready, configs                     *prometheus.Desc
+	successful, success, turned                    *prometheus.Desc
+	image, imageLimit                              *prometheus.Desc
+	slots, regionBytes                             *prometheus.Desc
+	created, lost                                  *prometheus.Desc
+	reads, sourceErrors, watchErrors, good         *prometheus.Desc
+	lag                                            *prometheus.Desc
+	publications, published, rejected, stateErrors *prometheus.Desc
+}
+
+func newMetrics(s *Server) *metrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(namespace+name, help, labels, nil)
+	}
+	m := &metrics{
+		server:   s,
+		registry: prometheus.NewRegistry(),
+		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    namespace + "publish_duration_seconds",
+			Help:    "Time from the beginning of the reading that found a change to its commit.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16), // 0.25 ms to 8 s
+		}),
+		build:        desc("build_info", "The daemon's build, always 1.", "version", "goversion"),
+		generation:   desc("generation", "The region's current generation; 0 is none."),
+		config:       desc("config_info", "What the current generation came from, and what its content is, always 1.", "revision", "digest"),
+		ready:        desc("ready", "Whether readers find a generation in the region."),
+		turned:       desc("last_turn_timestamp_seconds", "When the daemon's loop last ended a turn, as it does each second."),
+		successful:   desc("config_last_reload_successful", "Whether the source's newest revision is published."),
+		success:      desc("config_last_reload_success_timestamp_seconds", "When the source's newest revision was last found to be published, changed or not."),
+		configs:      desc("configs", "The configs of the current generation."),
+		image:        desc("image_bytes", "The size of the current generation's image."),
+		imageLimit:   desc("image_limit_bytes", "The greatest size that an image may have."),
+		slots:        desc("region_slots", "The images that the region holds, the older ones included."),
+		regionBytes:  desc("region_bytes", "The memory that the region's file takes."),
+		created:      desc("region_creations_total", "Region files that were made."),
+		lost:         desc("region_losses_total", "Region files that were found removed, replaced or damaged."),
+		reads:        desc("source_reads_total", "Readings of the source."),
+		sourceErrors: desc("source_errors_total", "Readings of the source that failed."),
+		watchErrors:  desc("source_watch_errors_total", "Times that watching the source was impaired, so that changes are found later."),
+		good:         desc("source_last_good_timestamp_seconds", "When the source was last found good, by this daemon or the one before it."),
+		lag:          desc("source_lag_seconds", "For how long the source's newest revision has not been published; 0 when it is."),
+		publications: desc("publications_total", "Generations that were committed."),
+		published:    desc("last_publication_timestamp_seconds", "When the current generation was committed."),
+		rejected:     desc("rejections_total", "Revisions that were refused, counted anew at each try.", "reason"),
+		stateErrors:  desc("state_errors_total", "Failures to reserve a generation or to save the last good image."),
+	}
+	m.registry.MustRegister(m, m.took, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// handler answers with all metrics.
+func (m *metrics) handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		MaxRequestsInFlight: maxCollections,
+		Timeout:             requestTimeout,
+		DisableCompression:  true,
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		m.build, m.config, m.generation, m.ready, m.configs, m.successful, m.success, m.turned, m.image, m.imageLimit,
+		m.slots, m.regionBytes, m.created, m.lost, m.reads, m.sourceErrors, m.watchErrors, m.good, m.lag,
+		m.publications, m.published, m.rejected, m.stateErrors,
+	} {
+		descs <- d
+	}
+}
+
+// Collect implements prometheus.Collector. What never happened has no time.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	s, o := m.server.daemon.Stats(), m.server.opt
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	at := func(d *prometheus.Desc, t time.Time) {
+		if !t.IsZero() {
+			gauge(d, float64(t.UnixMilli())/1e3)
+		}
+	}
+	gauge(m.build, 1, plain.Line(o.Version, maxRevision), runtime.Version())
+	gauge(m.generation, float64(s.Generation))
+	if s.Generation > 0 {
+		gauge(m.config, 1, plain.Line(s.Revision, maxRevision), m.server.daemon.Digest())
+	}
+	gauge(m.ready, truth(s.Ready))
+	gauge(m.configs, float64(s.Configs))
+	gauge(m.successful, truth(s.Good))
+	at(m.success, s.LastSuccess)
+	at(m.turned, s.Turned)
+	gauge(m.image, float64(s.Bytes))
+	gauge(m.imageLimit, float64(o.MaxImage))
+	gauge(m.slots, float64(o.Slots))
+	if n, ok := allocated(filepath.Join(o.Region, shm.FileName)); ok {
+		gauge(m.regionBytes, n)
+	}
+	counter(m.created, s.Regions)
+	counter(m.lost, s.Losses)
+	counter(m.reads, s.Reconciles)
+	counter(m.sourceErrors, s.Refusals[daemon.ReasonSource])
+	counter(m.watchErrors, s.WatchErrors)
+	at(m.good, s.LastGood)
+	lag := 0.0
+	if !s.Behind.IsZero() {
+		lag = time.Since(s.Behind).Seconds()
+	}
+	gauge(m.lag, lag)
+	counter(m.publications, s.Publications)
+	at(m.published, s.Published)
+	for reason, n := range s.Refusals {
+		if reason != daemon.ReasonSource { // counted above
+			counter(m.rejected, n, string(reason))
+		}
+	}
+	counter(m.stateErrors, s.StateErrors)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// allocated is what a file takes of its file system, in bytes: a region is
+// sparse.
+func allocated(path string) (bytes float64, ok bool) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return float64(st.Blocks) * 512, true
+}

@@ -1,0 +1,202 @@
+//go:build unix
+
+package admin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestRequestsThatAreRefused(t *testing.T) {
+	a := start(t, healthy())
+	for _, c := range []struct {
+		method, path string
+		body         io.Reader
+		code         int
+	}{
+		{http.MethodGet, "/", nil, http.StatusNotFound},
+		{http.MethodGet, "/livez/", nil, http.StatusNotFound},
+		{http.MethodGet, "//livez", nil, http.StatusNotFound},
+		{http.MethodGet, "/x/../livez", nil, http.StatusNotFound},
+		{http.MethodGet, "/debug/pprof/", nil, http.StatusNotFound},
+		{http.MethodPost, "/livez", nil, http.StatusMethodNotAllowed},
+		{http.MethodDelete, "/metrics", nil, http.StatusMethodNotAllowed},
+		{"NONSENSE", "/metrics", nil, http.StatusMethodNotAllowed},
+		{http.MethodGet, "/livez", strings.NewReader("x"), http.StatusRequestEntityTooLarge},
+		{http.MethodGet, "/livez", io.MultiReader(strings.NewReader("x")), http.StatusRequestEntityTooLarge}, // chunked
+		{http.MethodHead, "/livez", nil, http.StatusOK},
+		{http.MethodHead, "/metrics", nil, http.StatusOK},
+		{http.MethodGet, "/livez?x=y", nil, http.StatusOK},
+	} {
+		code, header, text := a.do(c.method, c.path, c.body)
+		if code != c.code || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("Cache-Control") != "no-store" ||
+			(c.method == http.MethodHead) != (text == "") || len(text) > 32<<10 {
+			t.Errorf("%s %s: %d %v\n%s", c.method, c.path, code, header, text)
+		}
+	}
+	code, _, _ := a.do(http.MethodGet, "/livez", nil, "X-Long", strings.Repeat("x", maxHeader+8<<10))
+	if code != http.StatusRequestHeaderFieldsTooLarge {
+		t.Error(code)
+	}
+}
+
+// One connection too many is turned away, and there is room again when others
+// have gone.
+func TestConnectionsAreBounded(t *testing.T) {
+	a := start(t, healthy())
+	dial := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("unix", a.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	// answers says whether the server answers on a connection, or closed it.
+	answers := func(c net.Conn) bool {
+		_, err := io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+		if err == nil {
+			_, err = bufio.NewReader(c).ReadByte()
+		}
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	var all []net.Conn
+	for range maxConnections {
+		c := dial()
+		if !answers(c) {
+			t.Fatalf("connection %d is turned away", len(all)+1)
+		}
+		all = append(all, c)
+	}
+	for range 3 {
+		c := dial()
+		if answers(c) {
+			t.Error("there is one connection too many")
+		}
+		c.Close()
+	}
+	for _, c := range all {
+		c.Close()
+	}
+	await(t, "room", func() bool {
+		c := dial()
+		defer c.Close()
+		return answers(c)
+	})
+}
+
+func TestListen(t *testing.T) {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	tcp, err := Listen(now, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := tcp.Addr().String()
+	if _, err := Listen(now, taken); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "--listen") {
+		t.Error(err)
+	}
+	// It is waited for.
+	got := make(chan error, 1)
+	go func() {
+		l, err := Listen(context.Background(), taken)
+		if err == nil {
+			err = l.Close()
+		}
+		got <- err
+	}()
+	tcp.Close()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if _, err := Listen(context.Background(), "192.0.2.1:1"); err == nil || errors.Is(err, syscall.EADDRINUSE) { // nobody's address
+		t.Error(err)
+	}
+}
+
+func TestListenOnASocket(t *testing.T) {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(now, "unix:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != socketMode {
+		t.Error(info, err)
+	}
+	if _, err := Listen(now, "unix:"+path); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+	// A listener that was killed leaves its file.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	if l, err = Listen(now, "unix:"+path); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	// What is no socket is nobody's to remove.
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(now, "unix:"+path); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckAddress(t *testing.T) {
+	for _, address := range []string{DefaultAddress, ":80", "0.0.0.0:17471", "[::1]:17471", "localhost:http", "unix:/run/x.sock", "unix:x"} {
+		if err := CheckAddress(address); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, address := range []string{"", "x", "17471", "127.0.0.1", "127.0.0.1:", "::1:17471", "unix:", "unix:@abstract", "unix:" + strings.Repeat("x", 200)} {
+		if err := CheckAddress(address); err == nil || !strings.Contains(err.Error(), "socket") && !strings.Contains(err.Error(), DefaultAddress) {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// An end does not wait for a client that does not go.
+func TestEndWithAnOpenConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- New(healthy(), options(t.TempDir())).Serve(ctx, l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /metrics HT"); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("it does not end")
+	}
+}

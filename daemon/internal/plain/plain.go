@@ -1,0 +1,32 @@
+// Package plain makes one line of plain text of what came from outside, for
+// places where a line's end or a terminal's escape would mean something.
+package plain
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const ellipsis = "…"
+
+// Line is text as at most limit bytes of valid UTF-8, in which everything that
+// is not printable, a line's end included, is replaced by U+FFFD. An ellipsis
+// stands for what is cut off.
+func Line(text string, limit int) string {
+	var line strings.Builder
+	whole := 0 // up to where there is room for the ellipsis
+	for _, r := range text {
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		if line.Len()+utf8.RuneLen(r) > limit {
+			return line.String()[:whole] + ellipsis
+		}
+		line.WriteRune(r)
+		if line.Len()+len(ellipsis) <= limit {
+			whole = line.Len()
+		}
+	}
+	return line.String()
+}
