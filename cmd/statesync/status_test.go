@@ -151,7 +151,7 @@ func TestStatusProblems(t *testing.T) {
 	want(
 		`rev\x1b]0;title\a`, `seen\nDEAD, with`,
 		"\n\nREFUSED: a newer revision is not published, and generation 1 stays, because of\n"+
-			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Correct that at the source.",
+			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Put that right.",
 	)
 	o := call(t, w.dir, "status", "-o", "json")
 	o.expect(t, exitOK, "*")

@@ -93,7 +93,7 @@ func (s *report) wrong() []string {
 			fmt.Fprintf(&problem, "  %s\n", escape(strings.TrimRight(line, "\n")))
 		}
 		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s"+
-			"Correct that at the source. statesync check says beforehand what the daemon would.", s.Generation, &problem)
+			"Put that right. Of files, statesync check says beforehand what the daemon would.", s.Generation, &problem)
 	}
 	return all
 }

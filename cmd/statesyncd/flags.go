@@ -58,7 +58,7 @@ STATESYNC_ variable is refused.
 Signals
   HUP          reads the source now, all of its contents
   TERM, INT    ends the daemon; the region stays, and its readers read on.
-               A second one ends it at once
+               A second one, a second later or more, ends it at once
 
 Files
   REGION/region.v1         the region, ` + shm.DefaultDir + `/region.v1 by default

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/statesync/statesync/daemon"
 )
@@ -78,6 +79,10 @@ func run(s *settings, stdout, stderr io.Writer) error {
 	return nil
 }
 
+// oneSignal is how long after a signal another one is the same: timeout(1) and
+// some shells send it to the process and to its group.
+const oneSignal = time.Second
+
 // listen turns signals into what they mean until the returned function is
 // called: a reload, the end, and the end at once.
 func listen(reload, end func(), log *slog.Logger) (stop func()) {
@@ -85,7 +90,7 @@ func listen(reload, end func(), log *slog.Logger) (stop func()) {
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		stopping := false
+		var stopping time.Time
 		for {
 			select {
 			case <-done:
@@ -94,11 +99,12 @@ func listen(reload, end func(), log *slog.Logger) (stop func()) {
 				switch {
 				case s == syscall.SIGHUP:
 					reload()
-				case stopping:
+				case !stopping.IsZero() && time.Since(stopping) < oneSignal:
+				case !stopping.IsZero():
 					log.Error("exiting at once", "signal", s.String())
 					os.Exit(exitFailed)
 				default:
-					stopping = true
+					stopping = time.Now()
 					log.Info("stopping; the region stays", "signal", s.String())
 					end()
 				}

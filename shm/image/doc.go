@@ -37,7 +37,7 @@
 //	lengths   32 B
 //	name
 //	content                    canonical JSON, or an opaque config's bytes
-//	cells     8 B each         hash table of the keys {tag, key number + 1}
+//	cells     4 B each         hash table of the keys {tag, key number + 1}
 //	keys      32 B each        value, where key and text are, type
 //	key bytes                  the dotted keys, one after the other
 //

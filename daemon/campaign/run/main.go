@@ -58,6 +58,7 @@ func plan(total time.Duration) []step {
 		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.jump"),
 		campaign("together", "^TestTogether$", "-together.updates=1000000"),
 		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.15).String()),
+		campaign("versions", "^TestVersions$"),
 		campaign("arm64", "^TestArm64$", "-arm64.all"),
 		{"user code", []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|Validator|Hook", "./client"}},
 	}
