@@ -7,10 +7,10 @@ LINT    := $(GO) tool -modfile=.ci/lint/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench bench-guard model crash fuzz campaign lint fmt clean
+.PHONY: help demo build test vet bench bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean
 
 help: ## What there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## The main job, on this machine, in under a minute
 	@$(BIN)/demo $(BIN) examples/config
@@ -58,5 +58,18 @@ lint: ## golangci-lint and gofumpt
 fmt: ## Format the code as lint wants it
 	$(LINT) gofumpt -l -w .
 
+deb: ## dist/*.deb for linux/amd64 and arm64
+	GO='$(GO)' VERSION='$(VERSION)' deploy/package/build.sh deb
+
+rpm: ## dist/*.rpm for both
+	GO='$(GO)' VERSION='$(VERSION)' deploy/package/build.sh rpm
+
+package: ## Both of them
+	GO='$(GO)' VERSION='$(VERSION)' deploy/package/build.sh deb rpm
+
+e2e-package: ## Install, upgrade and purge them in a bare Debian; root, minutes
+	GO='$(GO)' deploy/package/reproduce.sh
+	GO='$(GO)' deploy/package/e2e.sh
+
 clean: ## Remove what was built
-	rm -rf $(BIN)
+	rm -rf $(BIN) dist

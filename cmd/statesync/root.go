@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func (a *app) command() *cobra.Command {
 		Short:         "Look at the configs that statesyncd publishes",
 		Long:          rootLong,
 		Example:       rootExample,
-		Version:       version(),
+		Version:       versionText(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -94,10 +95,13 @@ func (a *app) command() *cobra.Command {
 	return root
 }
 
-// version is what the build knows of itself.
-func version() string {
-	v := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+// version is set by the Makefile.
+var version string
+
+// versionText is what the build knows of itself.
+func versionText() string {
+	v := cmp.Or(version, "(unknown)")
+	if info, ok := debug.ReadBuildInfo(); version == "" && ok && info.Main.Version != "" {
 		v = info.Main.Version
 	}
 	return fmt.Sprintf("%s, region layout %d, %s", v, shm.LayoutVersion, runtime.Version())
