@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 const (
 	// followWait bounds the follower's sleep: a waiter can be requeued away by
@@ -32,6 +35,10 @@ func (c *Client) follow() {
 		// The generation is new, or the region is retired, damaged or not there.
 		if err := c.refresh(0); err == nil && c.current.Load() != s {
 			look = lookFirst
+			// The goroutines that decode are next on this processor. If the follower
+			// went to sleep in the kernel with it, they would wait in a busy process
+			// until the scheduler takes the processor away.
+			runtime.Gosched()
 			continue
 		}
 		select {
