@@ -148,9 +148,9 @@ func TestContentsExist(t *testing.T) {
 // The manual pages have every flag and every command of the help.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
-	make := exec.Command("go", "run", "./manpage", "-version", "1", "-date", "2026-01-31", "-dir", dir,
+	run := exec.Command("go", "run", "./manpage", "-version", "1", "-date", "2026-01-31", "-dir", dir,
 		filepath.Join(bin, "statesync")+":1", filepath.Join(bin, "statesyncd")+":8")
-	if out, err := make.CombinedOutput(); err != nil {
+	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`)
