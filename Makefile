@@ -4,10 +4,11 @@
 GO      ?= go
 BIN     := bin
 LINT    := $(GO) tool -modfile=.ci/lint/go.mod
+NESTED  := bench/guard bench/peers
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean
+.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,10 @@ vet:
 bench: ## Our figures, beside the floor of the same run, as a table
 	$(GO) run ./bench/table
 
+bench-peers: ## Against what one would pick instead, with real servers; half an hour, or ONLY=name
+	$(GO) -C bench/peers run . -out .. $(if $(ONLY),-only $(ONLY))
+	$(GO) -C bench/peers run ./scaling/page
+
 bench-guard: ## The hot paths, beside those of the last commit; fails where one is worse
 	$(GO) -C bench/guard run .
 
@@ -54,6 +59,10 @@ fuzz: ## All fuzz targets, a third of FOR (1h)
 
 lint: ## golangci-lint and gofumpt
 	$(LINT) golangci-lint run ./...
+	@for module in $(NESTED); do \
+		echo "lint of $$module"; \
+		$(GO) -C $$module tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./... || exit 1; \
+	done
 
 fmt: ## Format the code as lint wants it
 	$(LINT) gofumpt -l -w .

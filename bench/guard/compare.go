@@ -33,12 +33,12 @@ func compare(found [2]figures, slower float64) []line {
 		if len(after) == 0 || !k.timed() && k.unit != "allocs/op" {
 			continue
 		}
-		old, new := benchmath.NewSample(before, thresholds()), benchmath.NewSample(after, thresholds())
+		base, tree := benchmath.NewSample(before, thresholds()), benchmath.NewSample(after, thresholds())
 		l := line{
 			key: k,
-			old: benchmath.AssumeNothing.Summary(old, 0.95).Center,
-			new: benchmath.AssumeNothing.Summary(new, 0.95).Center,
-			p:   benchmath.AssumeNothing.Compare(old, new).P,
+			old: benchmath.AssumeNothing.Summary(base, 0.95).Center,
+			new: benchmath.AssumeNothing.Summary(tree, 0.95).Center,
+			p:   benchmath.AssumeNothing.Compare(base, tree).P,
 		}
 		if k.timed() {
 			l.worse = l.p < chance && l.new > l.old*(1+slower/100)
@@ -77,17 +77,14 @@ func show(w io.Writer, base string, lines []line) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "benchmark\t%s\tworking tree\tchange\tchance\t\n", base)
 	for _, l := range lines {
-		verdict := ""
+		if l.unit == "allocs/op" && l.old == 0 && l.new == 0 {
+			continue
+		}
+		verdict, change := "", "+"
 		if l.worse {
 			verdict = "worse"
 		}
-		change := "0 %"
-		switch {
-		case l.unit == "allocs/op" && l.old == 0 && l.new == 0:
-			continue
-		case l.old == 0:
-			change = "+"
-		default:
+		if l.old > 0 {
 			change = fmt.Sprintf("%+.1f %%", 100*(l.new/l.old-1))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.3f\t%s\n", l.name, l.value(l.old), l.value(l.new), change, l.p, verdict)

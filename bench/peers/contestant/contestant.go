@@ -1,0 +1,138 @@
+// Package contestant holds everything that is compared: each way to bring a
+// config to a request, behind one small interface. The side that publishes and
+// the side that reads are in two processes.
+package contestant
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/statesync/statesync/bench/peers/report"
+	"github.com/statesync/statesync/bench/peers/server"
+)
+
+// Contestant is one way to bring a config to a request.
+type Contestant struct {
+	Name   string // what --only takes
+	Title  string // what the document calls it
+	Module string // of the Go module whose version belongs to it, if there is one
+	Ours   bool   // it is this project
+	Floor  bool   // it is what the others are compared with
+	Raw    bool   // it hands out bytes, and no setting
+	Note   string // what one must know to read its figures
+
+	// Publish gives the config of a place, in version 1, to whatever the readers
+	// read. It returns what changes it.
+	Publish func(ctx context.Context, p *Place, fleet *server.Fleet) (Source, error)
+	// Open is called in the reader's process.
+	Open func(ctx context.Context, p Place) (*Reader, error)
+}
+
+// Place is where a contestant's config is.
+type Place struct {
+	Dir  string // the contestant's own folder, on a real file system
+	Shm  string // the same in shared memory
+	Size int    // of the config, one of config.Sizes
+	Addr string // of the server, as Publish has set it
+	// Server is the server's name and version, as Publish has set it, where it is
+	// no Go module.
+	Server string
+}
+
+// Versions names what a contestant's figures are about: the library's version, and
+// the server's where Publish has set one.
+func (c *Contestant) Versions(p Place) string {
+	version := report.Version(c.Module)
+	// Of a version that was never tagged, the commit's date is enough.
+	if parts := strings.Split(version, "-"); len(parts) == 3 && len(parts[1]) == 14 {
+		version = "of " + parts[1][:4] + "-" + parts[1][4:6] + "-" + parts[1][6:8]
+	}
+	return strings.Trim(version+", "+p.Server, ", ")
+}
+
+// Sub is a place of its own below this one. The folders exist.
+func (p Place) Sub(name string) (Place, error) {
+	p.Dir, p.Shm = filepath.Join(p.Dir, name), filepath.Join(p.Shm, name)
+	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
+		return p, err
+	}
+	return p, os.MkdirAll(p.Shm, 0o755)
+}
+
+// Source is the publishing side.
+type Source struct {
+	Put   func(ctx context.Context, version int) error // returns when the change is on its way
+	Close func() error
+}
+
+// Reader is the reading side.
+type Reader struct {
+	// Loop reads the setting n times, as n requests would, and returns the sum
+	// of the values.
+	Loop func(n int) (sum int, err error)
+	// Watch calls seen with the present value when it is about to be told of
+	// changes, and with the new value for each change that it is told of, until
+	// the context ends. Nil: there is nobody to tell.
+	Watch func(ctx context.Context, seen func(elo int)) error
+	// Exact says that Loop has every change that was committed before it began,
+	// without being told.
+	Exact bool
+	// Polled says that requests see changes through Loop, which is told of them
+	// behind the scenes, and not through Watch.
+	Polled bool
+	Close  func() error
+}
+
+// each makes a Loop of a read that costs far more than the call.
+func each(read func() (int, error)) func(n int) (int, error) {
+	return func(n int) (sum int, err error) {
+		for range n {
+			v, err := read()
+			if err != nil {
+				return 0, err
+			}
+			sum += v
+		}
+		return sum, nil
+	}
+}
+
+// replaceFile writes a file as a whole.
+func replaceFile(path string, content []byte) error {
+	temp := filepath.Join(filepath.Dir(path), ".new")
+	if err := os.WriteFile(temp, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// unlessEnded is err, or nil when the context has ended, which is why.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func nothing() error { return nil }
+
+// All are all contestants, in the order in which they are measured.
+func All() []*Contestant {
+	var all []*Contestant
+	for _, group := range [][]*Contestant{floors, ours, inProcess, libraries, files, stores, redises, services} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// Find is the contestant of that name, or nil.
+func Find(name string) *Contestant {
+	for _, c := range All() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package contestant
+
+const raceEnabled = false

@@ -1,0 +1,126 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Names in the folder that a run writes to.
+const (
+	documentName = "RESULTS.md"
+	rawName      = "results.json"
+	chartsName   = "charts"
+)
+
+// Results are the raw results of all sections, as they are kept in a file.
+type Results struct {
+	Sections map[string]*Measured `json:"sections"`
+}
+
+// Measured are the raw results of one section, and where they are from.
+type Measured struct {
+	When    time.Time       `json:"when"`
+	Command string          `json:"command"`
+	Machine Machine         `json:"machine"`
+	Raw     json.RawMessage `json:"raw"`
+}
+
+// Load reads the raw results in a folder; where there are none, it is empty.
+func Load(dir string) (*Results, error) {
+	r := &Results{Sections: map[string]*Measured{}}
+	path := filepath.Join(dir, rawName)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; remove it to begin anew", path, err)
+	}
+	return r, nil
+}
+
+// Old are the raw results of a section, or nil.
+func (r *Results) Old(section string) json.RawMessage {
+	if m := r.Sections[section]; m != nil {
+		return m.Raw
+	}
+	return nil
+}
+
+// Save writes the raw results, and the document and the charts that the
+// sections word from them, into a folder.
+func (r *Results) Save(dir string, sections []Section) error {
+	charts := filepath.Join(dir, chartsName)
+	if err := os.MkdirAll(charts, 0o755); err != nil {
+		return err
+	}
+	raw, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := replace(filepath.Join(dir, rawName), append(raw, '\n')); err != nil {
+		return err
+	}
+	var body bytes.Buffer
+	var loses []string
+	for _, s := range sections {
+		m := r.Sections[s.Name()]
+		if m == nil {
+			continue
+		}
+		page, err := s.Render(m.Raw)
+		if err != nil {
+			return fmt.Errorf("section %s: %w", s.Name(), err)
+		}
+		fmt.Fprintf(&body, "\n## %s\n\n%s\n\n%s\n", s.Title(), m.origin(), strings.TrimSpace(page.Markdown))
+		loses = append(loses, page.Loses...)
+		for _, c := range page.Charts {
+			if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
+				return err
+			}
+		}
+	}
+	var doc bytes.Buffer
+	doc.WriteString(preamble)
+	if len(loses) > 0 {
+		doc.WriteString("\n## Where this project loses\n\n")
+		for _, l := range loses {
+			fmt.Fprintf(&doc, "- %s\n", l)
+		}
+	}
+	doc.Write(body.Bytes())
+	return replace(filepath.Join(dir, documentName), doc.Bytes())
+}
+
+const preamble = `# StateSync beside what else one would take
+
+Written by ` + "`make bench-peers`" + `, which starts every server that it needs
+and measures all contestants in turn, round by round, so that a noisy moment of
+the machine hits all of them. ` + "`results.json`" + ` beside this file has every figure of
+every round; ` + "`cd bench/peers && go run . --help`" + ` says how to measure a part anew.
+Trust the ratios: absolute times say more about the machine than about the code.
+`
+
+// origin says where figures come from.
+func (m *Measured) origin() string {
+	return fmt.Sprintf("Measured %s with `%s` on %s.", m.When.UTC().Format("2006-01-02 15:04 MST"), m.Command, m.Machine)
+}
+
+// replace writes a file as a whole.
+func replace(path string, content []byte) error {
+	temp := path + ".new"
+	if err := os.WriteFile(temp, content, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

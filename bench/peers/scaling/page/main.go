@@ -1,0 +1,60 @@
+// Page writes what a run of the comparison found about scaling into
+// docs/SCALING.md, between the two comments that say so there.
+//
+//	cd bench/peers && go run ./scaling/page
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/statesync/statesync/bench/peers/report"
+	"github.com/statesync/statesync/bench/peers/scaling"
+)
+
+// The comments around what is written.
+const (
+	begin = "<!-- begin: written by bench/peers/scaling/page, from bench/results.json -->\n"
+	end   = "<!-- end -->\n"
+)
+
+func main() {
+	results := flag.String("results", "..", "the `folder` of results.json")
+	page := flag.String("page", filepath.Join("..", "..", "docs", "SCALING.md"), "the `file` to write into")
+	charts := flag.String("charts", "../bench/charts", "the `folder` of the charts, as the page refers to it")
+	flag.Parse()
+	if err := write(*results, *page, *charts); err != nil {
+		fmt.Fprintln(os.Stderr, "page:", err)
+		os.Exit(1)
+	}
+}
+
+func write(results, page, charts string) error {
+	r, err := report.Load(results)
+	if err != nil {
+		return err
+	}
+	name := scaling.Section{}.Name()
+	measured := r.Sections[name]
+	if measured == nil {
+		return fmt.Errorf("%s has no section %q; measure it with: go run . --only %s", results, name, name)
+	}
+	block, err := scaling.Block(measured.Raw, charts)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	_, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		return fmt.Errorf("%s has not both of the lines %q and %q", page, begin, end)
+	}
+	origin := fmt.Sprintf("Measured %s with `%s` on %s.\n", measured.When.UTC().Format("2006-01-02 15:04 MST"), measured.Command, measured.Machine)
+	return os.WriteFile(page, []byte(before+begin+"\n"+origin+block+"\n"+end+after), 0o644)
+}

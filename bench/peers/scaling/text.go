@@ -1,0 +1,38 @@
+package scaling
+
+// What the tables say besides their figures.
+
+const explainReaders = `Each reader is a process with a client of a 1 MiB region of 500 configs, of which it
+uses one. A read is processor time over all readers divided by all reads. The last
+columns are of readers that sleep in their followers: how long one publication
+takes, which wakes them all, and the processor time that they then use to wake,
+copy what changed, and decode it.
+`
+
+const explainMemory = `Of the same readers, at rest after a collection. RSS counts the program's text in
+each of them, which they share.
+`
+
+const explainImage = `One small config is used; the rest of the image is ballast. A reader whose own
+config did not change pays for finding that out, and not for the ballast; one
+whose config is the ballast copies and verifies it. To publish a small change the
+daemon writes what differs from what the slot holds already, and the time for all
+of it is the memory's.
+`
+
+const explainConfigs = `Each config is a KiB with 30 keys, and the reader uses one of them.
+`
+
+const explainKeys = `The reader uses one config with so many keys, all of which it copies when the config
+changes. What a binding then takes to decode comes on top, and is encoding/json's.
+`
+
+const explainDaemon = `The real statesyncd on a directory of configs of a KiB each, with its usual rescan
+every 5 s; one of the files is replaced by rename. CPU is of one processor, and
+for a generation it is what was spent beyond the idle time. Changes that come
+faster than the daemon publishes share a generation.
+`
+
+const explainPolls = `Git's own git-http-backend, a program started for each request, with a repository
+of 100 configs; the mean of 20 times each.
+`
