@@ -202,12 +202,12 @@ inside dpkg -i /run/old.deb >/dev/null
 same "the shell of the user" /usr/sbin/nologin "$(inside getent passwd statesync | cut -d: -f7)"
 same "the region's directory" "755 statesync" "$(inside stat -c '%a %U' /dev/shm/statesync/default)"
 same "the directory above it" "755 root" "$(inside stat -c '%a %U' /dev/shm/statesync)"
-inside statesyncd --version | grep -q v1.0.0 || die "statesyncd does not know its version"
-inside statesync --version | grep -q v1.0.0 || die "statesync does not know its version"
+inside statesyncd --version | grep v1.0.0 >/dev/null || die "statesyncd does not know its version"
+inside statesync --version | grep v1.0.0 >/dev/null || die "statesync does not know its version"
 by_hand
 inside statesync wait --timeout 30s >/dev/null
 same "the example" '"hello"' "$(inside statesync get example greeting)"
-inside statesync __complete get '' 2>/dev/null | grep -qx example || die "nothing completes the names of configs"
+inside statesync __complete get '' 2>/dev/null | grep -x example >/dev/null || die "nothing completes the names of configs"
 greet first
 read_on
 kept=$(region)
@@ -218,7 +218,7 @@ inside sh -c 'kill "$(cat /run/daemon.pid)"'
 by_hand
 await "the new daemon" changed "$before" writer
 greet second
-inside statesyncd --version | grep -q v1.1.0-rc.1 || die "the upgrade installed nothing"
+inside statesyncd --version | grep v1.1.0-rc.1 >/dev/null || die "the upgrade installed nothing"
 same "the region" "$kept" "$(region)"
 step "remove: the region stays for its readers, and the state"
 inside sh -c 'kill "$(cat /run/daemon.pid)"'

@@ -51,13 +51,15 @@ for linked in linux-*/bin/*; do
 done
 for rpm in *.rpm; do
 	rpm -qp --qf '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}\n' "$rpm"
-	rpm -qpc "$rpm" | grep -qx /etc/statesync/statesyncd.env || die "$rpm has no configuration"
+	# Whole lists: grep -q ends at the first match, and rpm then by SIGPIPE.
+	conffiles=$(rpm -qpc "$rpm") files=$(rpm -qpl "$rpm") scripts=$(rpm -qp --scripts "$rpm")
+	grep -qx /etc/statesync/statesyncd.env <<<"$conffiles" || die "$rpm has no configuration"
 	for path in /usr/bin/statesyncd /usr/bin/statesync /usr/lib/systemd/system/statesyncd.service \
 		/usr/lib/sysusers.d/statesync.conf /usr/lib/tmpfiles.d/statesync.conf \
 		/usr/share/zsh/site-functions/_statesync /usr/share/man/man8/statesyncd.8.gz; do
-		rpm -qpl "$rpm" | grep -qx "$path" || die "$rpm has no $path"
+		grep -qx "$path" <<<"$files" || die "$rpm has no $path"
 	done
-	rpm -qp --scripts "$rpm" | grep -q 'preset statesyncd.service' || die "$rpm has no scripts"
+	grep -q 'preset statesyncd.service' <<<"$scripts" || die "$rpm has no scripts"
 done
 dpkg-deb -x "$(ls *.deb | head -n 1)" "$work/files"
 gunzip -k "$work"/files/usr/share/man/man*/*.gz
