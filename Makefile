@@ -4,11 +4,12 @@
 GO      ?= go
 BIN     := bin
 LINT    := $(GO) tool -modfile=.ci/lint/go.mod
-NESTED  := bench/guard bench/peers
+NESTED  := bench/guard bench/peers deploy/check
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean
+.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean \
+	image-root check-deploy e2e-kubernetes
 
 help: ## What there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,20 @@ campaign: ## All campaigns together, about FOR (1h), and a line for each promise
 
 fuzz: ## All fuzz targets, a third of FOR (1h)
 	$(GO) run ./daemon/campaign/run -for $(FOR) -only fuzz
+
+image-root: ## What the container images hold, in bin/image: see deploy/Dockerfile
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/image/ ./cmd/statesyncd ./cmd/statesync ./examples/app
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/image/statesync-prepare ./deploy/kubernetes/prepare
+
+check-deploy: ## Manifests and chart, without a cluster
+	$(GO) -C deploy/check test ./...
+
+IMAGE     ?= statesync:devel
+APP_IMAGE ?= statesync-example-app:devel
+
+e2e-kubernetes: ## The manifests on KUBECONFIG's cluster, which has IMAGE and APP_IMAGE
+	$(GO) test ./deploy/e2e -v -count=1 -timeout 1h -args -image $(IMAGE) -app-image $(APP_IMAGE) \
+		$(if $(GIT_PUSH),-git-push $(GIT_PUSH) -git-pull $(GIT_PULL))
 
 lint: ## golangci-lint and gofumpt
 	$(LINT) golangci-lint run ./...
