@@ -45,6 +45,6 @@ func output(cmd *exec.Cmd) (string, error) {
 // kept in a folder, too.
 func Start(binary, source, region, state string, flags ...string) (*process.Process, error) {
 	return process.Command(binary, append([]string{
-		"--source", "dir:" + source, "--region", region, "--state-dir", state, "--log-level", "warn",
+		"--source", "dir:" + source, "--region", region, "--state-dir", state, "--listen", "off", "--log-level", "warn",
 	}, flags...)...)
 }
