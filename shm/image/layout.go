@@ -98,13 +98,6 @@ func bytesOf(words []uint64) []byte {
 // hashName is what entries and cells know a config's name by.
 func hashName(name string) uint64 { return xxhash.Sum64String(name) }
 
-// seededSum is the sum of a part of the directory that is 56 bytes long, a
-// line or an entry: over its bytes, the image's generation and its number.
-func seededSum(part *[7]uint64, generation, number uint64) uint64 {
-	buf := [9]uint64{part[0], part[1], part[2], part[3], part[4], part[5], part[6], generation, number}
-	return xxhash.Sum64(bytesOf(buf[:]))
-}
-
 // revisionSum is the sum of a revision's record, without the sum itself.
 func revisionSum(record []uint64, generation, offset uint64) uint64 {
 	buf := make([]uint64, 0, 64)
