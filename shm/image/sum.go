@@ -1,13 +1,19 @@
 package image
 
-import "math/bits"
+import (
+	"math/bits"
+	"unsafe"
 
-// The primes of XXH64 that 72 bytes need.
+	"github.com/cespare/xxhash/v2"
+)
+
+// The primes of XXH64.
 const (
 	prime1 = 11400714785074694791
 	prime2 = 14029467366897019727
 	prime3 = 1609587929392839161
 	prime4 = 9650029242287828579
+	prime5 = 2870177450012600261
 )
 
 // seededSum is the sum of a part of the directory that is 56 bytes long, a
@@ -29,7 +35,36 @@ func seededSum(part *[7]uint64, generation, number uint64) uint64 {
 	h = merge(merge(merge(merge(h, a), b), c), d)
 	h += 72
 	h ^= round(0, number)
-	h = bits.RotateLeft64(h, 27)*prime1 + prime4
+	return avalanche(bits.RotateLeft64(h, 27)*prime1 + prime4)
+}
+
+// hashKey is xxhash64 of a key. Most keys are shorter than a stripe of 32 bytes,
+// and for those the library's call costs more than the work.
+func hashKey(key string) uint64 {
+	n := len(key)
+	if n >= 32 {
+		return xxhash.Sum64String(key)
+	}
+	h := uint64(prime5) + uint64(n)
+	p := unsafe.Pointer(unsafe.StringData(key))
+	at := 0
+	for ; at+8 <= n; at += 8 {
+		h ^= round(0, *(*uint64)(unsafe.Add(p, at)))
+		h = bits.RotateLeft64(h, 27)*prime1 + prime4
+	}
+	if at+4 <= n {
+		h ^= uint64(*(*uint32)(unsafe.Add(p, at))) * prime1
+		h = bits.RotateLeft64(h, 23)*prime2 + prime3
+		at += 4
+	}
+	for ; at < n; at++ {
+		h ^= uint64(key[at]) * prime5
+		h = bits.RotateLeft64(h, 11) * prime1
+	}
+	return avalanche(h)
+}
+
+func avalanche(h uint64) uint64 {
 	h ^= h >> 33
 	h *= prime2
 	h ^= h >> 29

@@ -35,6 +35,20 @@ func TestSeededSum(t *testing.T) {
 	}
 }
 
+// TestHashKey holds the hash of keys of all lengths to the library's.
+func TestHashKey(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := range 200_000 {
+		key := make([]byte, n%70)
+		for i := range key {
+			key[i] = byte(r.Uint32())
+		}
+		if got, want := hashKey(string(key)), xxhash.Sum64(key); got != want {
+			t.Fatalf("%q is %#x in place of %#x", key, got, want)
+		}
+	}
+}
+
 func BenchmarkSeededSum(b *testing.B) {
 	part := [7]uint64{1, 2, 3, 4, 5, 6, 7}
 	b.Run("words", func(b *testing.B) {
