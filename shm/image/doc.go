@@ -38,8 +38,8 @@
 //	name
 //	content                    canonical JSON, or an opaque config's bytes
 //	cells     4 B each         hash table of the keys {tag, key number + 1}
-//	keys      32 B each        value, where key and text are, type
-//	key bytes                  the dotted keys, one after the other
+//	keys      24 B each        value, where key and text are, type
+//	key bytes                  the dotted keys that the content does not have
 //
 // docs/FORMAT.md has the same to the byte. Everything is little-endian and
 // aligned to 8 bytes, and is read and written as 64-bit words.

@@ -128,7 +128,7 @@ func cellTag(hash uint64) uint32          { return uint32(hash >> (32 + numberBi
 func (s *Section) fill() error {
 	for n := range s.Keys() {
 		key := s.key(n)
-		hash := hashKey(key)
+		hash := hashName(key)
 		tag, i := cellTag(hash), cellHome(hash, len(s.cells))
 		for ; s.cells[i] != 0; i = (i + 1) & (len(s.cells) - 1) {
 			if s.cells[i]>>numberBits == tag && s.key(int(s.cells[i]&numberMask-1)) == key {
@@ -272,7 +272,7 @@ func (s *Section) Lookup(key string) (Value, error) {
 // not copied from hand to hand. After an error the Value means nothing.
 func (s *Section) LookupTo(v *Value, key string) error {
 	mask := uint64(len(s.cells) - 1)
-	hash := hashKey(key)
+	hash := hashName(key)
 	i := hash
 	for range s.cells {
 		cell := s.cells[i&mask]

@@ -95,9 +95,6 @@ func bytesOf(words []uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*wordBytes)
 }
 
-// hashName is what entries and cells know a config's name by.
-func hashName(name string) uint64 { return xxhash.Sum64String(name) }
-
 // revisionSum is the sum of a revision's record, without the sum itself.
 func revisionSum(record []uint64, generation, offset uint64) uint64 {
 	buf := make([]uint64, 0, 64)

@@ -38,15 +38,16 @@ func seededSum(part *[7]uint64, generation, number uint64) uint64 {
 	return avalanche(bits.RotateLeft64(h, 27)*prime1 + prime4)
 }
 
-// hashKey is xxhash64 of a key. Most keys are shorter than a stripe of 32 bytes,
-// and for those the library's call costs more than the work.
-func hashKey(key string) uint64 {
-	n := len(key)
+// hashName is xxhash64 of a config's name or of a key, which entries, cells and
+// look-ups know it by. Most are shorter than a stripe of 32 bytes, and for those
+// the library's call costs more than the work.
+func hashName(name string) uint64 {
+	n := len(name)
 	if n >= 32 {
-		return xxhash.Sum64String(key)
+		return xxhash.Sum64String(name)
 	}
 	h := uint64(prime5) + uint64(n)
-	p := unsafe.Pointer(unsafe.StringData(key))
+	p := unsafe.Pointer(unsafe.StringData(name))
 	at := 0
 	for ; at+8 <= n; at += 8 {
 		h ^= round(0, *(*uint64)(unsafe.Add(p, at)))
@@ -58,7 +59,7 @@ func hashKey(key string) uint64 {
 		at += 4
 	}
 	for ; at < n; at++ {
-		h ^= uint64(key[at]) * prime5
+		h ^= uint64(name[at]) * prime5
 		h = bits.RotateLeft64(h, 11) * prime1
 	}
 	return avalanche(h)

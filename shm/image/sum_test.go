@@ -35,15 +35,15 @@ func TestSeededSum(t *testing.T) {
 	}
 }
 
-// TestHashKey holds the hash of keys of all lengths to the library's.
-func TestHashKey(t *testing.T) {
+// TestHashName holds the hash of names of all lengths to the library's.
+func TestHashName(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for n := range 200_000 {
 		key := make([]byte, n%70)
 		for i := range key {
 			key[i] = byte(r.Uint32())
 		}
-		if got, want := hashKey(string(key)), xxhash.Sum64(key); got != want {
+		if got, want := hashName(string(key)), xxhash.Sum64(key); got != want {
 			t.Fatalf("%q is %#x in place of %#x", key, got, want)
 		}
 	}
