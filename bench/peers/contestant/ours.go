@@ -25,11 +25,10 @@ var ours = []*Contestant{
 		Name: "binding", Title: "StateSync, `Binding.Get`", Ours: true, Publish: publishRegion,
 		Note: "follows the region; one load",
 		Open: func(_ context.Context, p Place) (*Reader, error) {
-			c, err := open(p)
+			c, b, err := bind(p)
 			if err != nil {
 				return nil, err
 			}
-			b := client.Bind[config.Settings](c, config.Name)
 			return &Reader{
 				Loop: func(n int) (sum int, err error) {
 					for range n {
@@ -46,11 +45,10 @@ var ours = []*Contestant{
 		Name: "snapshot", Title: "StateSync, `Snapshot` and `In`", Ours: true, Publish: publishRegion,
 		Note: "exact: it has every change that was published before",
 		Open: func(_ context.Context, p Place) (*Reader, error) {
-			c, err := open(p)
+			c, b, err := bind(p)
 			if err != nil {
 				return nil, err
 			}
-			b := client.Bind[config.Settings](c, config.Name)
 			return &Reader{
 				Loop: func(n int) (sum int, err error) {
 					for range n {
@@ -117,11 +115,10 @@ var ours = []*Contestant{
 		Name: "daemon", Title: "StateSync, a file through statesyncd", Ours: true, Publish: publishFile,
 		Note: "the file is replaced by rename; the daemon is a third process",
 		Open: func(_ context.Context, p Place) (*Reader, error) {
-			c, err := open(p)
+			c, b, err := bind(p)
 			if err != nil {
 				return nil, err
 			}
-			b := client.Bind[config.Settings](c, config.Name)
 			return &Reader{
 				Loop:   each(func() (int, error) { return b.Get().Weights.Elo, b.Err() }),
 				Watch:  watchClient(c, b),
@@ -133,6 +130,14 @@ var ours = []*Contestant{
 
 func open(p Place) (*client.Client, error) {
 	return client.Open(filepath.Join(p.Shm, "region"), client.Wait(10*time.Second))
+}
+
+func bind(p Place) (*client.Client, *client.Binding[config.Settings], error) {
+	c, err := open(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, client.Bind[config.Settings](c, config.Name), nil
 }
 
 // watchClient tells of each change when the binding has it. The binding may be

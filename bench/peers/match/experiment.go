@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/statesync/statesync/bench/peers/process"
 )
 
 // options are how long and how hard the service is loaded.
@@ -26,10 +28,10 @@ type options struct {
 func (m *mode) turn(ctx context.Context, o options, seed uint64) (t turn, err error) {
 	l := m.load(o.rate, seed)
 	defer l.stop()
-	if err := sleep(ctx, o.settle); err != nil {
+	if err := process.Sleep(ctx, o.settle); err != nil {
 		return t, err
 	}
-	if t.Quiet, err = l.watch(m, func() error { return sleep(ctx, o.calm) }); err != nil {
+	if t.Quiet, err = l.watch(m, func() error { return process.Sleep(ctx, o.calm) }); err != nil {
 		return t, err
 	}
 	var windows []window
@@ -69,7 +71,7 @@ func (m *mode) through(ctx context.Context, o options, l *load) (c change, w win
 		if err := m.prepare(ctx); err != nil {
 			return c, w, err
 		}
-		if err := sleep(ctx, o.settle); err != nil {
+		if err := process.Sleep(ctx, o.settle); err != nil {
 			return c, w, err
 		}
 	}
@@ -83,7 +85,7 @@ func (m *mode) through(ctx context.Context, o options, l *load) (c change, w win
 		if err := l.await(ctx, m.version); err != nil {
 			return err
 		}
-		return sleep(ctx, max(from+2*o.settle, l.now()+o.settle)-l.now())
+		return process.Sleep(ctx, max(from+2*o.settle, l.now()+o.settle)-l.now())
 	})
 	c.Reads, c.Spent, c.Long = spent.Usage.Reads, spent.Stack, spent.For
 	return c, spent.window, err
@@ -116,18 +118,18 @@ func (m *mode) outage(ctx context.Context, o options, b backend) (outage, error)
 	}
 	l := m.load(o.rate, 0)
 	defer l.stop()
-	if err := sleep(ctx, o.settle); err != nil {
+	if err := process.Sleep(ctx, o.settle); err != nil {
 		return out, err
 	}
 	if err := b.Pause(); err != nil {
 		return out, err
 	}
 	w := window{from: l.now()}
-	err := sleep(ctx, o.stop)
+	err := process.Sleep(ctx, o.stop)
 	err = cmp.Or(b.Resume(), err)
 	w.to = l.now()
 	if err == nil {
-		err = sleep(ctx, o.after)
+		err = process.Sleep(ctx, o.after)
 	}
 	if err != nil {
 		return out, err
@@ -157,16 +159,5 @@ func (m *mode) age(ctx context.Context, o options) error {
 	}
 	wait := ttl - o.settle - min(o.stop/2, ttl/2)
 	o.say("mode %s: %s until its TTL is about to run out", m.way.Mode, wait)
-	return sleep(ctx, wait)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return process.Sleep(ctx, wait)
 }

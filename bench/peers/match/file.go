@@ -52,7 +52,9 @@ func (s *stacks) supplyFile(ctx context.Context, m *mode) error {
 	// The reader looks at a ticker's time. A change that always came just after
 	// a look would always be seen as late as can be.
 	random := rand.New(rand.NewPCG(1, 2))
-	m.prepare = func(ctx context.Context) error { return sleep(ctx, time.Duration(random.Int64N(int64(origin.Tick)))) }
+	m.prepare = func(ctx context.Context) error {
+		return process.Sleep(ctx, time.Duration(random.Int64N(int64(origin.Tick))))
+	}
 	m.change = func(_ context.Context, version int) error { return replaceFile(from, content(version)) }
 	m.backends = []backend{{"the sidecar", sidecar}}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/statesync/statesync/bench/peers/config"
+	"github.com/statesync/statesync/bench/peers/process"
 	"github.com/statesync/statesync/bench/peers/scaling/statesyncd"
 	"github.com/statesync/statesync/bench/peers/server"
 )
@@ -233,7 +234,7 @@ func poll(ctx context.Context, ready func() (bool, error)) error {
 		if ok || err != nil {
 			return err
 		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := process.Sleep(ctx, 10*time.Millisecond); err != nil {
 			return fmt.Errorf("not ready within %s: %w", startup, err)
 		}
 	}

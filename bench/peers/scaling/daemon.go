@@ -86,10 +86,10 @@ func (plan daemonPlan) measure(ctx context.Context, files int, binary, dir strin
 		return p, err
 	}
 	defer c.Close()
-	if err := sleep(ctx, 2*time.Second); err != nil { // the last good image is saved
+	if err := process.Sleep(ctx, 2*time.Second); err != nil { // the last good image is saved
 		return p, err
 	}
-	if p.Idle, err = busy(daemon, func() error { return sleep(ctx, plan.idle) }); err != nil {
+	if p.Idle, err = busy(daemon, func() error { return process.Sleep(ctx, plan.idle) }); err != nil {
 		return p, err
 	}
 	if p.Memory, err = cost.MemoryOf(daemon.Pid()); err != nil {
@@ -163,15 +163,4 @@ func awaitVersion(ctx context.Context, c *client.Client, version int) error {
 		}
 	}
 	return fmt.Errorf("version %d did not arrive: %w", version, ctx.Err())
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

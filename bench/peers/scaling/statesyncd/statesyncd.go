@@ -3,11 +3,9 @@ package statesyncd
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/statesync/statesync/bench/peers/process"
 )
@@ -19,7 +17,7 @@ const module = "github.com/statesync/statesync"
 // program's path. It needs the go command and a working directory in this
 // module.
 func Build(ctx context.Context, dir string) (string, error) {
-	root, err := output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module))
+	root, err := process.Output(exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module))
 	if err != nil {
 		return "", err
 	}
@@ -27,18 +25,8 @@ func Build(ctx context.Context, dir string) (string, error) {
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/statesyncd")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	_, err = output(build)
+	_, err = process.Output(build)
 	return binary, err
-}
-
-func output(cmd *exec.Cmd) (string, error) {
-	var problem strings.Builder
-	cmd.Stderr = &problem
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", cmd, err, problem.String())
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // Start starts a daemon that publishes a folder into a region. Its state is
