@@ -22,7 +22,7 @@ func BenchmarkPublish(b *testing.B) {
 	}{
 		{"1MiB/2-configs", 1, 1<<20 - 8<<10},
 		{"1MiB/500-configs", 500, 0},
-		{"64MiB/10000-configs", 10_000, 0},
+		{"21MiB/10000-configs", 10_000, 0},
 	} {
 		var sections []*image.Section
 		for i := range size.configs {

@@ -49,7 +49,7 @@ var rows = []row{
 	{"refresh and decode 1 KiB", "Decode p50-ns", "", 0},
 	{"publish 1 MiB, 1 of 2 configs changed", "Publish/1MiB/2-configs/publish ns/op", "Publish/1MiB/2-configs/floor ns/op", 3},
 	{"publish 1 MiB, 1 of 500 configs changed", "Publish/1MiB/500-configs/publish ns/op", "Publish/1MiB/500-configs/floor ns/op", 3},
-	{"publish, 1 of 10,000 configs changed", "Publish/64MiB/10000-configs/publish ns/op", "Publish/64MiB/10000-configs/floor ns/op", 0},
+	{"publish 21 MiB, 1 of 10,000 configs changed", "Publish/21MiB/10000-configs/publish ns/op", "Publish/21MiB/10000-configs/floor ns/op", 0},
 	{"publish to a waiting process, p50", "Wake publish-p50-ns", "Wake futex-p50-ns", 3},
 	{"rename of a file to another process, p50", "Rename p50-ns", "", 5e6},
 	{"rename of a file to another process, p99", "Rename p99-ns", "", 50e6},

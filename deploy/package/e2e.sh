@@ -27,7 +27,7 @@ fi
 suite=${SUITE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
 arch=$(dpkg --print-architecture)
 
-work=$(mktemp -d /var/tmp/statesync-package.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/statesync-package.XXXXXX")
 machine= # the process that holds the machine's namespaces
 group=   # its control group
 cleanup() {

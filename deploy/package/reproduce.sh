@@ -17,7 +17,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
-work=$(mktemp -d /var/tmp/statesync-package.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/statesync-package.XXXXXX")
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 die() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 

@@ -34,7 +34,7 @@ func render(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := engine.Engine{Strict: true}.Render(chart, all)
+	files, err := engine.Engine{Strict: true}.RenderWithContext(t.Context(), chart, all)
 	if err != nil {
 		t.Fatal(err)
 	}
