@@ -60,7 +60,12 @@ var floors = []*Contestant{
 			pointer.Store(s)
 			return &Reader{
 				Loop: func(n int) (sum int, err error) {
-					for range n {
+					// One load a turn is a loop of five instructions, whose time may double
+					// with where in the program it begins.
+					for range n / 4 {
+						sum += pointer.Load().Weights.Elo + pointer.Load().Weights.Elo + pointer.Load().Weights.Elo + pointer.Load().Weights.Elo
+					}
+					for range n % 4 {
 						sum += pointer.Load().Weights.Elo
 					}
 					return sum, nil

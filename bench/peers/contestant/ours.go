@@ -31,7 +31,10 @@ var ours = []*Contestant{
 			}
 			return &Reader{
 				Loop: func(n int) (sum int, err error) {
-					for range n {
+					for range n / 4 { // as the floor's, see there
+						sum += b.Get().Weights.Elo + b.Get().Weights.Elo + b.Get().Weights.Elo + b.Get().Weights.Elo
+					}
+					for range n % 4 {
 						sum += b.Get().Weights.Elo
 					}
 					return sum, b.Err()

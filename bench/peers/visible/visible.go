@@ -28,10 +28,6 @@ var pauses = map[string]struct{ least, most time.Duration }{
 	"busy": {20 * time.Millisecond, 40 * time.Millisecond},
 }
 
-// busyShare is how many of the changes there are for busy readers: they take
-// far longer.
-const busyShare = 0.4
-
 // lost is how long a change may take to be told. One that takes longer is
 // counted as lost; a reader that tells of the next is not lost itself.
 const (
@@ -133,8 +129,7 @@ func (Section) Measure(ctx context.Context, run *report.Run, old json.RawMessage
 		}
 		all = append(all, o)
 	}
-	updates := map[string]int{"calm": run.Updates / run.Rounds}
-	updates["busy"] = max(1, int(busyShare*float64(updates["calm"])))
+	updates := max(1, run.Updates/run.Rounds)
 	for round := range run.Rounds {
 		for _, mode := range []string{"calm", "busy"} {
 			run.Say("visible, round %d of %d, readers %s: %d contestants", round+1, run.Rounds, mode, len(all))
@@ -142,7 +137,7 @@ func (Section) Measure(ctx context.Context, run *report.Run, old json.RawMessage
 				if o.result.Failed != "" {
 					continue
 				}
-				if err := o.round(ctx, mode, updates[mode]); err != nil {
+				if err := o.round(ctx, mode, updates); err != nil {
 					if ctx.Err() != nil {
 						return nil, ctx.Err()
 					}
