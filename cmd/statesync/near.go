@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 const (
@@ -27,7 +29,7 @@ func didYouMean(missing string, there []string) string {
 	for _, word := range there[:min(len(there), maxCandidates)] {
 		far := limit + 1
 		if d := len(word) - len(missing); d <= limit && -d <= limit {
-			far = distance(strings.ToLower(missing), strings.ToLower(word))
+			far = levenshtein.ComputeDistance(strings.ToLower(missing), strings.ToLower(word))
 		}
 		if far <= limit || strings.HasSuffix(word, "."+missing) || strings.HasSuffix(word, "/"+missing) ||
 			strings.HasPrefix(word, missing) {
@@ -43,25 +45,4 @@ func didYouMean(missing string, there []string) string {
 		words = append(words, c.word)
 	}
 	return "; did you mean " + strings.Join(words, ", or ") + "?"
-}
-
-// distance is how many bytes have to be inserted, deleted or replaced to make
-// b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

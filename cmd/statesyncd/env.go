@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/spf13/pflag"
 )
 
@@ -89,32 +90,10 @@ func nearest(name string, known map[string]*pflag.Flag) string {
 	name = strings.ToUpper(name)
 	best, fewest := "", 0
 	for candidate := range known {
-		n := edits(name, candidate)
+		n := levenshtein.ComputeDistance(name, candidate)
 		if best == "" || n < fewest || n == fewest && candidate < best {
 			best, fewest = candidate, n
 		}
 	}
 	return best
-}
-
-// edits is how many bytes have to be inserted, removed or changed to make b of
-// a: Levenshtein's distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
