@@ -76,9 +76,9 @@ Metrics and health
   WATCHDOG, RELOADING, STOPPING).
 
 Exit codes
-  0  ended as asked; with --once: published, or nothing to do
-  1  failed; with --once or --dry-run: the source can't be read or is refused
-  2  the flags or the environment make no sense`
+  0   ended as asked; with --once: published, or nothing to do
+  1   failed; with --once or --dry-run: the source can't be read or is refused
+  64  the flags or the environment make no sense`
 
 const examples = `  # publish a directory, and follow it
   statesyncd --source dir:/etc/app/config

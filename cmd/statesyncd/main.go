@@ -22,7 +22,11 @@ import (
 const (
 	exitOK     = 0
 	exitFailed = 1 // the answer is no, or something went wrong
-	exitUsage  = 2 // the flags or the environment make no sense
+	// exitUsage is for flags or an environment that make no sense, with which it
+	// is of no use to start the daemon again. It is EX_USAGE of sysexits.h, and
+	// not the usual 2: with that a Go program ends that panics, or that a watchdog
+	// ends by SIGABRT, and those are to be started again.
+	exitUsage = 64
 )
 
 // errLogged stands for an error that is in the log already.

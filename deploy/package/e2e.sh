@@ -273,6 +273,13 @@ await "another daemon" changed "$before" main_pid
 await "its first generation" is active property ActiveState
 greet third
 same "the region" "$kept" "$(region)"
+step "SIGABRT, which is what the watchdog sends: the same"
+before=$(main_pid)
+inside sh -c "kill -ABRT $before"
+await "another daemon" changed "$before" main_pid
+await "its first generation" is active property ActiveState
+greet fourth
+same "the region" "$kept" "$(region)"
 read_well
 step "an administrator's disable survives a reinstallation"
 inside systemctl disable --quiet statesyncd
@@ -280,7 +287,7 @@ inside dpkg --force-confold -i /run/new.deb >/dev/null
 same "at boot" disabled "$(inside systemctl is-enabled statesyncd || true)"
 step "the region's directories are lost while the source is broken: the last good configs are back"
 inside sh -c 'echo "greeting: [" >/etc/statesync/config/example.yaml && rm -rf /dev/shm/statesync && systemctl restart statesyncd'
-same "the example" '"third"' "$(inside statesync get example greeting)"
+same "the example" '"fourth"' "$(inside statesync get example greeting)"
 echo "   $(property StatusText)"
 step "a variable that makes no sense is an error, once"
 inside sh -c 'echo STATESYNC_NONSENSE=1 >>/etc/statesync/statesyncd.env; ! systemctl restart statesyncd 2>/dev/null'
