@@ -37,19 +37,25 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	}
 	d.counters.refused(refused)
 	d.sourceTrouble.set(refused, d.region.generation())
-	if refused == nil {
-		d.seenGood = shm.Boottime()
-		d.counters.lastGood.Store(time.Now())
-	} else if d.good == nil && d.region.held == nil && !d.asked {
+	if refused != nil && d.good == nil && d.region.held == nil && !d.asked {
 		d.asked = true
 		d.good = d.lastGood()
 	}
 	if err := d.settle(began); err != nil {
 		return err
 	}
-	d.counters.evaluated(refused == nil && d.regionTrouble.now == nil)
+	if d.arrived() { // only then: a revision that has no room makes the source stale as a broken one does
+		d.seenGood = shm.Boottime()
+		d.counters.lastGood.Store(time.Now())
+	}
+	d.counters.evaluated(d.arrived())
 	d.tell()
 	return nil
+}
+
+// arrived says whether what was last read of the source is in the region.
+func (d *Daemon) arrived() bool {
+	return d.sourceTrouble.now == nil && d.regionTrouble.now == nil
 }
 
 // read brings good up to the source, or says why that can't be.
@@ -180,6 +186,7 @@ func (d *Daemon) tend(context.Context) error {
 			if err := d.settle(time.Now()); err != nil {
 				return err
 			}
+			d.counters.evaluated(d.arrived())
 		}
 	}
 	d.tell()

@@ -42,7 +42,11 @@ func TestFullFileSystem(t *testing.T) {
 		t.Errorf("the log line is %v", line)
 	}
 	await(t, "the status", func() bool { return s.look().status.Problem != "" })
+	good := s.look().status.SourceGood
 	d.reconciled(t, 3)
+	if again := s.look().status.SourceGood; again != good {
+		t.Errorf("a revision that has no room counts as good: at %s, and before at %s", again, good)
+	}
 	if n := len(s.journal.find("refused")); n != 1 {
 		t.Errorf("the refusal was logged %d times", n)
 	}
@@ -57,4 +61,5 @@ func TestFullFileSystem(t *testing.T) {
 		t.Errorf("generation %d of %v followed %d", after.generation, after.id, before.generation)
 	}
 	s.logs("mended")
+	await(t, "the source is good again", func() bool { return s.look().status.SourceGood > good })
 }
