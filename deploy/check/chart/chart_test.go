@@ -4,6 +4,7 @@ package chart
 
 import (
 	"maps"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -25,6 +26,13 @@ const deploy = "../.."
 // render returns the chart's DaemonSet and ConfigMaps, the latter by name.
 func render(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]map[string]string) {
 	t.Helper()
+	daemon, configs, _ := renderAll(t, values)
+	return daemon, configs
+}
+
+// renderAll returns the texts of the chart's other objects, too, by kind.
+func renderAll(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]map[string]string, map[string]string) {
+	t.Helper()
 	chart, err := loader.Load(deploy + "/helm/statesync")
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +47,7 @@ func render(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]ma
 		t.Fatal(err)
 	}
 	var daemon *apps.DaemonSet
-	configs := map[string]map[string]string{}
+	configs, others := map[string]map[string]string{}, map[string]string{}
 	for name, file := range files {
 		if strings.HasSuffix(name, ".txt") {
 			continue
@@ -61,7 +69,7 @@ func render(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]ma
 			case "ConfigMap":
 				typed = &core.ConfigMap{}
 			default:
-				typed = &map[string]any{}
+				typed, others[head.Kind] = &map[string]any{}, text
 			}
 			if err := yaml.UnmarshalStrict([]byte(text), typed); err != nil {
 				t.Fatalf("%s: %v\n%s", name, err, text)
@@ -74,7 +82,7 @@ func render(t *testing.T, values map[string]any) (*apps.DaemonSet, map[string]ma
 	if daemon == nil {
 		t.Fatal("the chart has no DaemonSet")
 	}
-	return daemon, configs
+	return daemon, configs, others
 }
 
 // kustomized returns the DaemonSet and the settings of a Kustomize folder.
@@ -148,6 +156,43 @@ func dump(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestMonitoredJob holds the job that the chart's PodMonitor makes against the
+// alert that asks for it by name.
+func TestMonitoredJob(t *testing.T) {
+	_, _, others := renderAll(t, map[string]any{
+		"region": map[string]any{"name": "team-a"}, "metrics": map[string]any{"enabled": true, "podMonitor": true},
+	})
+	var monitor struct {
+		Spec struct {
+			PodMetricsEndpoints []struct {
+				Relabelings []struct{ TargetLabel, Replacement string }
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(others["PodMonitor"]), &monitor); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := os.ReadFile(deploy + "/prometheus/rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := regexp.MustCompile(`up\{job=~"(.*)"\}`).FindSubmatch(rules)
+	if asked == nil {
+		t.Fatal("no alert asks whether a job is up")
+	}
+	job := ""
+	for _, e := range monitor.Spec.PodMetricsEndpoints {
+		for _, r := range e.Relabelings {
+			if r.TargetLabel == "job" {
+				job = r.Replacement
+			}
+		}
+	}
+	if !regexp.MustCompile("^(?:" + string(asked[1]) + ")$").MatchString(job) || !strings.HasSuffix(job, "team-a") {
+		t.Errorf("the PodMonitor's job is %q, and the alert asks for %s", job, asked[1])
+	}
 }
 
 func TestValues(t *testing.T) {
