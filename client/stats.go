@@ -17,7 +17,7 @@ type counters struct {
 type Stats struct {
 	RegionID   string        // in hexadecimal; empty without a region
 	Generation uint64        // of the newest snapshot; 0 without a region
-	Age        time.Duration // since that generation was published
+	Age        time.Duration // since that generation was published; negative after a clock was set back
 	// DaemonAlive says whether the writer's heart has beaten in the last 5 s. A
 	// dead one harms no reader: the configs only get older.
 	DaemonAlive bool

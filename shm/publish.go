@@ -37,8 +37,8 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 		return err
 	}
 	if g != w.current+1 || g > seqlock.MaxGeneration {
-		return fmt.Errorf("%s: generation %d can't follow %d: within a region none is left out, and the last is %d",
-			w.path, g, w.current, uint64(seqlock.MaxGeneration))
+		return fmt.Errorf("%s: generation %d can't follow %d: the next one is %d, and the last one of all %d",
+			w.path, g, w.current, w.current+1, uint64(seqlock.MaxGeneration))
 	}
 	failpoint.Here("publish.begin")
 	current, err := w.Generation()
