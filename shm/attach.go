@@ -26,7 +26,7 @@ func idOf(st *unix.Stat_t) fileID {
 // ErrUntrusted, ErrLayout, ErrCorrupt, fs.ErrPermission or ErrUnsupported.
 func Open(dir string, trust Trust) (*Region, error) {
 	dir = filepath.Clean(dir) // a slash at its end would have a link followed
-	dirFD, err := openDir(dir)
+	dirFD, err := trust.openDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -114,31 +114,55 @@ func holderOf(f *os.File) string {
 // makes it if there is none. Root also makes the directory above it; nobody
 // else does, because whoever owns that one decides who may have regions in it.
 func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
-	if err := (Trust{}).verifyWay(dir); err != nil {
-		return -1, err
+	way, err := openParent(dir)
+	if err == nil {
+		err = makeDir(way, dir, 0o700)
+		unix.Close(way)
 	}
-	made := os.Mkdir(dir, 0o700)
-	if errors.Is(made, fs.ErrNotExist) && os.Geteuid() == 0 {
-		parent := filepath.Dir(dir)
-		if made = os.Mkdir(parent, 0o755); made == nil {
-			made = os.Chmod(parent, 0o755) // whatever the umask is: users' regions are found through it
-		}
-		if made == nil || errors.Is(made, fs.ErrExist) {
-			made = os.Mkdir(dir, 0o700)
-		}
-	}
-	if made != nil && !errors.Is(made, fs.ErrExist) {
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		return -1, fmt.Errorf("%s: %w", dir, err)
+	case err != nil && !errors.Is(err, fs.ErrExist):
 		return -1, fmt.Errorf("%w; as root, make it with: install -d -m 0755 %s && install -d -m %04o -o %d %s; "+
-			"or choose a --region whose parent this user can write", made, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
+			"or choose a --region whose parent this user can write", err, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
 	}
 	failpoint.Here("own.made")
-	if fd, err = openDir(dir); err != nil {
+	if fd, err = (Trust{}).openDir(dir); err != nil {
 		return -1, err
 	}
 	if err := ownsDir(fd, dir); err != nil {
 		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// openParent opens the directory above a region's, which root makes.
+func openParent(dir string) (way int, err error) {
+	parent := filepath.Dir(dir)
+	way, err = (Trust{}).openWay(parent)
+	if !errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0 {
+		return way, err
+	}
+	above, err := (Trust{}).openWay(filepath.Dir(parent))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(above)
+	made := makeDir(above, parent, 0o755)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return -1, made
+	}
+	if way, err = openDirAt(above, filepath.Base(parent)); err == nil && made == nil {
+		err = unix.Fchmod(way, 0o755) // whatever the umask is: users' regions are found through it
+	}
+	return way, err
+}
+
+func makeDir(way int, dir string, mode uint32) error {
+	if err := unix.Mkdirat(way, filepath.Base(dir), mode); err != nil {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // ownsDir checks that the directory is this process's own, and nobody else's.

@@ -26,11 +26,15 @@ func untrusted(path, format string, args ...any) error {
 }
 
 // openDir opens a region's directory. The caller closes it.
-func openDir(dir string) (fd int, err error) {
-	fd, err = ignoringEINTR(func() (int, error) {
-		return unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	})
+func (t Trust) openDir(dir string) (fd int, err error) {
+	way, err := t.openWay(filepath.Dir(dir))
+	if err == nil {
+		fd, err = openDirAt(way, filepath.Base(dir))
+		unix.Close(way)
+	}
 	switch {
+	case errors.Is(err, ErrUntrusted):
+		return -1, fmt.Errorf("%s: %w", dir, err)
 	case errors.Is(err, unix.ENOENT):
 		return -1, fmt.Errorf("%s: %w; start statesyncd, or name another region", dir, ErrNoRegion)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
@@ -43,6 +47,12 @@ func openDir(dir string) (fd int, err error) {
 	return fd, nil
 }
 
+func openDirAt(way int, name string) (fd int, err error) {
+	return ignoringEINTR(func() (int, error) {
+		return unix.Openat(way, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+}
+
 // verifyDir checks that the directory is one that only a trusted user could
 // have filled, and returns its owner.
 func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
@@ -52,9 +62,6 @@ func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
 	}
 	if st.Mode&mayWrite != 0 {
 		return 0, untrusted(dir, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
-	}
-	if err := t.verifyWay(dir); err != nil {
-		return 0, err
 	}
 	if t.trusts(st.Uid) {
 		return st.Uid, nil
@@ -74,21 +81,14 @@ func (t Trust) verifyDir(dir string, fd int) (owner uint32, err error) {
 		st.Uid, os.Geteuid(), st.Uid)
 }
 
-// verifyWay checks that no link on the way to a directory is a stranger's:
+// verifyLink checks that a link on the way to a directory is a trusted user's:
 // whoever can change it decides whose region is read, and where one is made.
-func (t Trust) verifyWay(dir string) error {
-	for way := dir; filepath.Dir(way) != way; {
-		way = filepath.Dir(way)
-		var st unix.Stat_t
-		if err := unix.Lstat(way, &st); err != nil {
-			return nil //nolint:nilerr // who opens the directory will say so
-		}
-		if st.Mode&unix.S_IFMT == unix.S_IFLNK && !t.trusts(st.Uid) {
-			return untrusted(dir, "the link %s on the way to it belongs to uid %d; name the directory that it leads to, or set STATESYNC_OWNER=%d",
-				way, st.Uid, st.Uid)
-		}
+func (t Trust) verifyLink(link string, st *unix.Stat_t) error {
+	if t.trusts(st.Uid) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: the link %s on the way to it belongs to uid %d; name the directory that it leads to, or set STATESYNC_OWNER=%d",
+		ErrUntrusted, link, st.Uid, st.Uid)
 }
 
 // trusts says whether a user is trusted by its number alone.

@@ -285,6 +285,61 @@ func TestLinkWithASlash(t *testing.T) {
 	}
 }
 
+// Whoever owns a link on the way decides where it leads, also where it is
+// another link that leads through it.
+func TestLinksOnTheWay(t *testing.T) {
+	needRoot(t)
+	base := t.TempDir()
+	must(t, os.Chmod(base, 0o755))
+	for _, name := range []string{"roots", "theirs"} {
+		must(t, os.Mkdir(filepath.Join(base, name), 0o755))
+	}
+	created(t, filepath.Join(base, "roots", "region"), small(), 1)
+	link := func(target, name string, owner int) {
+		must(t, os.Symlink(target, filepath.Join(base, name)))
+		must(t, os.Lchown(filepath.Join(base, name), owner, owner))
+	}
+	link("roots", "good", 0)
+	link(base+"/roots", "far", 0)
+	link("theirs/../good/.", "round", 0)
+	link("roots", "bad", someone)
+	link("bad", "nested", 0)
+	link(base+"/theirs/../bad", "deep", 0)
+	link("loop", "loop", 0)
+	for name, c := range map[string]struct {
+		owners []int
+		want   error
+	}{
+		"good": {}, "far": {}, "round": {},
+		"bad":                      {want: ErrUntrusted},
+		"nested":                   {want: ErrUntrusted},
+		"deep":                     {want: ErrUntrusted},
+		"loop":                     {want: ErrUntrusted},
+		"theirs":                   {want: ErrNoRegion},
+		"none":                     {want: ErrNoRegion},
+		"deep, of an owner":        {owners: []int{someone}},
+		"nested, of another owner": {owners: []int{another}, want: ErrUntrusted},
+	} {
+		word, _, _ := strings.Cut(name, ",")
+		dir := filepath.Join(base, word, "region")
+		r, err := Open(dir, Trust{Owners: c.owners})
+		if c.want != nil {
+			wantError(t, err, c.want, dir)
+			if c.want == ErrUntrusted && c.owners == nil {
+				if _, err := Own(t.Context(), dir, small()); !errors.Is(err, ErrUntrusted) {
+					t.Errorf("%s: a writer says %v", name, err)
+				}
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		wantGeneration(t, r, 1)
+	}
+}
+
 // Another user can in no way write root's region.
 func TestOthersOnlyRead(t *testing.T) {
 	needRoot(t)
