@@ -167,7 +167,7 @@ func TestImageDamaged(t *testing.T) {
 	}
 
 	// Padding means nothing, and damage to it neither.
-	if len(file) < 0x2000+int(d.region.w.MaxImage()) {
+	if len(file) < 0x2000+int(s.opt.Writer.MaxImage) {
 		t.Fatal("the file is too short")
 	}
 	padding := int64(0x2000) + int64(after.generation%uint64(shm.DefaultSlots))*(1<<20) + int64(d.region.held.Size()) - 8

@@ -24,9 +24,11 @@ import (
 // Create returns. Killed before the rename, Create leaves the old file, retired
 // or not, and no reader finds half a region.
 //
-// Errors match ErrNoSpace, ErrTooLarge or ErrSealed, and leave the old file as
-// it was; or ErrLocked, where the lock's file was taken away and another writer
-// has a new one. The old file is then the other's, and let go.
+// Errors that match ErrNoSpace, ErrTooLarge or ErrSealed leave the old file as
+// it was. ErrLocked says that the lock's file was taken away and another writer
+// has a new one; the old file is then the other's, and let go. Any other error,
+// as of a rename onto a directory, may leave the old file retired, or, where
+// the seal can't be set, the new one in place and attached.
 func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if g == 0 || g > seqlock.MaxGeneration {
 		return fmt.Errorf("generation %d: it must be from 1 to %d", g, uint64(seqlock.MaxGeneration))
@@ -173,8 +175,8 @@ func (l *layout) store(g uint64, size int64, image [][]uint64, holds *inventory)
 }
 
 // retireOld marks the file that is attached, and the one that is at the path,
-// if that is another and a region of this layout's that can be written; and it
-// wakes their waiters: they are to look for the successor. A file that is too
+// if that is another and this process's own; and it wakes their waiters: they
+// are to look for the successor. A file that is too
 // damaged for that has readers whose heartbeat check will lead them to the path.
 func (w *Writer) retireOld() error {
 	if w.Attached() {
@@ -193,7 +195,7 @@ func (w *Writer) retireOld() error {
 	defer unix.Close(fd)
 	data, err := unix.Mmap(fd, 0, slotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil // too short to be a region
+		return nil // such as a file system that does not map
 	}
 	// Only the hot word is touched, so the damaged rest does not matter.
 	damaged := newLayout(identity{Geometry: Geometry{Slots: seqlock.MinSlots}}, wordsOf(data))

@@ -188,6 +188,23 @@ func TestDeathWhileCreating(t *testing.T) {
 	}
 }
 
+// A file that a writer had no time to finish takes memory, which also one that
+// goes on in the old file gives back.
+func TestDeathWhileReplacing(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 3)
+	file, err := w.createTemp()
+	must(t, err)
+	must(t, file.Close())
+	die(t, w)
+	w = own(t, dir, small())
+	must(t, w.Attach())
+	if names := namesIn(t, dir); !slices.Equal(names, []string{LockName, FileName}) {
+		t.Errorf("the directory holds %v", names)
+	}
+	wantGeneration(t, open(t, dir), 3)
+}
+
 func namesIn(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -22,8 +22,9 @@ const punchSlack = SlotAlign
 // as in the image that the slot holds, of K generations before, is not stored
 // again.
 //
-// An error leaves the current generation as it is. It matches ErrNoSpace,
-// ErrTooLarge, or ErrLost, after which Create is the way out. A publication
+// Errors match ErrNoSpace, ErrTooLarge, or ErrLost, after which Create is the
+// way out. They leave the current generation as it is, except one of the wake,
+// which comes after the commit: Generation tells. A publication
 // into pages that the slot has already makes two syscalls, a look at the file's
 // size and the wake.
 func (w *Writer) Publish(g uint64, image [][]uint64) error {

@@ -50,8 +50,9 @@ type Writer struct {
 
 // Own makes this process the writer of the region in dir: it makes the
 // directory if need be and takes the lock, for which it waits until ctx ends.
-// Errors match ErrLocked, ErrUntrusted or fs errors. Nothing that readers can
-// see changes before Attach or Create.
+// Errors match ErrLocked, ErrUntrusted or fs errors. The directory gets the
+// mode and group that it is to have; nothing else that readers can see changes
+// before Attach or Create.
 func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	if o.Slots == 0 {
 		o.Slots = DefaultSlots
@@ -119,6 +120,9 @@ func (w *Writer) Attach() error {
 	}
 	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
 	failpoint.Here("attach.adopted")
+	// What a writer that died in Create has left takes the pages of an image.
+	// Before the seal, behind which nothing can be removed.
+	_ = unix.Unlinkat(w.dirFD, tempName, 0)
 	if err := w.seal(); err != nil {
 		return errors.Join(err, w.release())
 	}
@@ -198,9 +202,6 @@ func (w *Writer) ID() ID { return w.id }
 
 // Path is the path of the region's file.
 func (w *Writer) Path() string { return w.path }
-
-// MaxImage is the greatest size of an image in bytes.
-func (w *Writer) MaxImage() int64 { return w.options.MaxImage }
 
 // Generation is the current generation of the attached file. ErrFault says
 // that its memory is gone.
