@@ -64,12 +64,12 @@ func (v Value) Float() float64 { return math.Float64frombits(v.Bits) }
 // Str is a String's value. It allocates only where the text has escapes, and
 // is a view into the section elsewhere.
 func (v Value) Str() string {
+	if len(v.Text) <= 2 { // also of a Value that is no String
+		return ""
+	}
 	if v.Escaped {
 		s, _, _ := unquote(v.Text)
 		return s
-	}
-	if len(v.Text) <= 2 { // also of a Value that is no String
-		return ""
 	}
 	return unsafe.String(&v.Text[1], len(v.Text)-2)
 }

@@ -305,10 +305,22 @@ func TestHostileIndex(t *testing.T) {
 			_ = v.Str()
 		}()
 	}
-	// A cell that leads nowhere.
+	// Escapes in a number of no text, which nobody reads as a number.
 	words := slices.Clone(intact.words)
+	k := key(words, 0)
+	k[keyPath] = k[keyPath]&(1<<typeShift-1) | uint64(Int)<<typeShift | escapedFlag
+	k[keyText] &= all
 	s, err := parseSection(words, 0)
 	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.Lookup("a")
+	if text := v.Str(); err != nil || text != "" {
+		t.Errorf("a number with escapes: %q, %v", text, err)
+	}
+	// A cell that leads nowhere.
+	words = slices.Clone(intact.words)
+	if s, err = parseSection(words, 0); err != nil {
 		t.Fatal(err)
 	}
 	cells := s.cells
