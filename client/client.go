@@ -253,7 +253,7 @@ func (c *Client) lateConfig(s *Snapshot, name string) (*config, error) {
 	}
 	found := &config{name: name, serial: s.serial}
 	err := s.region.ReadGeneration(s.Generation(), func(_ hot, words []uint64) error {
-		view, err := image.Open(words)
+		view, err := image.OpenGeneration(words, s.Generation())
 		if err != nil {
 			return at(s.region, err)
 		}

@@ -61,7 +61,7 @@ func (c *Client) tryRefresh(more, look bool) error {
 		err = errors.Join(err, fmt.Errorf("another region is at the path, and can't be used: %w", openErr))
 	}
 	switch {
-	case err != nil && !found:
+	case err != nil && !found && !errors.Is(err, shm.ErrBusy): // that is no damage: the next look may be lucky
 		c.retryIn(retryDamaged)
 	case c.current.Load().retired:
 		c.retryIn(retryRetired)
@@ -142,12 +142,9 @@ func at(region *shm.Region, err error) error {
 
 // fill copies the carried configs out of an image that may change meanwhile.
 func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
-	view, err := image.Open(words)
+	view, err := image.OpenGeneration(words, next.Generation())
 	if err != nil {
 		return err
-	}
-	if view.Generation() != next.Generation() {
-		return fmt.Errorf("%w: the slot of generation %d holds an image of %d", shm.ErrCorrupt, next.Generation(), view.Generation())
 	}
 	next.published = view.Published()
 	next.serial = prev.serial

@@ -218,6 +218,19 @@ func TestGetOfANewNameInADamagedRegion(t *testing.T) {
 	wantRefused(t, err, client.ErrCorrupt, "a", "", 4)
 }
 
+// An older image that somebody copied into the current slot, whole and with
+// good sums, is none of this generation.
+func TestGetOfANewNameInAnOlderImage(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 4, numbered(4))
+	p.next(t, numbered(5))
+	c := open(t, dir)
+	must(t, copyInside(p.Path(), slotsAt, slotsAt+slotSize, slotSize))
+	_, err := c.Get("a")
+	wantRefused(t, err, client.ErrCorrupt, "a", "", 5)
+}
+
 // Names may come from anywhere: those that are not there are not kept.
 func TestMissesAreNotKept(t *testing.T) {
 	r := clienttest.New(t)

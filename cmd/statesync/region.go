@@ -54,12 +54,9 @@ func (a *app) connect(options ...client.Option) (*client.Client, error) {
 // fn begins anew at each call.
 func (a *app) read(r *shm.Region, fn func(*image.View) error) error {
 	_, err := r.Read(func(hot seqlock.Hot, words []uint64) error {
-		view, err := image.Open(words)
+		view, err := image.OpenGeneration(words, hot.Generation())
 		if err != nil {
 			return err
-		}
-		if view.Generation() != hot.Generation() {
-			return fmt.Errorf("%w: the slot of generation %d holds an image of %d", shm.ErrCorrupt, hot.Generation(), view.Generation())
 		}
 		return fn(&view)
 	})

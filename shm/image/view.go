@@ -29,6 +29,17 @@ type View struct {
 	published  int64
 }
 
+// OpenGeneration is Open of the image that a slot of generation g is to hold.
+// Sums are of an image's own generation, so that an older one that was copied
+// whole into the slot is to be told by its generation alone.
+func OpenGeneration(words []uint64, g uint64) (View, error) {
+	v, err := Open(words)
+	if err == nil && v.generation != g {
+		return View{}, fmt.Errorf("%w: the slot of generation %d holds an image of %d", ErrCorrupt, g, v.generation)
+	}
+	return v, err
+}
+
 // Open verifies the header of the image that fills words.
 func Open(words []uint64) (View, error) {
 	if len(words) < headerWords {
