@@ -157,7 +157,8 @@ func (b *Binding[T]) Get() *T { return b.value.Load() }
 // In is the value in a snapshot's generation, so that several bindings, and
 // whatever else is read through the snapshot, belong together. Where that
 // generation's value was refused, or its config is gone, it is the newest
-// accepted one that is not newer than the snapshot; Lookup says so. A nil
+// accepted one that is not newer than the snapshot, or the default where four
+// newer ones have been accepted before anybody asked; Lookup says so. A nil
 // snapshot means Get.
 //
 // The first In of a content waits until it is decoded. After that it neither

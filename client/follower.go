@@ -1,8 +1,11 @@
 package client
 
 import (
+	"errors"
 	"runtime"
 	"time"
+
+	"github.com/statesync/statesync/shm"
 )
 
 const (
@@ -33,7 +36,8 @@ func (c *Client) follow() {
 			}
 		}
 		// The generation is new, or the region is retired, damaged or not there.
-		if err := c.refresh(0); err == nil && c.current.Load() != s {
+		err := c.refresh(0)
+		if err == nil && c.current.Load() != s {
 			look = lookFirst
 			// The goroutines that decode are next on this processor. If the follower
 			// went to sleep in the kernel with it, they would wait in a busy process
@@ -45,7 +49,9 @@ func (c *Client) follow() {
 		case <-c.closed:
 		case <-time.After(look):
 		}
-		look = min(2*look, lookLast)
+		if !errors.Is(err, shm.ErrBusy) { // a writer that was too fast for us is no reason to look less often
+			look = min(2*look, lookLast)
+		}
 	}
 }
 

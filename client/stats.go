@@ -31,7 +31,7 @@ type Stats struct {
 	TornReads      uint64 // copies that the writer ran into
 	Faults         uint64 // touches of memory that was gone
 	Refusals       uint64 // values that a binding did not accept
-	RefusedRegions uint64 // files at the path that could not be used
+	RefusedRegions uint64 // looks at another file at the path that could not be used
 	Err            error  // why the newest look at the region failed; nil if it did not
 }
 

@@ -14,7 +14,8 @@ type Change struct {
 	// From is the generation of the state that was yielded before, 0 for the
 	// first; To is that of this one, 0 where there is no region.
 	From, To uint64
-	// Doc is the config; where Err is set it has no keys.
+	// Doc is the config, also where it lacks Key; where there is none it has no
+	// keys.
 	Doc Doc
 	// Err matches ErrNotFound or ErrNoRegion where there is no such config, or
 	// no such key.
