@@ -29,11 +29,11 @@ var titles = map[string]string{
 	modeStateSync: "this project",
 }
 
-// published are the figures of the article, from another world: 400,000
+// published are the figures that came with the origin, from another world: 400,000
 // concurrent requests, many pods.
 type published struct{ p99, cpu, invalidation, radius string }
 
-// article is what it says of its three ways, and, before them, of a cache of
+// article is what was published of three ways, and, before them, of a cache of
 // 30 s in front of the first that each change flushed.
 var article = map[string]published{
 	modeGRPC:    {"700 ms", "100 %", "400 ms (Lua flush)", "the cluster: a stampede"},

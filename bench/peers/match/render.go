@@ -66,12 +66,8 @@ func (r *result) latencies(name string, m *modeResult) []string {
 
 func (r *result) costs(name string, m *modeResult) []string {
 	var all pauses
-	var cycles uint64
-	var during time.Duration
 	for _, t := range m.Turns {
 		all = all.add(t.Quiet.Usage.Pauses)
-		cycles += t.Quiet.Usage.Collections
-		during += t.Quiet.For
 	}
 	beside := "–"
 	if sync := r.Modes[modeGRPC]; sync != nil && len(sync.Turns) > 0 {
@@ -79,9 +75,9 @@ func (r *result) costs(name string, m *modeResult) []string {
 	}
 	return []string{
 		m.figure(turn.service), m.figure(turn.stack), beside, orDash(article[name].cpu),
-		fmt.Sprintf("%.0f", m.median(func(t turn) float64 { return float64(t.Quiet.Usage.Objects) / float64(t.Quiet.Requests) })),
+		fmt.Sprintf("%.0f", m.median(turn.allocations)),
 		fmt.Sprintf("%.0f", m.median(func(t turn) float64 { return float64(t.Quiet.Usage.Bytes) / float64(t.Quiet.Requests) })),
-		fmt.Sprintf("%.0f", float64(cycles)/during.Minutes()),
+		fmt.Sprintf("%.0f", m.collections()),
 		report.Nanoseconds(1e9 * all.at(0.99)), report.Nanoseconds(1e9 * all.at(1)),
 	}
 }
@@ -92,16 +88,34 @@ func (t turn) service() float64 { return float64(t.Quiet.Service) / float64(t.Qu
 // stack is the CPU of a request in all that the mode needs, in nanoseconds.
 func (t turn) stack() float64 { return float64(t.Quiet.Stack) / float64(t.Quiet.Requests) }
 
-func (r *result) changes(name string, m *modeResult) []string {
-	of := func(f func(t turn, c change) float64) []float64 {
-		var v []float64
-		for _, t := range m.Turns {
-			for _, c := range t.Changes {
-				v = append(v, f(t, c))
-			}
-		}
-		return v
+// allocations are those of a request in the service.
+func (t turn) allocations() float64 {
+	return float64(t.Quiet.Usage.Objects) / float64(t.Quiet.Requests)
+}
+
+// collections are the GC cycles of the service in a minute, over all turns.
+func (m *modeResult) collections() float64 {
+	var cycles uint64
+	var during time.Duration
+	for _, t := range m.Turns {
+		cycles += t.Quiet.Usage.Collections
+		during += t.Quiet.For
 	}
+	return float64(cycles) / during.Minutes()
+}
+
+// ofChanges has a figure for each change of all turns.
+func (m *modeResult) ofChanges(f func(t turn, c change) float64) (v []float64) {
+	for _, t := range m.Turns {
+		for _, c := range t.Changes {
+			v = append(v, f(t, c))
+		}
+	}
+	return v
+}
+
+func (r *result) changes(name string, m *modeResult) []string {
+	of := m.ofChanges
 	calls := of(func(_ turn, c change) float64 { return float64(c.Call) })
 	if len(calls) == 0 {
 		return []string{"–", "–", "–", orDash(article[name].invalidation), "–", "–", "–"}
@@ -221,32 +235,58 @@ func (r *result) chart() ([]report.Chart, error) {
 }
 
 // loses says where another way than the floor is better than this project.
-func (r *result) loses() []string {
+func (r *result) loses() (sentences []string) {
 	ours := r.Modes[modeStateSync]
 	if ours == nil || len(ours.Turns) == 0 {
 		return nil
 	}
-	var loses []string
+	// A mode without changes has none of their figures, and does not win by that.
+	changes := func(f func(change) time.Duration) func(*modeResult) []float64 {
+		return func(m *modeResult) []float64 {
+			return m.ofChanges(func(_ turn, c change) float64 { return float64(f(c)) })
+		}
+	}
+	turns := func(f func(turn) float64) func(*modeResult) []float64 {
+		return func(m *modeResult) []float64 { return m.values(f) }
+	}
+	count := func(n float64) string { return fmt.Sprintf("%.0f", n) }
+	took := func(ns float64) string {
+		if ns == 0 {
+			return "none"
+		}
+		return report.Nanoseconds(ns)
+	}
 	for _, what := range []struct {
 		label string
-		of    func(turn) float64
+		word  func(float64) string
+		of    func(*modeResult) []float64
 	}{
-		{"a matchmaking request's P99 in calm", func(t turn) float64 { return float64(t.Calm.P99) }},
-		{"its P99 in a change", func(t turn) float64 { return float64(t.Changing.P99) }},
-		{"the CPU of the whole stack for a request", turn.stack},
-		{"the allocations of a request", func(t turn) float64 { return float64(t.Quiet.Usage.Objects) / float64(t.Quiet.Requests) }},
+		{"a request's P99 in calm", report.Nanoseconds, turns(func(t turn) float64 { return float64(t.Calm.P99) })},
+		{"a request's P99.9 in calm", report.Nanoseconds, turns(func(t turn) float64 { return float64(t.Calm.P999) })},
+		{"a request's P99 in a change", report.Nanoseconds, turns(func(t turn) float64 { return float64(t.Changing.P99) })},
+		{"a request's P99.9 in a change", report.Nanoseconds, turns(func(t turn) float64 { return float64(t.Changing.P999) })},
+		{"the change itself", report.Nanoseconds, changes(func(c change) time.Duration { return c.Call })},
+		{"from a change to the first new answer", report.Nanoseconds, changes(func(c change) time.Duration { return c.Seen })},
+		{"from a change to the last old answer", took, changes(func(c change) time.Duration { return c.Stale })},
+		{"the CPU of the whole stack for a request", report.Nanoseconds, turns(turn.stack)},
+		{"the allocations of a request", count, turns(turn.allocations)},
+		{"GC cycles a minute", count, func(m *modeResult) []float64 { return []float64{m.collections()} }},
 	} {
-		mine := ours.values(what.of)
+		mine := report.Median(what.of(ours))
+		var better []string
 		for _, name := range modes[1:] {
 			m := r.Modes[name]
 			if name == modeStateSync || m == nil || len(m.Turns) == 0 {
 				continue
 			}
-			if other := m.values(what.of); report.Median(other) > 0 && slices.Max(other) < slices.Min(mine) {
-				loses = append(loses, fmt.Sprintf("In %s, %s was better in every round: %.3g times ours (`--only match`).",
-					what.label, titles[name], report.Median(other)/report.Median(mine)))
+			if v := what.of(m); len(v) > 0 && report.Beats(report.Median(v), mine) {
+				better = append(better, fmt.Sprintf("%s (%s)", titles[name], what.word(report.Median(v))))
 			}
 		}
+		if len(better) > 0 {
+			sentences = append(sentences, fmt.Sprintf("Under load, %s: this project has %s; better are %s.",
+				what.label, what.word(mine), strings.Join(better, ", ")))
+		}
 	}
-	return loses
+	return sentences
 }

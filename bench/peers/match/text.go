@@ -2,7 +2,7 @@ package match
 
 // What the section says besides its figures.
 
-const setting = `The table of the article that this project began with, reproduced on one machine. A
+const setting = `The table that the origin was published with, reproduced on one machine. A
 service of its own process answers HTTP requests over loopback: each gets its
 settings, decodes them where its mode hands out bytes, and finds the best of %[3]d
 waiting players with them, which is about a microsecond of work. The load
@@ -46,7 +46,7 @@ In calm, the synchronous mode asks its backend once for each request anyway; the
 cached one asks for nothing, and with the flush for every request that comes
 until the first answer is back. That number is the rate times the length of the
 flush: at the origin's 150,000 requests a second and 0.2 s it is the 30,000
-retries that the article speaks of. For this project, a read of the backend is a
+retries that were published. For this project, a read of the backend is a
 refresh from shared memory. CPU is that of the whole stack in the window of the
 change, less what calm takes in the same time; below some milliseconds it is
 noise.
@@ -55,9 +55,9 @@ noise.
 const explainOutages = `
 The process is stopped by SIGSTOP, as a node that hangs, so that connections stay
 open and nothing answers. With a deadline of %[1]s on the settings a request fails
-after %[1]s; without one it would wait for up to %[2]s. The cached mode was stopped when
-its TTL of %[3]s had half of the stop left to run, which is what one stop in three
-meets with one instance, and nearly every one with many. Nothing was changed
+after %[1]s; without one it would wait for up to %[2]s. What the cached mode holds is
+good for %[3]s, and runs out in the middle of the stop. One stop in three hits one
+instance so, and nearly every stop hits some of many. Nothing was changed
 during a stop: what a stopped sidecar, replica or daemon would have delivered
 arrives after it.
 `

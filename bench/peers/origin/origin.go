@@ -1,4 +1,4 @@
-// Package origin is the design of the article that this project began with, as
+// Package origin is a published design, the one that this project began with, as
 // a contestant: a sidecar writes the version and the JSON to a temporary file
 // and renames it; a reader maps the file and maps it anew on a ticker.
 //

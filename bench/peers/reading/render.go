@@ -170,14 +170,13 @@ func (r row) syscalls() string {
 
 // loses says which peers beat which of this project's ways to read.
 func loses(rows []row) (sentences []string) {
-	const clearly = 1.1 // below that it may be noise
 	for _, us := range rows {
 		if !us.Ours {
 			continue
 		}
 		var faster []string
 		for _, peer := range rows {
-			if !peer.Ours && !peer.Floor && peer.median()*clearly < us.median() {
+			if !peer.Ours && !peer.Floor && report.Beats(peer.median(), us.median()) {
 				what := report.Nanoseconds(peer.median())
 				if peer.Raw {
 					what += " for bytes that are not decoded yet"

@@ -93,7 +93,7 @@ func (r *Results) Save(dir string, sections []Section) error {
 	var doc bytes.Buffer
 	doc.WriteString(preamble)
 	if len(loses) > 0 {
-		doc.WriteString("\n## Where this project loses\n\n")
+		doc.WriteString("\n## Where this project loses\n\n" + judged + "\n")
 		for _, l := range loses {
 			fmt.Fprintf(&doc, "- %s\n", l)
 		}
@@ -105,10 +105,20 @@ func (r *Results) Save(dir string, sections []Section) error {
 const preamble = `# StateSync beside what else one would take
 
 Written by ` + "`make bench-peers`" + `, which starts every server that it needs
-and measures all contestants in turn, round by round, so that a noisy moment of
-the machine hits all of them. ` + "`results.json`" + ` beside this file has every figure of
+and measures the contestants of a section in turn, round by round, so that a noisy
+moment of the machine hits all of them. Sections are measured one after the other,
+and each names its time and load. ` + "`results.json`" + ` beside this file has every figure of
 every round; ` + "`cd bench/peers && go run . --help`" + ` says how to measure a part anew.
 Trust the ratios: absolute times say more about the machine than about the code.
+
+*The origin* is a published design, the one that this project began with: a sidecar
+writes the version and the JSON to a temporary file and renames it, and each reader
+maps that file, maps it anew every 5 s, and decodes the JSON in each request. It was
+published with figures of its own, which stand in columns of their own.
+`
+
+const judged = `A peer is named where its median is less than ours by more than a tenth; a smaller
+difference may be noise. Floors are no peers.
 `
 
 // origin says where figures come from.

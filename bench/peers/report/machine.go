@@ -57,7 +57,7 @@ func (m Machine) String() string {
 	if m.Virtual {
 		kind = "a virtual machine"
 	}
-	return fmt.Sprintf("%s with %d processors (%s), %.0f GiB, %s, %s, load averages %s at the start",
+	return fmt.Sprintf("%s with %d processors (%s), %.0f GiB, %s, %s, load averages %s (1, 5, 15 minutes) at the start",
 		kind, m.Processors, m.CPU, m.MemoryGiB, m.Kernel, m.Go, m.Load)
 }
 

@@ -77,6 +77,10 @@ func Table(heads []string, rows [][]string) string {
 	return b.String()
 }
 
+// Beats says that a peer's figure is clearly less than ours: closer together,
+// the difference may be noise.
+func Beats(peer, ours float64) bool { return peer*1.1 < ours }
+
 // Median of some figures; 0 of none.
 func Median(v []float64) float64 { return Percentile(v, 0.5) }
 

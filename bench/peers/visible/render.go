@@ -159,7 +159,6 @@ func (r row) cells(rounds, floor []Samples) []string {
 
 // loses says which peers are faster than this project's ways to follow.
 func loses(rows []row) (sentences []string) {
-	const clearly = 1.1 // below that it may be noise
 	for _, mode := range []struct {
 		name string
 		of   func(row) float64
@@ -170,7 +169,7 @@ func loses(rows []row) (sentences []string) {
 		for _, us := range rows {
 			var faster []string
 			for _, peer := range rows {
-				if us.Ours && !peer.Ours && !peer.Floor && mode.of(peer) > 0 && mode.of(peer)*clearly < mode.of(us) {
+				if us.Ours && !peer.Ours && !peer.Floor && mode.of(peer) > 0 && report.Beats(mode.of(peer), mode.of(us)) {
 					faster = append(faster, fmt.Sprintf("%s (%s)", peer.short(), report.Nanoseconds(mode.of(peer))))
 				}
 			}
@@ -184,8 +183,9 @@ func loses(rows []row) (sentences []string) {
 }
 
 const introduction = `One process changes the config of 1 KiB, some ms after the reader had the
-change before (2 to 8 while it is idle, 20 to 40 while it is busy), and another sees it. The time begins before the change is made,
-so that writing a file, encoding, and a round trip to a server are in it.
+change before (2 to 8 while it is idle, 20 to 40 while it is busy), and another
+sees it. The time begins before the change is made, so that writing a file,
+encoding, and a round trip to a server are in it.
 `
 
 const explanation = `Idle, the reading process does nothing else, and a change is visible when the
