@@ -10,13 +10,15 @@
 //   - A revision whose content is what the region holds already is no new
 //     generation. It becomes the observed revision.
 //   - Within a region file the next generation is always the current one plus 1.
-//     A new file begins above every number that the state directory reserved,
-//     so that generations rise across restarts and reboots for as long as that
-//     directory lives.
+//     A new file's is higher: by one if this daemon made the lost file itself,
+//     else it begins above the block that the state directory reserved (1025
+//     after 7). So generations rise across restarts and reboots for as long as
+//     that directory lives.
 //   - A daemon that was killed leaves a whole region behind, and its successor
 //     goes on in the same file.
-//   - A region that was deleted, replaced, truncated or damaged is made anew
-//     from memory, within about a second (damage inside the image: a minute).
+//   - A region that was deleted, replaced or truncated is made anew from memory
+//     within about a second, one with overwritten bytes in its image within a
+//     minute.
 //   - When the source can't be read or is refused at the start and there is no
 //     region to go on with, the last good image of the state directory is
 //     published. A region that can be gone on with wins over it.
