@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	case st == c.stamp && !c.racy && c.round == s.d.round:
 		s.take(c)
 		return
-	case !s.settled(at, rel, st, c):
+	case !s.settled(at, name, st, c):
 		s.unsettled(rel, fmt.Sprintf("it was written %v ago", max(0, st.age(s.now)).Round(time.Millisecond)))
 		return
 	case st.size == 0:
@@ -59,13 +60,13 @@ func (s *scan) take(c *content) {
 //   - it was there before a symlink on the way to it was;
 //   - a rename, a link or a chmod moved its ctime beyond its mtime;
 //   - where the clock is too coarse to show that, the watcher saw it arrive whole.
-func (s *scan) settled(at place, rel string, st stamp, c *content) bool {
+func (s *scan) settled(at place, name string, st stamp, c *content) bool {
 	// A truncation shows the new size a moment before the new times.
 	truncated := st.inode == c.stamp.inode && st.ctime == c.stamp.ctime && st.size != c.stamp.size
 	if truncated || st.size == 0 {
 		return c.rest.stayed(st, s.now, s.d.opt.Quiet)
 	}
-	if st.ctime <= at.linked || st.ctime > st.mtime || s.d.watch.arrivedWhole(rel, st, s.now) {
+	if st.ctime <= at.linked || st.ctime > st.mtime || s.d.watch.arrivedWhole(at.real, name, st, s.now) {
 		return true
 	}
 	return c.rest.rested(st, s.now, s.d.opt.Quiet)
@@ -93,7 +94,11 @@ func (s *scan) link(at place, name, rel string, link stamp, c *content) {
 		refuse("the source itself; only files may be links inside a source")
 		return
 	}
-	fd, err := s.parent(names)
+	if len(names) > maxDepth+1 {
+		refuse(fmt.Sprintf("which is nested more than %d directories deep; flatten the source", maxDepth))
+		return
+	}
+	fd, err := s.parent(names, s.d.opt.Wanted(rel))
 	switch {
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
 		refuse("which passes another symlink or a file; link to the real path")
@@ -115,7 +120,8 @@ func (s *scan) link(at place, name, rel string, link stamp, c *content) {
 	case err != nil:
 		s.fail(rel, unreadable(err))
 	case mode == unix.S_IFREG:
-		at.fd, at.linked = fd, max(at.linked, link.ctime)
+		at.fd, at.real = fd, path.Join(names[:len(names)-1]...)
+		at.linked = max(at.linked, link.ctime)
 		s.file(at, last, rel, st, c)
 	case mode == unix.S_IFDIR:
 		refuse("a directory; only files may be links inside a source (the source itself may be one: name it with --source)")
@@ -127,11 +133,18 @@ func (s *scan) link(at place, name, rel string, link stamp, c *content) {
 }
 
 // parent opens the directory that the last of the names is in, from the root on
-// and through real directories only.
-func (s *scan) parent(names []string) (int, error) {
+// and through real directories only. For a file that will be used each is watched
+// before it is looked into.
+func (s *scan) parent(names []string, wanted bool) (int, error) {
 	fd, err := openAt(s.rootFd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
-	for _, name := range names[:len(names)-1] {
+	for i, name := range names {
 		if err != nil {
+			break
+		}
+		if wanted {
+			s.d.watch.passes(fd, path.Join(names[:i]...), name)
+		}
+		if i == len(names)-1 {
 			break
 		}
 		var next int

@@ -127,31 +127,40 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	parent, name := filepath.Dir(ev.Name), filepath.Base(ev.Name)
 	dir := w.dirs[parent]
 	onTheWay := slices.Contains(w.routes[parent], name)
+	_, passed := w.passed[ev.Name]
 	switch {
-	case onTheWay, dir != nil && dir.inTree && name == volumeLink:
+	case onTheWay, dir != nil && dir.tree != 0 && name == volumeLink:
 		if ev.Has(fsnotify.Create) {
 			return settleRename
 		}
 		return w.opt.Quiet
 	case dir == nil && w.routes[parent] == nil:
 		return w.opt.Quiet // a directory on its way out: better one hint too many
-	case dir == nil || !dir.inTree || ignored(name):
+	case passed:
+	case dir == nil || dir.tree == 0 || ignored(name):
 		return 0
 	}
 
-	rel := path.Join(dir.path, name)
-	if ev.Has(fsnotify.Create) {
-		return w.created(ev.Name, rel)
-	}
-	if !w.opt.Wanted(rel) {
+	wanted := passed || w.opt.Wanted(path.Join(dir.path, name))
+	switch {
+	case ev.Has(fsnotify.Create):
+		return w.created(ev.Name, wanted)
+	case !wanted && (!ev.Has(fsnotify.Chmod) || !isDirectory(ev.Name)):
 		return 0
 	}
-	delete(w.arrived, rel)
+	delete(w.arrived, ev.Name)
 	return w.opt.Quiet
 }
 
+// isDirectory is for a chmod: that of a directory decides whether all in it can be
+// read, and an unreadable one is not watched itself.
+func isDirectory(name string) bool {
+	_, mode, err := lstatAt(unix.AT_FDCWD, name)
+	return err == nil && mode == unix.S_IFDIR
+}
+
 // created looks at what a new name is. Only what is whole already needs no quiet.
-func (w *watcher) created(name, rel string) time.Duration {
+func (w *watcher) created(name string, wanted bool) time.Duration {
 	var st unix.Stat_t
 	_, err := retry(func() (int, error) { return 0, unix.Lstat(name, &st) })
 	switch mode := uint32(st.Mode) & unix.S_IFMT; {
@@ -159,17 +168,17 @@ func (w *watcher) created(name, rel string) time.Duration {
 		return w.opt.Quiet
 	case mode == unix.S_IFLNK:
 		return settleRename
-	case !w.opt.Wanted(rel):
+	case !wanted:
 		return 0
 	case st.Size == 0:
 		return w.opt.Quiet
 	}
 	seen := time.Now()
-	if _, there := w.arrived[rel]; there {
+	if _, there := w.arrived[name]; there {
 		seen = seen.Add(-settleRename) // over a name that exists only a rename creates
 	} else if len(w.arrived) >= maxArrivals {
 		clear(w.arrived)
 	}
-	w.arrived[rel] = arrival{stampOf(&st), seen}
+	w.arrived[name] = arrival{stampOf(&st), seen}
 	return settleRename
 }

@@ -44,6 +44,8 @@ func TestLinks(t *testing.T) {
 		{"none.yaml", "none.yaml.txt", "does not exist"},
 		{"self.yaml", "self.yaml", "another symlink"},
 		{"pipe.yaml", ".hidden/pipe", "a named pipe"},
+		{"deep.yaml", strings.Repeat("d/", maxDepth) + "x.yaml", "does not exist"},
+		{"deep.yaml", strings.Repeat("d/", maxDepth+1) + "x.yaml", "nested more than 64"},
 	} {
 		root := t.TempDir()
 		put(t, root, "a.yaml", "a: 1")
@@ -66,6 +68,30 @@ func TestLinks(t *testing.T) {
 			t.Errorf("%s to %s: %v, %v; want an error with %q", test.link, test.target, rev, err, test.want)
 		}
 	}
+}
+
+// A file that a link leads to counts as arrived whole like any other.
+func TestLinkToWhatArrivedWhole(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	link, target := filepath.Join(root, "team/in.yaml"), filepath.Join(root, ".hidden/c")
+	must(t, os.MkdirAll(filepath.Dir(link), 0o755))
+	must(t, os.Symlink("../.hidden/c", link))
+	must(t, os.Mkdir(filepath.Dir(target), 0o755))
+	for made := lstat(t, link).ctime; ; {
+		must(t, os.WriteFile(target, []byte("c: 1"), 0o644))
+		if lstat(t, target).ctime > made {
+			break
+		}
+	}
+	s := open(t, root, Options{Quiet: time.Hour, MaxWait: time.Millisecond})
+	if _, err := s.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+		t.Fatalf("just written: %v", err)
+	}
+	s.watch.mu.Lock()
+	s.watch.arrived[target] = arrival{lstat(t, target), time.Now().Add(-settleRename)}
+	s.watch.mu.Unlock()
+	wantFiles(t, read(t, s), map[string]string{"team/in.yaml": "c: 1"})
 }
 
 // A directory of the tree that keeps turning into a symlink leads nowhere else.

@@ -44,7 +44,8 @@ type watcher struct {
 	told    map[string]time.Time // when each kind of trouble was told
 	dirs    map[string]*watched  // by real path
 	routes  map[string][]string  // directory to the names in it that decide where the root is
-	arrived map[string]arrival   // by path as in File
+	passed  map[string]uint64    // real path of a name that a link inside leads by, to the last scan that followed it
+	arrived map[string]arrival   // by real path
 }
 
 // watched is a directory that inotify was asked to watch.
@@ -52,8 +53,8 @@ type watched struct {
 	inode
 	failed time.Time // when inotify refused; zero when it watches
 	scan   uint64    // the last scan that came by
-	inTree bool      // a directory of the source, not only on the way to it
-	path   string    // of its files, as in File, when inTree
+	tree   uint64    // the last scan that had it in the source; 0 when it is only on the way
+	path   string    // of its files, as in File, when it is one of the source
 }
 
 // arrival is a file that appeared with its content.
@@ -69,6 +70,7 @@ func newWatcher(o Options) *watcher {
 		done:    make(chan struct{}),
 		told:    map[string]time.Time{},
 		dirs:    map[string]*watched{},
+		passed:  map[string]uint64{},
 		arrived: map[string]arrival{},
 	}
 	w.start()
@@ -130,7 +132,7 @@ func (w *watcher) begin(r route) {
 	for dir := range routes {
 		var st unix.Stat_t
 		if _, err := retry(func() (int, error) { return 0, unix.Stat(dir, &st) }); err == nil {
-			w.watch(dir, watched{inode: stampOf(&st).inode})
+			w.watch(dir, stampOf(&st).inode, nil)
 		}
 	}
 }
@@ -140,26 +142,55 @@ func (w *watcher) directory(at place) {
 	if w == nil || w.closed() || w.root == "" {
 		return
 	}
-	w.watch(filepath.Join(w.root, at.real), watched{inode: at.stamp.inode, inTree: true, path: at.path})
+	w.watch(filepath.Join(w.root, at.real), at.stamp.inode, &at.path)
 }
 
-// watch makes sure that path is watched and is still the directory d.
-func (w *watcher) watch(path string, d watched) {
-	now := time.Now()
-	d.scan = w.scan
-	w.mu.Lock()
-	n, old := w.inotify, w.dirs[path]
-	known := old != nil && old.inode == d.inode
-	if known {
-		d.failed = old.failed
-		*old = d
+// passes watches the directory dir, open as fd, for the one name in it that the
+// target of a link inside the source leads by. dir is relative to the root. There may
+// be as many such names as there may be files; a change of one more gives no hint.
+func (w *watcher) passes(fd int, dir, name string) {
+	if w == nil || w.closed() || w.root == "" {
+		return
 	}
-	if n == nil || now.Before(w.retryAt) || known && (d.failed.IsZero() || now.Sub(d.failed) < watchRetry) {
+	dir = filepath.Join(w.root, dir)
+	name = filepath.Join(dir, name)
+	w.mu.Lock()
+	_, known := w.passed[name]
+	room := known || len(w.passed) < w.opt.MaxFiles
+	if room {
+		w.passed[name] = w.scan
+	}
+	d := w.dirs[dir]
+	w.mu.Unlock()
+	if !room || d != nil && d.scan == w.scan {
+		return
+	}
+	if st, _, err := fstat(fd); err == nil {
+		w.watch(dir, st.inode, nil)
+	}
+}
+
+// watch makes sure that path is watched and is still the directory that is says.
+// inTree is the path of its files when it is a directory of the source.
+func (w *watcher) watch(path string, is inode, inTree *string) {
+	now := time.Now()
+	w.mu.Lock()
+	n, d := w.inotify, w.dirs[path]
+	known := d != nil && d.inode == is
+	if !known {
+		d = &watched{inode: is}
+	}
+	d.scan = w.scan
+	if inTree != nil {
+		d.tree, d.path = w.scan, *inTree
+	}
+	asked := known && (d.failed.IsZero() || now.Sub(d.failed) < watchRetry)
+	if n == nil || asked || now.Before(w.retryAt) {
 		w.mu.Unlock()
 		return
 	}
 	d.failed = time.Time{}
-	w.dirs[path] = &d // before its first event
+	w.dirs[path] = d // before its first event
 	w.mu.Unlock()
 
 	err := n.Add(path)
@@ -197,7 +228,15 @@ func (w *watcher) end(complete bool) {
 			delete(w.arrived, path) // its age alone now shows that it rests
 		}
 	}
+	for path, scan := range w.passed {
+		if complete && scan != w.scan {
+			delete(w.passed, path)
+		}
+	}
 	for path, d := range w.dirs {
+		if complete && d.tree != w.scan {
+			d.tree = 0
+		}
 		if complete && d.scan != w.scan {
 			delete(w.dirs, path)
 			stale = append(stale, path)
@@ -225,15 +264,15 @@ func (w *watcher) end(complete bool) {
 	}
 }
 
-// arrivedWhole tells whether a file was seen to appear with its content, and not
-// to be written to since.
-func (w *watcher) arrivedWhole(rel string, st stamp, now time.Time) bool {
+// arrivedWhole tells whether the file name of the directory dir, which is relative to
+// the root, was seen to appear with its content, and not to be written to since.
+func (w *watcher) arrivedWhole(dir, name string, st stamp, now time.Time) bool {
 	if w == nil {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a, ok := w.arrived[rel]
+	a, ok := w.arrived[filepath.Join(w.root, dir, name)]
 	return ok && a.stamp == st && now.Sub(a.at) >= settleRename
 }
 

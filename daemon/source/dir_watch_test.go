@@ -174,7 +174,7 @@ func TestNoHintForWhatIsIgnored(t *testing.T) {
 		defer close(seen)
 		for {
 			s.watch.mu.Lock()
-			_, ok := s.watch.arrived["z.yaml"]
+			_, ok := s.watch.arrived[filepath.Join(root, "z.yaml")]
 			s.watch.mu.Unlock()
 			if ok {
 				return
@@ -251,13 +251,19 @@ func TestWeigh(t *testing.T) {
 	put(t, root, "full.yaml", "x: 1")
 	put(t, root, "empty.yaml", "")
 	put(t, root, "note.txt", "x")
+	put(t, root, "v3", "x: 1")
+	put(t, root, "store/v4", "x: 1")
 	put(t, root, "dir.yaml/x.yaml", "x: 1")
 	must(t, os.Symlink("full.yaml", filepath.Join(root, "link.yaml")))
 	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
 	w := s.watch
-	w.dirs[root] = &watched{inTree: true, path: "team"}
+	w.dirs[root] = &watched{tree: 1, path: "team"}
 	w.dirs["/etc"] = &watched{}
 	w.routes = map[string][]string{"/etc": {"app"}}
+	w.root = root
+	w.passed[root+"/v3"] = 1
+	w.dirs[root+"/store"] = &watched{}
+	w.passed[root+"/store/v4"] = 1
 	const quiet = DefaultQuiet
 	type event = fsnotify.Op
 	for _, test := range []struct {
@@ -274,6 +280,12 @@ func TestWeigh(t *testing.T) {
 		{root + "/gone.yaml", fsnotify.Create, quiet},
 		{root + "/dir.yaml", fsnotify.Create, quiet},
 		{root + "/link.yaml", fsnotify.Create, settleRename},
+		{root + "/v3", fsnotify.Create, settleRename},
+		{root + "/v3", fsnotify.Write, quiet},
+		{root + "/store/v4", fsnotify.Create, settleRename},
+		{root + "/store/v5", fsnotify.Create, 0},
+		{root + "/store", fsnotify.Chmod, quiet},
+		{root + "/note.txt", fsnotify.Chmod, 0},
 		{root + "/note.txt", fsnotify.Create, 0},
 		{root + "/note.txt", fsnotify.Write, 0},
 		{root + "/.full.yaml", fsnotify.Create, 0},
@@ -294,12 +306,12 @@ func TestWeigh(t *testing.T) {
 		t.Error("a directory that was taken away is still counted as watched")
 	}
 
-	w.dirs[root] = &watched{inTree: true, path: "team"}
+	w.dirs[root] = &watched{tree: 1, path: "team"}
 	full, now := lstat(t, root+"/full.yaml"), time.Now()
-	whole := func(after time.Duration) bool { return w.arrivedWhole("team/full.yaml", full, now.Add(after)) }
+	whole := func(after time.Duration) bool { return w.arrivedWhole("", "full.yaml", full, now.Add(after)) }
 	happens := func(op event) {
 		w.weigh(fsnotify.Event{Name: root + "/full.yaml", Op: op})
-		now = w.arrived["team/full.yaml"].at
+		now = w.arrived[root+"/full.yaml"].at
 	}
 	if happens(fsnotify.Write); whole(time.Second) {
 		t.Error("written, and counted as arrived whole")

@@ -12,8 +12,9 @@
 //     editors and careful writers leave beside the file they replace: x~, #x#,
 //     x.swp, x.swo, x.swx, 4913, x.tmp, x___jb_tmp___ and x___jb_old___.
 //   - A symlink may point at a regular file inside the source, by a relative target
-//     that passes no other symlink. All others are refused: what leads out, what
-//     points at a directory, and chains. PATH itself may go by any symlinks.
+//     that passes no other symlink. It may be of any name there, also one that is
+//     ignored. All others are refused: what leads out, what points at a directory,
+//     and chains. PATH itself may go by any symlinks.
 //   - Refused too: named pipes, sockets and devices, which are never opened, names
 //     that are not UTF-8, empty files, and what exceeds a limit of Options, which is
 //     told by stat before anything is read.
@@ -78,6 +79,9 @@
 // no watch or no instance left, or loses events, Options.OnWatchError is told, and
 // the caller's periodic Read finds the changes.
 //
-// The directory that PATH is in is watched, too, for PATH to be replaced: what is
-// written there all the time wakes the watcher all the time.
+// Directories are watched whole, and for the sake of one name, too: the one that PATH
+// is in, for PATH to be replaced, those of the symlinks on the way to it, and those that
+// a symlink inside leads by to a file that is wanted. Other names there give no hint.
+// But inotify can't leave them out: what is written there all the time wakes the
+// watcher's goroutine all the time, though never who reads.
 package source

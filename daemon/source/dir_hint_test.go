@@ -1,0 +1,125 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// What a link leads to gives hints like any file, wherever in the source it is and
+// whatever it is called; what is beside it gives none.
+func TestHintsOfLinks(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ link, target string }{
+		{"in.yaml", "store/v3"},
+		{"in.yaml", ".hidden/c.yaml"},
+		{"in.yaml", ".hidden.yaml"},
+		{"team/in.yaml", "../.hidden/deep/c"},
+	} {
+		t.Run(test.link+" to "+test.target, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			put(t, root, "a.yaml", "a: 1")
+			target := filepath.Join(filepath.Dir(test.link), test.target)
+			dir := filepath.Join(root, filepath.Dir(target))
+			put(t, root, target, "version: 0")
+			must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(test.link)), 0o755))
+			must(t, os.Symlink(test.target, filepath.Join(root, test.link)))
+			s := open(t, root, Options{
+				Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") },
+			})
+			step := func(name, version string, change func() error) {
+				t.Helper()
+				quietly(t, s)
+				began := time.Now()
+				must(t, change())
+				awaitHint(t, s)
+				t.Logf("%s: a hint after %v", name, time.Since(began).Round(100*time.Microsecond))
+				deadline := time.Now().Add(20 * time.Second)
+				for version != "" && contents(read(t, s))[test.link] != version {
+					if time.Now().After(deadline) {
+						t.Fatalf("%s: %q was never read", name, version)
+					}
+				}
+			}
+			step("rename", "version: 1", func() error { return save(root, target, "version: 1") })
+			step("write in place", "version: 2", func() error {
+				return os.WriteFile(filepath.Join(root, target), []byte("version: 2"), 0o644)
+			})
+			if dir != root {
+				away := filepath.Join(root, ".away")
+				put(t, root, ".new/"+filepath.Base(target), "version: 3")
+				step("another directory", "version: 3", func() error {
+					err := os.Rename(dir, away)
+					if err == nil {
+						err = os.Rename(filepath.Join(root, ".new"), dir)
+					}
+					return err
+				})
+				step("rename in it", "version: 4", func() error { return save(root, target, "version: 4") })
+			}
+
+			quietly(t, s)
+			neighbour := filepath.Join(dir, "neighbour")
+			must(t, os.WriteFile(neighbour, []byte("x"), 0o644))
+			for _, op := range []fsnotify.Op{fsnotify.Create, fsnotify.Write, fsnotify.Remove} {
+				if settle := s.watch.weigh(fsnotify.Event{Name: neighbour, Op: op}); settle != 0 {
+					t.Errorf("%v of what is beside a link's target gives a hint after %v", op, settle)
+				}
+			}
+		})
+	}
+}
+
+// A link that is gone takes along what was watched for it, and a tree of links does
+// not make the watcher remember more than the tree may hold.
+func TestWatchesOfLinksAreBounded(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	const links, limit = 40, 100
+	put(t, root, "z.yaml", "z: 1")
+	for n := range links {
+		target := fmt.Sprintf(".%d/a/b/c.yaml", n)
+		put(t, root, target, "a: 1")
+		must(t, os.Symlink(target, filepath.Join(root, fmt.Sprint(n, ".yaml"))))
+	}
+	s := open(t, root, Options{MaxFiles: limit})
+	quietly(t, s)
+	watched := func() (dirs, passed int) {
+		s.watch.mu.Lock()
+		defer s.watch.mu.Unlock()
+		return len(s.watch.inotify.WatchList()), len(s.watch.passed)
+	}
+	if dirs, passed := watched(); dirs > limit+2 || passed != limit {
+		t.Errorf("%d directories are watched and %d names of links are known, want at most %d", dirs, passed, limit)
+	}
+	for n := range links {
+		must(t, os.Remove(filepath.Join(root, fmt.Sprint(n, ".yaml"))))
+	}
+	quietly(t, s)
+	if dirs, passed := watched(); dirs != 2 || passed != 0 {
+		t.Errorf("with the links gone %d directories are watched and %d names of links are known", dirs, passed)
+	}
+}
+
+// A directory that was closed and is opened again has nothing else to be noticed by.
+func TestHintOfMendedDirectory(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "team/b.yaml", "b: 1")
+	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
+	quietly(t, s)
+	for _, mode := range []os.FileMode{0, 0o755} {
+		must(t, os.Chmod(filepath.Join(root, "team"), mode))
+		awaitHint(t, s)
+		_, _ = s.Read(context.Background()) // root may read it at any mode
+	}
+	quietly(t, s)
+}
