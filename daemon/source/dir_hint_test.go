@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // What a link leads to gives hints like any file, wherever in the source it is and
@@ -122,4 +123,35 @@ func TestHintOfMendedDirectory(t *testing.T) {
 		_, _ = s.Read(context.Background()) // root may read it at any mode
 	}
 	quietly(t, s)
+}
+
+// A file system that goes takes its watches along without a word, and may come back
+// with the same numbers. The content check puts the watches back.
+func TestUnmountedAndMountedAgain(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	mount := func() (inode, error) {
+		err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=1m")
+		if err != nil {
+			return inode{}, err
+		}
+		put(t, root, "a.yaml", "a: 1")
+		return lstat(t, root).inode, nil
+	}
+	first, err := mount()
+	if err != nil {
+		t.Skipf("a tmpfs cannot be mounted: %v; run as root", err)
+	}
+	defer func() { _ = unix.Unmount(root, unix.MNT_DETACH) }()
+	s := open(t, root, Options{})
+	quietly(t, s)
+	must(t, unix.Unmount(root, 0))
+	if again, err := mount(); err != nil || again != first {
+		t.Skipf("the tmpfs came back as %v, %v and not as %v: somebody else mounted, too", again, err, first)
+	}
+	s.Recheck()
+	quietly(t, s)
+	must(t, save(root, "a.yaml", "a: 2"))
+	awaitHint(t, s)
+	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 2"})
 }

@@ -79,7 +79,7 @@ func (d *dir) scan(ctx context.Context) *scan {
 	s.leaves = make([]*content, 0, len(d.walked))
 	s.files = make([]*File, 0, len(d.walked))
 	r := trace(d.path)
-	d.watch.begin(r)
+	d.watch.begin(r, d.round)
 
 	// From here on this directory is read and no other, also when git-sync swaps
 	// the link to it.

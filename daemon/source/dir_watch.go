@@ -34,6 +34,7 @@ type watcher struct {
 
 	// For the goroutine that reads.
 	scan    uint64    // counts the scans
+	round   uint64    // counts the content checks
 	root    string    // the real path that is being scanned
 	retryAt time.Time // when to ask inotify for more again
 
@@ -52,6 +53,7 @@ type watcher struct {
 type watched struct {
 	inode
 	failed time.Time // when inotify refused; zero when it watches
+	round  uint64    // the content check in which inotify was asked last
 	scan   uint64    // the last scan that came by
 	tree   uint64    // the last scan that had it in the source; 0 when it is only on the way
 	path   string    // of its files, as in File, when it is one of the source
@@ -111,9 +113,9 @@ func (w *watcher) close() error {
 	return err
 }
 
-// begin starts a scan that goes by r: what decides where the root is gets
-// watched before the root is opened.
-func (w *watcher) begin(r route) {
+// begin starts a scan that goes by r, in the content check round: what decides where
+// the root is gets watched before the root is opened.
+func (w *watcher) begin(r route, round uint64) {
 	if w == nil || w.closed() {
 		return
 	}
@@ -121,6 +123,7 @@ func (w *watcher) begin(r route) {
 		w.start()
 	}
 	w.scan++
+	w.round = round
 	w.root = r.real
 	routes := make(map[string][]string, len(r.hops))
 	for _, h := range r.hops {
@@ -172,6 +175,10 @@ func (w *watcher) passes(fd int, dir, name string) {
 
 // watch makes sure that path is watched and is still the directory that is says.
 // inTree is the path of its files when it is a directory of the source.
+//
+// Once in a content check inotify is asked again for what it watches already. That
+// costs one system call and changes nothing, unless the file system was unmounted,
+// which fsnotify does not tell, and came back with the same inodes.
 func (w *watcher) watch(path string, is inode, inTree *string) {
 	now := time.Now()
 	w.mu.Lock()
@@ -184,12 +191,15 @@ func (w *watcher) watch(path string, is inode, inTree *string) {
 	if inTree != nil {
 		d.tree, d.path = w.scan, *inTree
 	}
-	asked := known && (d.failed.IsZero() || now.Sub(d.failed) < watchRetry)
+	asked := known && d.round == w.round
+	if known && !d.failed.IsZero() {
+		asked = now.Sub(d.failed) < watchRetry
+	}
 	if n == nil || asked || now.Before(w.retryAt) {
 		w.mu.Unlock()
 		return
 	}
-	d.failed = time.Time{}
+	d.failed, d.round = time.Time{}, w.round
 	w.dirs[path] = d // before its first event
 	w.mu.Unlock()
 

@@ -84,4 +84,7 @@
 // a symlink inside leads by to a file that is wanted. Other names there give no hint.
 // But inotify can't leave them out: what is written there all the time wakes the
 // watcher's goroutine all the time, though never who reads.
+//
+// An unmount ends watches, and fsnotify keeps it to itself. If the same file system
+// comes back before the next Read, its hints come back with the next content check.
 package source
