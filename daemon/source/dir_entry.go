@@ -60,6 +60,9 @@ func (s *scan) take(c *content) {
 //   - it was there before a symlink on the way to it was;
 //   - a rename, a link or a chmod moved its ctime beyond its mtime;
 //   - where the clock is too coarse to show that, the watcher saw it arrive whole.
+//
+// The times of a file are those of a write's beginning. While one may still be running
+// its age says nothing, and it must be seen not to change.
 func (s *scan) settled(at place, name string, st stamp, c *content) bool {
 	// A truncation shows the new size a moment before the new times.
 	truncated := st.inode == c.stamp.inode && st.ctime == c.stamp.ctime && st.size != c.stamp.size
@@ -68,6 +71,9 @@ func (s *scan) settled(at place, name string, st stamp, c *content) bool {
 	}
 	if st.ctime <= at.linked || st.ctime > st.mtime || s.d.watch.arrivedWhole(at.real, name, st, s.now) {
 		return true
+	}
+	if st.wholePages() && st.age(s.now) < racyWindow {
+		return c.rest.stayed(st, s.now, s.d.opt.Quiet)
 	}
 	return c.rest.rested(st, s.now, s.d.opt.Quiet)
 }

@@ -16,7 +16,8 @@ import (
 // settleRename is how long a file that appeared with its content must go without
 // a write to be taken for one that was renamed or linked into place. fsnotify
 // reports both a rename into place and an open that creates as a creation; but who
-// creates a file in place writes to it afterwards, and that is seen too.
+// creates a file in place writes to it afterwards, and that is seen too: at the end of
+// each write, before which the file consists of whole pages.
 const settleRename = 2 * time.Millisecond
 
 // crowd is how many events under one hint make a burst.
@@ -170,7 +171,9 @@ func (w *watcher) created(name string, wanted bool) time.Duration {
 		return settleRename
 	case !wanted:
 		return 0
-	case st.Size == 0:
+	}
+	now := stampOf(&st)
+	if now.size == 0 || now.wholePages() && now.ctime <= now.mtime {
 		return w.opt.Quiet
 	}
 	seen := time.Now()
@@ -179,6 +182,6 @@ func (w *watcher) created(name string, wanted bool) time.Duration {
 	} else if len(w.arrived) >= maxArrivals {
 		clear(w.arrived)
 	}
-	w.arrived[name] = arrival{stampOf(&st), seen}
+	w.arrived[name] = arrival{now, seen}
 	return settleRename
 }

@@ -32,6 +32,11 @@ func stampOf(st *unix.Stat_t) stamp {
 
 func widen[T int32 | uint64](v T) uint64 { return uint64(v) }
 
+// wholePages tells whether a file may be in the middle of a single write, which
+// nothing tells of before it ends: until then its size is that of the pages that have
+// been written, or 0. Pages have at least 4 KiB.
+func (s stamp) wholePages() bool { return s.size%4096 == 0 }
+
 // racyWindow is git's rule: a file that changed so shortly before it was read may
 // change once more without another timestamp, so it is read again next time. Two
 // seconds is the coarsest timestamp in use.

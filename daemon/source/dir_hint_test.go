@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
@@ -154,4 +155,79 @@ func TestUnmountedAndMountedAgain(t *testing.T) {
 	must(t, save(root, "a.yaml", "a: 2"))
 	awaitHint(t, s)
 	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 2"})
+}
+
+// A file grows while one write runs, and nothing tells before the write ends. Here
+// the second of its two pages is held back, by userfaultfd, for as long as it takes
+// to look.
+func TestOneLongWrite(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	put(t, root, "a.yaml", "a: 1")
+	s := open(t, root, Options{Quiet: time.Hour, MaxWait: 100 * time.Millisecond})
+	read(t, s)
+
+	page := os.Getpagesize()
+	data, err := unix.Mmap(-1, 0, 2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	must(t, err)
+	defer func() { must(t, unix.Munmap(data)) }()
+	copy(data, strings.Repeat("#", page))
+	release, err := holdBack(data[page:])
+	if err != nil {
+		t.Skipf("no userfaultfd: %v; run as root", err)
+	}
+	path := filepath.Join(root, "b.yaml")
+	s.watch.mu.Lock() // the watcher comes late
+	written := make(chan error, 1)
+	go func() {
+		f, err := os.Create(path)
+		if err == nil {
+			_, err = unix.Write(int(f.Fd()), data)
+			_ = f.Close()
+		}
+		written <- err
+	}()
+	defer func() {
+		release()
+		must(t, <-written)
+	}()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		st, _, err := lstatAt(unix.AT_FDCWD, path)
+		if err == nil && st.size == int64(page) {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.watch.mu.Unlock()
+			t.Skipf("the file system shows a write at its end only: %v, %v", st, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.watch.mu.Unlock()
+	awaitHint(t, s)
+	rev, err := s.Read(context.Background())
+	if err == nil && len(contents(rev)["b.yaml"]) != 0 {
+		t.Errorf("half of a file that is being written was read: %d bytes", len(contents(rev)["b.yaml"]))
+	}
+}
+
+// holdBack makes every access to a page wait until release is called.
+func holdBack(page []byte) (release func(), err error) {
+	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return nil, errno
+	}
+	release = func() { closeFd(int(fd)) }
+	api := [3]uint64{0xaa}
+	area := [4]uint64{uint64(uintptr(unsafe.Pointer(&page[0]))), uint64(len(page)), 1} // while missing
+	for _, call := range []struct {
+		request uintptr
+		arg     unsafe.Pointer
+	}{{0xc018aa3f, unsafe.Pointer(&api)}, {0xc020aa00, unsafe.Pointer(&area)}} { // UFFDIO_API, UFFDIO_REGISTER
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, call.request, uintptr(call.arg)); errno != 0 {
+			release()
+			return nil, errno
+		}
+	}
+	return release, nil
 }

@@ -253,6 +253,9 @@ func TestWeigh(t *testing.T) {
 	put(t, root, "note.txt", "x")
 	put(t, root, "v3", "x: 1")
 	put(t, root, "store/v4", "x: 1")
+	must(t, os.WriteFile(filepath.Join(root, "page.yaml"), make([]byte, 4096), 0o644))
+	must(t, os.WriteFile(filepath.Join(root, "more.yaml"), make([]byte, 4097), 0o644))
+	put(t, root, "chmod.yaml", strings.Repeat("#", 4096)) // its ctime is beyond its mtime
 	put(t, root, "dir.yaml/x.yaml", "x: 1")
 	must(t, os.Symlink("full.yaml", filepath.Join(root, "link.yaml")))
 	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
@@ -280,6 +283,9 @@ func TestWeigh(t *testing.T) {
 		{root + "/gone.yaml", fsnotify.Create, quiet},
 		{root + "/dir.yaml", fsnotify.Create, quiet},
 		{root + "/link.yaml", fsnotify.Create, settleRename},
+		{root + "/page.yaml", fsnotify.Create, quiet},
+		{root + "/more.yaml", fsnotify.Create, settleRename},
+		{root + "/chmod.yaml", fsnotify.Create, settleRename},
 		{root + "/v3", fsnotify.Create, settleRename},
 		{root + "/v3", fsnotify.Write, quiet},
 		{root + "/store/v4", fsnotify.Create, settleRename},

@@ -165,6 +165,35 @@ func TestClockAhead(t *testing.T) {
 	}
 }
 
+// The times of a file that consists of whole pages are those of the beginning of a
+// write that may still be running.
+func TestAgeOfWholePages(t *testing.T) {
+	t.Parallel()
+	s := &scan{d: open(t, t.TempDir(), Options{NoWatch: true}), now: time.Now()}
+	for _, test := range []struct {
+		size int64
+		age  time.Duration
+		want bool
+	}{
+		{4095, DefaultQuiet - time.Millisecond, false},
+		{4095, DefaultQuiet, true},
+		{8192, DefaultQuiet, false},
+		{8193, DefaultQuiet, true},
+		{8192, racyWindow, true},
+	} {
+		at := s.now.Add(-test.age).UnixNano()
+		c, st := content{}, stamp{size: test.size, mtime: at, ctime: at}
+		if got := s.settled(place{}, "a.yaml", st, &c); got != test.want {
+			t.Errorf("%d bytes after %v: settled is %v", test.size, test.age, got)
+		}
+		later := *s
+		later.now = s.now.Add(DefaultQuiet)
+		if !later.settled(place{}, "a.yaml", st, &c) {
+			t.Errorf("%d bytes after %v and a look: not settled", test.size, test.age)
+		}
+	}
+}
+
 // Who removes a file and writes it anew leaves a moment without it; no revision
 // shows that moment.
 func TestRemoveAndCreate(t *testing.T) {

@@ -47,8 +47,14 @@
 // An empty one is waited for, and so is one that was there before and has only just
 // been removed: many programs remove a file and then write it anew. If things do
 // not come to rest within Options.MaxWait (500 ms), Read fails with ErrUnstable.
+// A write shows its time when it begins, and is told when it ends. A file of whole
+// pages of 4 KiB may be in the middle of one: it must be seen not to change for Quiet,
+// which doubles the wait, and is the one file whose rename may take Quiet as well, where
+// the clock is too coarse to tell the rename from the write.
+//
 // This cannot tell a finished file from one whose writer pauses for longer than
-// Quiet, and half a YAML file may be valid YAML. Rename is the safe way.
+// Quiet, or from one in which a single long write has replaced the first pages of as
+// many; and half a YAML file may be valid YAML. Rename is the safe way.
 //
 // Files of a plain directory that are replaced one after the other are read as they
 // are found: a revision may have the new first and the old second file. Who needs
