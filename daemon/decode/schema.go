@@ -14,11 +14,13 @@ import (
 )
 
 const (
-	maxSchema       = 1 << 20   // bytes of one schema file
-	maxSchemaValues = 50_000    // in one schema file
-	maxSubschemas   = 5_000     // that one schema reaches
-	maxSteps        = 5_000_000 // of validating one config, see meter
+	maxSchema       = 1 << 20 // bytes of one schema file
+	maxSchemaValues = 50_000  // in one schema file
+	maxSubschemas   = 5_000   // that one schema reaches
 )
+
+// maxSteps is for validating one config, see meter. Only a test sets it.
+var maxSteps int64 = 5_000_000
 
 // schemaBase stands for the source's root in the URLs of its files. Nothing
 // answers there: a reference leads to a file of the revision or nowhere.
@@ -107,8 +109,9 @@ func (d *Decoder) compile(f *source.File) *check {
 	l := &loader{decoder: d, uses: c.uses, trees: map[string]*node{}}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(l)
+	compiler.UseRegexpEngine(c.meter.pattern)
 	compiler.RegisterVocabulary(&jsonschema.Vocabulary{URL: schemaBase, Compile: c.meter.compile})
-	compiler.AssertVocabs() // the meter's: it counts in every subschema
+	compiler.AssertVocabs() // the meter's: it is called for every subschema
 	var err error
 	c.compiled, err = safely(func() (*jsonschema.Schema, error) { return compiler.Compile(schemaURL(f.Path)) })
 	if err != nil {

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
@@ -173,9 +174,12 @@ func reason(e *jsonschema.ValidationError) string {
 		return "the schema refers to itself without end"
 	case *kind.Contains:
 		return "no item fits what the list must contain" + causes(e)
-	default:
-		return printable(clip(k.LocalizedString(english), 300))
+	case *kind.Format:
+		if _, ok := errors.AsType[patternError](k.Err); ok {
+			return k.Err.Error()
+		}
 	}
+	return printable(clip(e.ErrorKind.LocalizedString(english), 300))
 }
 
 // causes are the first reasons under an error, each with the value's path from
