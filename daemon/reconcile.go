@@ -86,14 +86,10 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 	return nil
 }
 
-// decodeCost is what decoding takes for each byte of a file, at most and about:
-// the tree, the canonical text, the section, the image and its saved copy.
-const decodeCost = 6
-
 // roomFor says whether there is memory for decoding what changed. A daemon that
 // is killed for it would be killed again at its next start.
 func (d *Daemon) roomFor(revision *source.Revision) error {
-	need := decodeCost * d.decoder.Pending(revision.Files)
+	need := d.decoder.Memory(revision.Files)
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
 	return shm.Room(need - int64(idle[0].Value.Uint64()))

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// What reading and decoding a revision takes is the daemon's own memory, which
-// nobody asks for beforehand: with much less room than this the kernel kills the
-// daemon there, and its readers read on.
+// The daemon asks for the memory that decoding takes beforehand, by an estimate
+// that has room for garbage: with much less room than this it refuses all.
 var memoryRoom = flag.Int("memory.room", 6, "how many MiB the first limit is above what the daemon uses")
 
 var memoryLimits = flag.Int("memory.limits", 1, "how many limits of a memory cgroup are tried")
@@ -110,6 +109,37 @@ func TestMemorySmallCgroup(t *testing.T) {
 	}
 	report(t, "a memory cgroup that is too small refuses a revision and kills nobody",
 		fmt.Sprintf("%d limits; %d revisions published, %d refused; the daemon itself used %d MiB", *memoryLimits, publications, refusals, needs/mib), "nothing")
+}
+
+// A daemon that has not yet needed much memory is given a small file that takes
+// a hundred times its size to decode. It refuses it in place of being killed for
+// it, again at each start; with a higher limit it publishes it.
+func TestMemoryDenseCgroup(t *testing.T) {
+	const mib = 1 << 20
+	cgroup, limit, usage := memoryCgroup(t)
+	h := newMemoryHost(t, memory(t), "--slots=4", "--max-image=4MiB")
+	h.start()
+	ok(t, os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(strconv.Itoa(h.daemon.Process.Pid)), 0o644))
+	h.reader = memoryRead(t, h.region)
+	h.reader.sees("at first", 1)
+	ok(t, os.WriteFile(limit, []byte(strconv.FormatInt(memoryNumber(t, usage)+48*mib, 10)), 0o644))
+
+	before := h.refusals()
+	dense := []byte("m: [" + strings.Repeat("0,", mib/2) + "0]\n")
+	ok(t, os.WriteFile(filepath.Join(h.source, "..data", "dense.yaml"), dense, 0o644))
+	ok(t, os.Symlink(filepath.Join("..data", "dense.yaml"), filepath.Join(h.source, "dense.yaml")))
+	await(t, "a refusal", func() bool { h.alive(); return h.refusals() > before })
+	for _, word := range []string{"reason=no_space", "the memory cgroup is nearly full"} {
+		if !strings.Contains(h.daemon.log(), word) {
+			t.Errorf("the log does not say %q:\n%s", word, h.daemon.log())
+		}
+	}
+	memoryProblem(t, h.region, "cgroup")
+	ok(t, os.WriteFile(limit, []byte("-1"), 0o644))
+	memoryProblem(t, h.region, "")
+	h.alive()
+	h.reader.end()
+	h.stop()
 }
 
 func memoryNumber(t testing.TB, path string) int64 {

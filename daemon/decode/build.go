@@ -15,7 +15,7 @@ import (
 const (
 	maxValues = 1_000_000 // in one config, with aliases expanded
 	maxText   = 64 << 20  // bytes of a config's keys and strings, with aliases expanded; and of a JSON file
-	maxMarkup = 4 << 20   // bytes of a YAML or TOML file: their parsers take up to 100 times the memory
+	maxMarkup = 4 << 20   // bytes of a YAML or TOML file: their parsers take up to 150 times the memory, see Memory
 )
 
 const tooDeep = "nested more than 100 deep; flatten it"

@@ -137,16 +137,6 @@ func (d *Decoder) kept(f *source.File) *entry {
 	return nil
 }
 
-// Pending is how many bytes of a revision's files Decode has yet to decode.
-func (d *Decoder) Pending(files []*source.File) (bytes int64) {
-	for _, f := range files {
-		if d.kept(f) == nil {
-			bytes += int64(len(f.Data))
-		}
-	}
-	return bytes
-}
-
 // Decode decodes the files of one revision, which are sorted by path.
 func (d *Decoder) Decode(files []*source.File) Result {
 	d.round++

@@ -38,9 +38,12 @@
 // Input is taken to be hostile. A config nests at most [image.MaxDepth] deep
 // and has at most 1,000,000 values, 64 MiB of keys and strings, and 256 MiB of
 // dotted keys, with YAML aliases expanded. A JSON file has at most 64 MiB, a
-// YAML or TOML file 4 MiB, a schema 1 MiB, 50,000 values and 5,000 subschemas;
-// and validating a config takes at most 5,000,000 steps. At most 20 errors and
-// 20 warnings are reported for each file. Nothing here blocks or starts
-// goroutines, and a panic in a parser becomes a problem of the file it happened
-// in.
+// YAML or TOML file 4 MiB, a schema 1 MiB, 50,000 values and 5,000 subschemas,
+// with regular expressions of at most 4 KiB each and 200,000 instructions
+// together. Validating a config takes at most 5,000,000 steps, which are counted
+// before they are taken: most are well below a microsecond, and the worst that a
+// schema can do with all of them is some seconds. At most 20 errors and 20
+// warnings are reported for each file. [Decoder.Memory] says beforehand what
+// decoding takes. Nothing here blocks or starts goroutines, and a panic in a
+// parser becomes a problem of the file it happened in.
 package decode
