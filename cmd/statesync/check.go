@@ -58,7 +58,7 @@ a pre-commit hook, and for CI. Give it the flags that the daemon has.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&c.opaque, "opaque", nil, "publish the files that this `glob` matches as they are; may be given often")
+	flags.StringSliceVar(&c.opaque, "opaque", nil, "publish the files that this `glob` matches as they are; may be repeated, or a list with commas")
 	flags.BoolVar(&c.allowEmpty, "allow-empty", false, "accept a directory without any config")
 	flags.Var(&c.maxImage, "max-image", "the greatest `size` of all configs together with their indexes")
 	flags.BoolVar(&c.strict, "strict", false, "exit with 1 for warnings, too")
@@ -94,7 +94,9 @@ func (c *checking) run(ctx context.Context) error {
 // check goes the way of a revision up to its publication.
 func (c *checking) check(ctx context.Context) error {
 	decoder := decode.New(decode.Options{Opaque: c.opaque})
-	src, err := source.Open("dir:"+c.dir, source.Options{AllowEmpty: c.allowEmpty, Wanted: decoder.Wanted, NoWatch: true})
+	src, err := source.Open("dir:"+c.dir, source.Options{
+		AllowEmpty: c.allowEmpty, Wanted: decoder.Wanted, MaxFile: int64(c.maxImage), NoWatch: true,
+	})
 	if err != nil {
 		return err
 	}

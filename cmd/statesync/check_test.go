@@ -80,6 +80,11 @@ func TestCheck(t *testing.T) {
 			code:  exitOK, stderr: "3 configs, 0 errors, 0 warnings\n",
 		},
 		{
+			name: "opaque in a list", args: "--opaque *.txt,certs/* --opaque *.lua",
+			files: map[string]string{"a.yaml": "{}", "b.txt": "b", "certs/x.pem": "c", "d.lua": "d"},
+			code:  exitOK, stderr: "4 configs, 0 errors, 0 warnings\n",
+		},
+		{
 			name:  "no configs",
 			files: map[string]string{"README": "x"},
 			code:  exitNo, findings: []string{"…--allow-empty…"}, stderr: "1 error, 0 warnings\n",
@@ -92,6 +97,12 @@ func TestCheck(t *testing.T) {
 			name: "too large", args: "--max-image 3KiB",
 			files: map[string]string{"a.yaml": "x: 1", "b.yaml": "x: " + long},
 			code:  exitNo, findings: []string{"DIR: all configs together take … and --max-image allows 3072; the largest is b with …"}, stderr: "2 configs, 1 error, 0 warnings\n",
+		},
+		{
+			// It would fit once its comment is gone; the daemon doesn't read it for that.
+			name: "a file too large", args: "--max-image 3KiB",
+			files: map[string]string{"a.yaml": "x: 1", "b.yaml": "x: 1 # " + long + long},
+			code:  exitNo, findings: []string{"DIR/b.yaml: is 6007 bytes, more than the limit of 3072 for a file; …--max-image"}, stderr: "1 error, 0 warnings\n",
 		},
 		{
 			name:  "odd names",

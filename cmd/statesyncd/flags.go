@@ -118,7 +118,7 @@ $STATE_DIRECTORY, else for root /var/lib/statesync/REGION, else
 $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	f.DurationVar(&s.Resync, "resync", daemon.DefaultResync, "how often the source is looked at without a hint")
 	f.IntVar(&s.Writer.Slots, "slots", shm.DefaultSlots, "how many generations the region holds, 2 to 32")
-	f.Var(&maxImage, "max-image", "greatest size of all configs together, in bytes, KiB, MiB or GiB")
+	f.Var(&maxImage, "max-image", "greatest size of all configs together with their indexes, in bytes, KiB, MiB or GiB")
 	f.Var(&mode, "region-mode", "who may read the region: 0600, 0640 or 0644")
 	f.Var(&gid, "region-group", "the region's group, a name or a number (default: as it is)")
 	f.DurationVar(&s.LockWait, "lock-wait", daemon.DefaultLockWait, "how long to wait for another daemon to end")
