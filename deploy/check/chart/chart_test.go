@@ -190,7 +190,7 @@ func TestMonitoredJob(t *testing.T) {
 			}
 		}
 	}
-	if !regexp.MustCompile("^(?:" + string(asked[1]) + ")$").MatchString(job) || !strings.HasSuffix(job, "team-a") {
+	if !regexp.MustCompile("^(?:"+string(asked[1])+")$").MatchString(job) || !strings.HasSuffix(job, "team-a") {
 		t.Errorf("the PodMonitor's job is %q, and the alert asks for %s", job, asked[1])
 	}
 }
