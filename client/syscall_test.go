@@ -63,9 +63,10 @@ func TestReadingMakesNoSyscall(t *testing.T) {
 
 // isScheduler says whether a line of strace's is about Go's scheduler, which
 // preempts a thread that computes for long: by a signal, and with futexes of
-// the process's own. The region's futex is never a private one.
+// the process's own, after which the thread may collect garbage, with memory of
+// its own. The region's futex and mapping are never private ones.
 func isScheduler(line string) bool {
-	for _, mark := range []string{"--- SIG", "rt_sigreturn", "_PRIVATE", "futex resumed", "mkdirat resumed", "mkdir resumed"} {
+	for _, mark := range []string{"--- SIG", "rt_sigreturn", "_PRIVATE", "futex resumed", "mmap resumed", "mkdirat resumed", "mkdir resumed"} {
 		if strings.Contains(line, mark) {
 			return true
 		}
