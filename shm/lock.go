@@ -116,8 +116,8 @@ func holderOf(f *os.File) string {
 func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 	way, err := openParent(dir)
 	if err == nil {
+		defer unix.Close(way)
 		err = makeDir(way, dir, 0o700)
-		unix.Close(way)
 	}
 	switch {
 	case errors.Is(err, ErrUntrusted):
@@ -127,7 +127,7 @@ func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 			"or choose a --region whose parent this user can write", err, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
 	}
 	failpoint.Here("own.made")
-	if fd, err = (Trust{}).openDir(dir); err != nil {
+	if fd, err = openDirIn(way, dir); err != nil {
 		return -1, err
 	}
 	if err := ownsDir(fd, dir); err != nil {
@@ -140,22 +140,31 @@ func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 func openParent(dir string) (way int, err error) {
 	parent := filepath.Dir(dir)
 	way, err = (Trust{}).openWay(parent)
-	if !errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0 {
-		return way, err
+	switch {
+	case err == nil:
+		return way, nil
+	case !errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0:
+		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
 	}
 	above, err := (Trust{}).openWay(filepath.Dir(parent))
 	if err != nil {
-		return -1, err
+		return -1, &os.PathError{Op: "open", Path: filepath.Dir(parent), Err: err}
 	}
 	defer unix.Close(above)
 	made := makeDir(above, parent, 0o755)
 	if made != nil && !errors.Is(made, fs.ErrExist) {
 		return -1, made
 	}
-	if way, err = openDirAt(above, filepath.Base(parent)); err == nil && made == nil {
+	if way, err = openDirAt(above, filepath.Base(parent)); err != nil {
+		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
+	}
+	if made == nil {
 		err = unix.Fchmod(way, 0o755) // whatever the umask is: users' regions are found through it
 	}
-	return way, err
+	if err != nil {
+		return -1, errors.Join(&os.PathError{Op: "chmod", Path: parent, Err: err}, unix.Close(way))
+	}
+	return way, nil
 }
 
 func makeDir(way int, dir string, mode uint32) error {

@@ -28,23 +28,34 @@ func untrusted(path, format string, args ...any) error {
 // openDir opens a region's directory. The caller closes it.
 func (t Trust) openDir(dir string) (fd int, err error) {
 	way, err := t.openWay(filepath.Dir(dir))
-	if err == nil {
-		fd, err = openDirAt(way, filepath.Base(dir))
-		unix.Close(way)
+	if err != nil {
+		return -1, notOpened(dir, err)
 	}
-	switch {
-	case errors.Is(err, ErrUntrusted):
-		return -1, fmt.Errorf("%s: %w", dir, err)
-	case errors.Is(err, unix.ENOENT):
-		return -1, fmt.Errorf("%s: %w; start statesyncd, or name another region", dir, ErrNoRegion)
-	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return -1, untrusted(dir, "it is not a directory of its own, but a link or a file")
-	case errors.Is(err, unix.EACCES):
-		return -1, fmt.Errorf("%s: %w; the region's group may read it (see --region-mode and --region-group)", dir, err)
-	case err != nil:
-		return -1, &os.PathError{Op: "open", Path: dir, Err: err}
+	defer unix.Close(way)
+	return openDirIn(way, dir)
+}
+
+// openDirIn opens a region's directory in the one above it.
+func openDirIn(way int, dir string) (fd int, err error) {
+	if fd, err = openDirAt(way, filepath.Base(dir)); err != nil {
+		return -1, notOpened(dir, err)
 	}
 	return fd, nil
+}
+
+// notOpened words why a region's directory can't be opened.
+func notOpened(dir string, err error) error {
+	switch {
+	case errors.Is(err, ErrUntrusted):
+		return fmt.Errorf("%s: %w", dir, err)
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%s: %w; start statesyncd, or name another region", dir, ErrNoRegion)
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return untrusted(dir, "it is not a directory of its own, but a link or a file")
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s: %w; the region's group may read it (see --region-mode and --region-group)", dir, err)
+	}
+	return &os.PathError{Op: "open", Path: dir, Err: err}
 }
 
 func openDirAt(way int, name string) (fd int, err error) {
