@@ -67,16 +67,22 @@ func (d *Decoder) about(f *source.File) (role, string) {
 
 // parsing is what the trees of a file take.
 func parsing(f *source.File, checked bool) int64 {
+	extension, limit := path.Ext(f.Path), maxMarkup
+	if extension == ".json" {
+		limit = maxText
+	}
+	if len(f.Data) > limit {
+		return 0 // it is refused unread
+	}
 	var n, each int
 	count := func(marks ...string) {
 		for _, mark := range marks {
 			n += bytes.Count(f.Data, []byte(mark))
 		}
 	}
-	limit := maxMarkup
-	switch path.Ext(f.Path) {
+	switch extension {
 	case ".json":
-		limit, each = maxText, perMarkJSON
+		each = perMarkJSON
 		count(",", ":", "[", "{")
 		n = min(n, 3*maxValues) // as many as are read: each value has up to three
 	case ".toml":
@@ -88,9 +94,6 @@ func parsing(f *source.File, checked bool) int64 {
 	}
 	if checked {
 		each = max(each, perMarkChecked)
-	}
-	if len(f.Data) > limit {
-		return 0 // it is refused unread
 	}
 	return int64(n) * int64(each)
 }

@@ -45,11 +45,9 @@ func (m *meter) pattern(text string) (jsonschema.Regexp, error) {
 	}
 	if m.validating {
 		m.spend(8 * int64(len(text))) // a class like \pL is short, and slow to parse
-		_, err := syntax.Parse(text, syntax.Perl)
-		return nil, err
 	}
 	tree, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
+	if err != nil || m.validating {
 		return nil, err
 	}
 	instructions, ranges := program(tree)
