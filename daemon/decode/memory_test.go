@@ -62,9 +62,16 @@ func TestMemory(t *testing.T) {
 			if base, _, _ := strings.Cut(name, "."); schema != "" {
 				in = append(in, &source.File{Path: base + schemaSuffix, Data: []byte(schema)})
 			}
-			d := New(Options{Opaque: []string{"*.bin"}})
+			options := Options{Opaque: []string{"*.bin"}}
+			d := New(options)
 			said := d.Memory(in)
 			took, r := alive(func() Result { return d.Decode(in) })
+			// What is allocated during a collection counts as alive, and on a busy
+			// machine one takes long: that is only ever too much.
+			for n := 0; took > said && n < 20; n++ {
+				least, _ := alive(func() Result { return New(options).Decode(in) })
+				took = min(took, least)
+			}
 			t.Logf("%-12s %8d bytes, schema %-5v: took %9d, said %9d", name, len(f.Data), schema != "", took, said)
 			if took > said {
 				t.Errorf("%s: decoding took %d bytes, and Memory said %d", name, took, said)
