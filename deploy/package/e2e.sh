@@ -150,6 +150,17 @@ greet() {
 	await "the greeting $1" is "\"$1\"" inside statesync get example greeting
 }
 
+# killed ends the daemon by a signal: it is back by itself, in the same region.
+killed() {
+	step "kill -$1: it is back by itself"
+	before=$(main_pid)
+	inside sh -c "kill -$1 $before"
+	await "another daemon" changed "$before" main_pid
+	await "its first generation" is active property ActiveState
+	greet "$2"
+	same "the region" "$kept" "$(region)"
+}
+
 # read_on starts the reader, and read_well ends it and holds it to its word.
 read_on() {
 	cp "$work/reader" "$work/reader.sh" "/proc/$(init)/root/run/" 2>/dev/null || die "the reader can't be copied"
@@ -266,20 +277,8 @@ inside dpkg --force-confold -i /run/new.deb >/dev/null
 [ "$(main_pid)" != "$before" ] || die "the daemon was not restarted"
 same "the unit" active "$(property ActiveState)"
 greet second
-step "kill -9: it is back by itself"
-before=$(main_pid)
-inside sh -c "kill -9 $before"
-await "another daemon" changed "$before" main_pid
-await "its first generation" is active property ActiveState
-greet third
-same "the region" "$kept" "$(region)"
-step "SIGABRT, which is what the watchdog sends: the same"
-before=$(main_pid)
-inside sh -c "kill -ABRT $before"
-await "another daemon" changed "$before" main_pid
-await "its first generation" is active property ActiveState
-greet fourth
-same "the region" "$kept" "$(region)"
+killed KILL third
+killed ABRT fourth # which is what the watchdog sends
 read_well
 step "an administrator's disable survives a reinstallation"
 inside systemctl disable --quiet statesyncd
