@@ -275,9 +275,9 @@ func TestOpenSaysThatAUserMayNotRead(t *testing.T) {
 const (
 	versionAt   = 0x08
 	hotAt       = 0x80
-	heartbeatAt = 0x100 + 4*8
+	heartbeatAt = 0x2000 + 4*8
 	tableAt     = 0x1000
-	slotsAt     = 0x2000
+	slotsAt     = 0x8000
 )
 
 func TestOpenRefusesALayoutThatItDoesNotKnow(t *testing.T) {

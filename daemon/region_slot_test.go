@@ -48,13 +48,13 @@ func TestOlderSlotDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slotSize := (len(file) - 0x2000) / shm.DefaultSlots
+	slotSize := (len(file) - 0x8000) / shm.DefaultSlots
 	damaged := 0
 	for slot := range shm.DefaultSlots {
 		if slot == int(before.generation)%shm.DefaultSlots {
 			continue
 		}
-		begin := 0x2000 + slot*slotSize
+		begin := 0x8000 + slot*slotSize
 		at := bytes.Index(file[begin:begin+slotSize], []byte("harmless"))
 		if at < 0 {
 			t.Fatalf("slot %d does not have the config", slot)

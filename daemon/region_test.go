@@ -167,10 +167,10 @@ func TestImageDamaged(t *testing.T) {
 	}
 
 	// Padding means nothing, and damage to it neither.
-	if len(file) < 0x2000+int(s.opt.Writer.MaxImage) {
+	if len(file) < 0x8000+int(s.opt.Writer.MaxImage) {
 		t.Fatal("the file is too short")
 	}
-	padding := int64(0x2000) + int64(after.generation%uint64(shm.DefaultSlots))*(1<<20) + int64(d.region.held.Size()) - 8
+	padding := int64(0x8000) + int64(after.generation%uint64(shm.DefaultSlots))*(1<<20) + int64(d.region.held.Size()) - 8
 	if err := overwrite(s.file(), padding, []byte("x")); err != nil {
 		t.Fatal(err)
 	}

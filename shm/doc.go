@@ -30,11 +30,12 @@
 //	                     size, region id, creation time, sum
 //	0x0080  hot word     generation<<1 | retired, on a line of its own; its low
 //	                     half is what waiters sleep on
-//	0x0100  writer       under a sequence of its own: state, pid, incarnation,
-//	                     heartbeat, when the source was last good, observed
-//	                     revision, what is wrong with the source
 //	0x1000  slot table   K × 128 bytes: sequence, image length
-//	0x2000  slots        K × slot size; each holds one image
+//	0x2000  status       under a sequence of its own: the writer's state, pid,
+//	                     incarnation and heartbeat, when the source was last
+//	                     good, and tagged fields: the observed revision, what
+//	                     is wrong with the source
+//	0x8000  slots        K × slot size; each holds one image
 //
 // The file's size is fixed for its life. It is sparse: a slot takes memory for
 // the image that is in it. docs/FORMAT.md has the layout to the byte, package

@@ -74,7 +74,7 @@ func moved(put func(t *testing.T, w *Writer, path string) error) damage {
 var damages = map[string]damage{
 	"truncated to nothing":            truncated(func(*Writer) int64 { return 0 }),
 	"truncated in the identity":       truncated(func(*Writer) int64 { return hotAt / 2 }),
-	"truncated in the status":         truncated(func(*Writer) int64 { return writerAt + 100 }),
+	"truncated in the status":         truncated(func(*Writer) int64 { return statusAt + 100 }),
 	"truncated in the table":          truncated(func(*Writer) int64 { return tableAt + 100 }),
 	"truncated behind the table":      truncated(func(*Writer) int64 { return slotsAt }),
 	"truncated in the current slot":   truncated(current),
@@ -86,7 +86,7 @@ var damages = map[string]damage{
 	"overwritten with ones":           overwritten(func(b []byte) { copy(b, bytes.Repeat([]byte{0xff}, len(b))) }),
 	"identity overwritten":            zeroed(identityReserved*wordBytes, identityWords*wordBytes),
 	"hot word overwritten":            zeroed(hotAt, hotAt+wordBytes),
-	"table overwritten":               zeroed(tableAt, slotsAt),
+	"table overwritten":               zeroed(tableAt, statusAt),
 	"removed":                         {do: func(_ *testing.T, w *Writer) error { return os.Remove(w.Path()) }},
 	"moved away":                      {do: func(_ *testing.T, w *Writer) error { return os.Rename(w.Path(), w.Path()+".old") }},
 	"replaced by nothing much":        moved(func(_ *testing.T, _ *Writer, path string) error { return os.WriteFile(path, []byte("x"), 0o644) }),

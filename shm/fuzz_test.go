@@ -46,8 +46,9 @@ func FuzzAttach(f *testing.F) {
 		{tableAt, []uint64{2*4 + 2, ones}},
 		{tableAt, []uint64{2*4 + 2, SlotAlign + 8}},
 		{tableAt, []uint64{2*4 + 2, 7}},
-		{writerAt, []uint64{1}},
-		{writerAt, []uint64{2, ones, ones, ones, ones, ones, ones, ones, ones}},
+		{statusAt, []uint64{1}},
+		{statusAt, []uint64{2, ones, ones, ones, ones, ones, ones, ones, ones}},
+		{statusAt, append(make([]uint64, statusHead-1), ones, fieldObserved|9<<32, ones, ones, fieldProblem|ones&^0xffffffff)},
 		{identityMagic * wordBytes, []uint64{1}},
 		{identityVersion * wordBytes, []uint64{2}},
 		{identityIncompatible * wordBytes, []uint64{1}},
@@ -121,7 +122,7 @@ func attachAndCheck(w *Writer) error {
 	return w.Check()
 }
 
-// FuzzStatus lays arbitrary bytes over the writer block, its sequence included,
+// FuzzStatus lays arbitrary bytes over the status, its sequence included,
 // under a reader that has it mapped. What is read of it is bounded and harms
 // nobody, and the next heartbeat puts it right.
 func FuzzStatus(f *testing.F) {
@@ -133,16 +134,16 @@ func FuzzStatus(f *testing.F) {
 	for _, words := range [][]uint64{
 		{},
 		{1},
-		{2, uint64(Running), 7, 8, 9, 10, 11, 1024, 2560},
+		append([]uint64{2, uint64(Running), 7, 8, 9, 10, 11, 40, 15: 0}, fieldObserved|8<<32, ones, 77, fieldProblem|8<<32, ones),
 		{2, uint64(Stopped), ones, ones, ones, ones, ones, ones, ones},
-		{2, ones, 0, 0, 1 << 63, 1 << 63, 1 << 63, 1025, 2561},
+		append([]uint64{2, ones, 0, 0, 1 << 63, 1 << 63, 1 << 63, ones, 15: 0}, fieldObserved|1025<<32),
 	} {
 		f.Add(bytesOf(words))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		copy(bytesOf(w.writer()), b)
+		copy(bytesOf(w.statusBlock()), b)
 		s, err := r.Status()
-		odd := w.writer()[writerSequence]%2 != 0
+		odd := w.statusBlock()[statusSequence]%2 != 0
 		switch {
 		case odd != (err != nil) || err != nil && !anyOf(err, ErrBusy):
 			t.Errorf("the sequence is odd: %v, and the error %v", odd, err)

@@ -140,10 +140,10 @@ func masked(file []byte) []byte {
 	word := func(at int) uint64 { return binary.LittleEndian.Uint64(file[at:]) }
 	mask := []int{
 		0x30, 0x38, 0x40, 0x78, // region id, created, sum
-		0x100, 0x110, 0x118, 0x120, 0x130, // the writer's sequence, pid, incarnation, heartbeat, start
+		0x2000, 0x2010, 0x2018, 0x2020, 0x2030, // the status's sequence, pid, incarnation, heartbeat, start
 	}
 	for n := range int(word(0x20)) {
-		if slot := 0x2000 + n*int(word(0x28)); word(0x1000+0x80*n) != 0 {
+		if slot := 0x8000 + n*int(word(0x28)); word(0x1000+0x80*n) != 0 {
 			mask = append(mask, slot+0x40, slot+0x78) // published, sum
 		}
 	}

@@ -42,9 +42,9 @@ const (
 const (
 	identityAt = 0x0000
 	hotAt      = 0x0080
-	writerAt   = 0x0100
 	tableAt    = 0x1000
-	slotsAt    = 0x2000
+	statusAt   = 0x2000
+	slotsAt    = 0x8000
 
 	tableStride = 128
 )
@@ -70,24 +70,29 @@ const (
 	slotLength   = 1 // of the image, in bytes
 )
 
-// The writer block's words.
+// The status begins with these words. The rest of its head is reserved.
 const (
-	writerSequence    = iota
-	writerState       // a State
-	writerPID         //
-	writerIncarnation // random, another one at each start
-	writerHeartbeat   // CLOCK_BOOTTIME, nanoseconds
-	writerSourceGood  // CLOCK_BOOTTIME, nanoseconds; 0: never
-	writerStarted     // nanoseconds since 1970, for people
-	writerObserved    // length of the observed revision in bytes
-	writerProblem     // length of the problem in bytes
-	writerReserved
-	writerObservedText = 10 // 1,024 bytes
-	writerProblemText  = writerObservedText + maxObserved/wordBytes
-	writerWords        = writerProblemText + maxProblem/wordBytes
+	statusSequence    = iota // odd while the status is being written
+	statusState              // a State
+	statusPID                //
+	statusIncarnation        // random, another one at each start
+	statusHeartbeat          // CLOCK_BOOTTIME, nanoseconds
+	statusSourceGood         // CLOCK_BOOTTIME, nanoseconds; 0: never
+	statusStarted            // nanoseconds since 1970, for people
+	statusFields             // bytes of fields behind the head; a multiple of 8
+	statusReserved           // zero up to the fields
+	statusHead        = 16   // the first field's word
+	statusWords       = (slotsAt - statusAt) / wordBytes
 )
 
-// How much of the texts the writer block holds, in bytes.
+// A field of the status is a word, tag | length in bytes << 32, and its bytes,
+// filled up to whole words. Readers skip fields whose tag they do not know.
+const (
+	fieldObserved = 1
+	fieldProblem  = 2
+)
+
+// How many bytes of a text the status holds.
 const (
 	maxObserved = 1024
 	maxProblem  = 2560
@@ -96,9 +101,9 @@ const (
 // The layout holds at compile time or the package does not build.
 var (
 	_ = [1]struct{}{}[identityAt+identityWords*wordBytes-hotAt]
-	_ = [1]struct{}{}[tableAt+seqlock.MaxSlots*tableStride-slotsAt]
-	_ = [tableAt - writerAt - writerWords*wordBytes]struct{}{}
-	_ = [1]struct{}{}[writerReserved-9]
+	_ = [1]struct{}{}[tableAt+seqlock.MaxSlots*tableStride-statusAt]
+	_ = [statusWords - statusHead - (2 + (maxObserved+maxProblem)/wordBytes)]struct{}{} // both texts fit
+	_ = [1]struct{}{}[statusReserved-8]
 )
 
 // ID names a region: 128 random bits, new with each file.
@@ -221,7 +226,7 @@ func (l *layout) slot(n int) []uint64 {
 	return l.words[from : from+l.SlotSize/wordBytes]
 }
 
-// writer is the writer block.
-func (l *layout) writer() []uint64 {
-	return l.words[writerAt/wordBytes:][:writerWords]
+// statusBlock is the memory of the status.
+func (l *layout) statusBlock() []uint64 {
+	return l.words[statusAt/wordBytes:][:statusWords]
 }

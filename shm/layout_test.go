@@ -114,7 +114,7 @@ func TestGeometryFor(t *testing.T) {
 		{32, MaxSlotSize, MaxSlotSize},
 	} {
 		g, err := GeometryFor(c.slots, c.max)
-		if err != nil || g.Slots != c.slots || g.SlotSize != c.want || g.FileSize() != 0x2000+int64(c.slots)*c.want {
+		if err != nil || g.Slots != c.slots || g.SlotSize != c.want || g.FileSize() != slotsAt+int64(c.slots)*c.want {
 			t.Errorf("%d slots for %d bytes: %+v, %v", c.slots, c.max, g, err)
 		}
 	}
@@ -137,7 +137,7 @@ func TestLayoutParts(t *testing.T) {
 		}
 		mark("identity", words[:identityWords])
 		mark("hot", words[hotAt/wordBytes:][:1])
-		mark("writer", l.writer())
+		mark("status", l.statusBlock())
 		for n := range slots {
 			mark("sequence", words[(tableAt+n*tableStride)/wordBytes:][:1])
 			mark("length", words[(tableAt+n*tableStride)/wordBytes+1:][:1])
@@ -146,7 +146,7 @@ func TestLayoutParts(t *testing.T) {
 		if *l.hot() != 1 || *l.length(slots - 1) != 1 || words[len(words)-1] != 1 {
 			t.Errorf("%d slots: a part was not found", slots)
 		}
-		if l.hot() != &words[0x80/8] || &l.writer()[0] != &words[0x100/8] || &l.slot(0)[0] != &words[0x2000/8] {
+		if l.hot() != &words[0x80/8] || &l.statusBlock()[0] != &words[0x2000/8] || &l.slot(0)[0] != &words[0x8000/8] {
 			t.Errorf("%d slots: a part is not where it belongs", slots)
 		}
 	}

@@ -439,7 +439,7 @@ func TestImpossibleLength(t *testing.T) {
 func TestImpossibleGeneration(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
-	clear(w.words[tableAt/wordBytes : slotsAt/wordBytes])
+	clear(w.words[tableAt/wordBytes : statusAt/wordBytes])
 	for _, g := range []uint64{0, 2, seqlock.MaxGeneration, seqlock.MaxGeneration + 1, 1<<63 - 1} {
 		*w.hot() = g << 1
 		if err := w.Attach(); !errors.Is(err, ErrCorrupt) {

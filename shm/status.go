@@ -62,18 +62,20 @@ func (s Status) Alive() bool {
 	return s.State == Running && age >= 0 && age < StaleAfter
 }
 
-// Status reads what the writer says of itself. A writer that died while it was
-// writing that down leaves it unreadable until its successor comes; the error
-// is then ErrBusy. Memory that is gone is ErrFault.
+// Status reads what the writer says of itself. The error is ErrFault when the
+// region's memory is gone, and ErrBusy when the status is being written each
+// time: a writer that died while it wrote leaves it so until its successor
+// comes.
 func (r *Region) Status() (Status, error) {
-	var words [writerWords]uint64
+	var words [statusWords]uint64
 	for range maxTries {
 		whole := false
 		err := r.guarded(func() error {
-			block := r.writer()
-			before := atomic.LoadUint64(&block[writerSequence])
-			seqlock.LoadWords(words[:], block)
-			whole = before%2 == 0 && before == atomic.LoadUint64(&block[writerSequence])
+			block := r.statusBlock()
+			before := atomic.LoadUint64(&block[statusSequence])
+			seqlock.LoadWords(words[:statusHead], block)
+			seqlock.LoadWords(words[statusHead:][:fieldsIn(&words)], block[statusHead:])
+			whole = before%2 == 0 && before == atomic.LoadUint64(&block[statusSequence])
 			return nil
 		})
 		if err != nil {
@@ -87,47 +89,74 @@ func (r *Region) Status() (Status, error) {
 }
 
 // Beating says whether the writer's heart has beaten lately; unlike Status it
-// is one load. Memory that is gone does not beat.
+// is two loads. Memory that is gone does not beat.
 func (r *Region) Beating() bool {
 	var s Status
 	err := r.guarded(func() error {
-		s.State = State(atomic.LoadUint64(&r.writer()[writerState]))
-		s.Heartbeat = time.Duration(atomic.LoadUint64(&r.writer()[writerHeartbeat]))
+		s.State = State(atomic.LoadUint64(&r.statusBlock()[statusState]))
+		s.Heartbeat = time.Duration(atomic.LoadUint64(&r.statusBlock()[statusHeartbeat]))
 		return nil
 	})
 	return err == nil && s.Alive()
 }
 
-func decodeStatus(w *[writerWords]uint64) Status {
-	text := func(from int, length, most uint64) string {
-		return string(bytesOf(w[from:])[:min(length, most)])
-	}
-	return Status{
-		State:       State(w[writerState]),
-		PID:         int(w[writerPID]),
-		Incarnation: w[writerIncarnation],
-		Started:     time.Unix(0, int64(w[writerStarted])),
-		Heartbeat:   time.Duration(w[writerHeartbeat]),
-		SourceGood:  time.Duration(w[writerSourceGood]),
-		Observed:    text(writerObservedText, w[writerObserved], maxObserved),
-		Problem:     text(writerProblemText, w[writerProblem], maxProblem),
-	}
+// fieldsIn is how many words the fields take.
+func fieldsIn(w *[statusWords]uint64) uint64 {
+	return min(w[statusFields]/wordBytes, statusWords-statusHead)
 }
 
-// encode writes the status over the words of a writer block, up to its
-// sequence, which stays.
-func (s *Status) encode(w *[writerWords]uint64) {
-	observed, problem := cut(s.Observed, maxObserved), cut(s.Problem, maxProblem)
-	w[writerState] = uint64(s.State)
-	w[writerPID] = uint64(s.PID)
-	w[writerIncarnation] = s.Incarnation
-	w[writerHeartbeat] = uint64(s.Heartbeat)
-	w[writerSourceGood] = uint64(s.SourceGood)
-	w[writerStarted] = uint64(s.Started.UnixNano())
-	w[writerObserved] = uint64(len(observed))
-	w[writerProblem] = uint64(len(problem))
-	copy(bytesOf(w[writerObservedText:]), observed)
-	copy(bytesOf(w[writerProblemText:]), problem)
+// fieldWords is how many words a field of n bytes takes.
+func fieldWords(n int) int { return 1 + (n+wordBytes-1)/wordBytes }
+
+func decodeStatus(w *[statusWords]uint64) Status {
+	s := Status{
+		State:       State(w[statusState]),
+		PID:         int(w[statusPID]),
+		Incarnation: w[statusIncarnation],
+		Started:     time.Unix(0, int64(w[statusStarted])),
+		Heartbeat:   time.Duration(w[statusHeartbeat]),
+		SourceGood:  time.Duration(w[statusSourceGood]),
+	}
+	fields := w[statusHead:][:fieldsIn(w)]
+	for len(fields) > 0 {
+		tag, length := uint32(fields[0]), fields[0]>>32
+		if length > uint64(len(fields)-1)*wordBytes {
+			break // no writer leaves this
+		}
+		text := bytesOf(fields[1:])[:length]
+		switch {
+		case tag == fieldObserved && s.Observed == "":
+			s.Observed = string(text[:min(length, maxObserved)])
+		case tag == fieldProblem && s.Problem == "":
+			s.Problem = string(text[:min(length, maxProblem)])
+		}
+		fields = fields[fieldWords(int(length)):]
+	}
+	return s
+}
+
+// encode writes the status into words, all of them but the sequence, and
+// returns how many words it takes.
+func (s *Status) encode(w *[statusWords]uint64) (n int) {
+	w[statusState] = uint64(s.State)
+	w[statusPID] = uint64(s.PID)
+	w[statusIncarnation] = s.Incarnation
+	w[statusHeartbeat] = uint64(s.Heartbeat)
+	w[statusSourceGood] = uint64(s.SourceGood)
+	w[statusStarted] = uint64(s.Started.UnixNano())
+	n = statusHead
+	field := func(tag uint64, text string) {
+		if text == "" {
+			return
+		}
+		w[n] = tag | uint64(len(text))<<32
+		copy(bytesOf(w[n+1:]), text)
+		n += fieldWords(len(text))
+	}
+	field(fieldObserved, cut(s.Observed, maxObserved))
+	field(fieldProblem, cut(s.Problem, maxProblem))
+	w[statusFields] = uint64(n-statusHead) * wordBytes
+	return n
 }
 
 // cut shortens s to at most n bytes of valid UTF-8.
@@ -138,17 +167,17 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// writeStatus stores a status under the block's own sequence. The status of a
-// writer that died in the middle is odd, and becomes even here.
+// writeStatus stores a status under its own sequence. The status of a writer
+// that died in the middle is odd, and becomes even here.
 func (l *layout) writeStatus(s Status) error {
+	var words [statusWords]uint64
+	n := s.encode(&words)
 	return l.guarded(func() error {
-		block := l.writer()
-		sequence := atomic.LoadUint64(&block[writerSequence]) | 1
-		var words [writerWords]uint64
-		s.encode(&words)
-		atomic.StoreUint64(&block[writerSequence], sequence)
-		seqlock.StoreWords(block[writerSequence+1:], words[writerSequence+1:])
-		atomic.StoreUint64(&block[writerSequence], sequence+1)
+		block := l.statusBlock()
+		sequence := atomic.LoadUint64(&block[statusSequence]) | 1
+		atomic.StoreUint64(&block[statusSequence], sequence)
+		seqlock.StoreWords(block[statusSequence+1:], words[statusSequence+1:n])
+		atomic.StoreUint64(&block[statusSequence], sequence+1)
 		return nil
 	})
 }

@@ -4,6 +4,7 @@ package shm
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -142,19 +143,19 @@ func TestDeathInStatus(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
 	r := open(t, dir)
-	sequence := &w.writer()[writerSequence]
+	sequence := &w.statusBlock()[statusSequence]
 	for range 3 {
 		atomic.AddUint64(sequence, 1)
 		if *sequence%2 != 1 {
 			t.Fatalf("a status at rest has sequence %d", *sequence-1)
 		}
-		w.writer()[writerPID] = 1
+		w.statusBlock()[statusPID] = 1
 		die(t, w)
 		_, err := r.Status()
 		wantError(t, err, ErrBusy, r.Path())
 		wantGeneration(t, r, 1) // no read depends on it
 		w = attached(t, dir, small())
-		sequence = &w.writer()[writerSequence]
+		sequence = &w.statusBlock()[statusSequence]
 		got, err := r.Status()
 		must(t, err)
 		if got.PID != os.Getpid() || !got.Alive() {
@@ -163,28 +164,74 @@ func TestDeathInStatus(t *testing.T) {
 	}
 }
 
-// Lengths that no writer leaves are cut, and not believed.
+// Fields that no writer leaves are cut or passed over, and not believed.
 func TestHostileStatus(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
 	r := open(t, dir)
-	for _, length := range []uint64{maxObserved + 1, maxProblem + 1, 1 << 32, 1 << 63, ^uint64(0)} {
-		w.writer()[writerObserved], w.writer()[writerProblem] = length, length
-		got, err := r.Status()
-		must(t, err)
-		if len(got.Observed) != maxObserved || len(got.Problem) > maxProblem {
-			t.Errorf("texts of %d bytes became %d and %d", length, len(got.Observed), len(got.Problem))
+	status := w.statusBlock()
+	for i := statusHead; i < statusWords; i++ {
+		status[i] = 0x6161616161616161
+	}
+	for _, length := range []uint64{0, 1, 8, maxObserved, maxObserved + 1, maxProblem + 1, 20_000, slotsAt, 1<<32 - 1} {
+		for _, total := range []uint64{0, 8, 16, 4096, slotsAt - statusAt - statusHead*wordBytes, slotsAt, 1 << 63, ^uint64(0)} {
+			status[statusFields] = total
+			for tag := range uint64(3) {
+				status[statusHead] = tag | length<<32
+				got, err := r.Status()
+				must(t, err)
+				fits := length <= min(total, slotsAt-statusAt-statusHead*wordBytes)-8 && total >= 8
+				if want := min(length, maxObserved); tag == fieldObserved && fits && len(got.Observed) != int(want) ||
+					tag == fieldProblem && fits && len(got.Problem) < int(min(length, maxProblem)) ||
+					len(got.Observed) > maxObserved || len(got.Problem) > maxProblem {
+					t.Errorf("a field %d of %d bytes in %d became %d and %d", tag, length, total, len(got.Observed), len(got.Problem))
+				}
+			}
 		}
 	}
-	for i := range writerWords {
-		if i != writerSequence {
-			w.writer()[i] = ^uint64(0)
+	for i := range status {
+		if i != statusSequence {
+			status[i] = ^uint64(0)
 		}
 	}
 	got, err := r.Status()
 	must(t, err)
 	if got.Alive() || r.Beating() || got.State.String() != "unknown" {
 		t.Errorf("nonsense is alive: %+v", got)
+	}
+}
+
+// TestStatusOfLaterVersion reads a status with fields that a later version may
+// add, before, between and behind those of this one.
+func TestStatusOfLaterVersion(t *testing.T) {
+	dir := regionIn(t)
+	w := created(t, dir, small(), 1)
+	w.Observe("rev-1", 7, "first problem")
+	must(t, w.Beat())
+	status := w.statusBlock()
+	fields := slices.Clone(status[statusHead:][:status[statusFields]/wordBytes])
+	source := []uint64{17 | 11<<32, 0x6161616161616161, 0x616161}
+	empty := []uint64{0xffffffff}
+	second := []uint64{fieldProblem | 3<<32, 0x646e32}
+	all := slices.Concat(source, empty, fields, second, empty, source)
+	copy(status[statusHead:], all)
+	status[statusFields] = uint64(len(all) * wordBytes)
+	for i := statusReserved; i < statusHead; i++ {
+		status[i] = 42
+	}
+	r := open(t, dir)
+	got, err := r.Status()
+	must(t, err)
+	if got.Observed != "rev-1" || got.Problem != "first problem" || got.SourceGood != 7 || !got.Alive() {
+		t.Errorf("the status is %+v", got)
+	}
+	// This version's writer goes on in the region, and leaves its own fields.
+	die(t, w)
+	next := attached(t, dir, small())
+	next.Observe("rev-2", 8, "")
+	must(t, next.Beat())
+	if got, err = r.Status(); err != nil || got.Observed != "rev-2" || got.Problem != "" {
+		t.Errorf("the successor's status is %+v, %v", got, err)
 	}
 }
 

@@ -294,9 +294,9 @@ func TestOwner(t *testing.T) {
 // Where things are in a region's file, in bytes; see docs/FORMAT.md.
 const (
 	hotWord     = 0x80
-	writerBlock = 0x100
+	statusBlock = 0x2000
 	slotTable   = 0x1000
-	slots       = 0x2000
+	slots       = 0x8000
 )
 
 // words are words as they are in a region's file.

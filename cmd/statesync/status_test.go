@@ -166,11 +166,11 @@ func TestStatusProblems(t *testing.T) {
 	}
 	want("daemon      stopped, pid ", "\n\nSTOPPED: ", "start statesyncd")
 	// A daemon that was killed says that it is running, and has no heartbeat.
-	overwrite(t, w.dir, writerBlock+8, words(uint64(shm.Running)))
-	overwrite(t, w.dir, writerBlock+4*8, words(uint64(shm.Boottime()-time.Minute)))
+	overwrite(t, w.dir, statusBlock+8, words(uint64(shm.Running)))
+	overwrite(t, w.dir, statusBlock+4*8, words(uint64(shm.Boottime()-time.Minute)))
 	want("daemon      silent, pid ", "last heartbeat 1m", "\n\nDEAD: ")
 	// One that was killed while it wrote that down leaves an odd sequence.
-	overwrite(t, w.dir, writerBlock, words(uint64(7)))
+	overwrite(t, w.dir, statusBlock, words(uint64(7)))
 	o = call(t, w.dir, "status", "--max-age", "1h")
 	o.expect(t, exitNo, "*", "status can't be read")
 	if !strings.Contains(o.stdout, "generation  1,") || !strings.Contains(o.stdout, "DAMAGED: the daemon died while") {

@@ -214,7 +214,7 @@ func stampRegion(t *testing.T, path string, at time.Time) {
 	*word(0x100 + 6*8) = uint64(at.UnixNano()) // the writer's block: started
 	slots, slotSize := int(*word(4 * 8)), int(*word(5 * 8))
 	g := *word(0x80) >> 1
-	slot := 0x2000 + int(g%uint64(slots))*slotSize
+	slot := 0x8000 + int(g%uint64(slots))*slotSize
 	if got := binary.NativeEndian.Uint64(data[slot+8:]); got != g {
 		t.Fatalf("slot of generation %d holds %d: the format is another than this test has in mind", g, got)
 	}

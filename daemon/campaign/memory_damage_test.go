@@ -31,7 +31,7 @@ const (
 	memoryHot     = 0x80
 	memoryWriter  = 0x100
 	memoryTable   = 0x1000
-	memorySlots   = 0x2000
+	memorySlots   = 0x8000
 	memorySlot    = 64 << 10
 	memorySlotNum = 3
 )

@@ -30,7 +30,7 @@
 enum result { FOUND = 0, ABSENT = 1, FAILED = 2, BAD = 3, NOT_INDEXED = 4 };
 
 enum {
-	REGION_HEADER = 0x2000, /* bytes, up to slot 0 */
+	REGION_HEADER = 0x8000, /* bytes, up to slot 0 */
 	HOT = 0x80 / 8,         /* in words */
 	TABLE = 0x1000 / 8,
 	TABLE_ENTRY = 128 / 8,
