@@ -22,8 +22,7 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.source.Close()) }()
-	want, err := shm.GeometryFor(d.opt.Writer.Slots, d.opt.Writer.MaxImage)
-	if err != nil {
+	if err := shm.CheckLimits(d.opt.Writer.Slots, d.opt.Writer.MaxImage); err != nil {
 		return err
 	}
 	now, geometry, absent := readRegion(d.opt.Region)
@@ -51,11 +50,12 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 	switch {
 	case now == nil:
 		report.line("a new region would be made: %v", absent)
-	case geometry.Slots != want.Slots || geometry.SlotSize < want.SlotSize:
-		report.line("the region would be replaced: it has %d slots of %d bytes, and %d of at least %d are wanted",
-			geometry.Slots, geometry.SlotSize, want.Slots, want.SlotSize)
+	case geometry.Slots != d.opt.Writer.Slots:
+		report.line("the region would be replaced: it has %d slots, and %d are wanted", geometry.Slots, d.opt.Writer.Slots)
 	case now.Same(next.Sections()):
 		report.line("nothing would be published: the region holds just that, as generation %d", kept)
+	case int64(next.Size()) > geometry.SlotSize:
+		report.line("generation %d would be published, and the region would grow: its slots have %d bytes", next.Generation(), geometry.SlotSize)
 	default:
 		report.line("generation %d would be published", next.Generation())
 	}

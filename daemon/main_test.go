@@ -198,6 +198,7 @@ type published struct {
 	generation uint64
 	revision   string
 	configs    map[string]string
+	changed    map[string]uint64
 	status     shm.Status
 }
 
@@ -219,7 +220,7 @@ func (s *setup) read() (published, error) {
 	}
 	p := published{id: r.ID(), retired: r.Retired()}
 	_, err = r.Read(func(hot seqlock.Hot, words []uint64) error {
-		p.generation, p.configs = hot.Generation(), map[string]string{}
+		p.generation, p.configs, p.changed = hot.Generation(), map[string]string{}, map[string]uint64{}
 		v, err := image.Open(words)
 		if err != nil {
 			return err
@@ -239,7 +240,7 @@ func (s *setup) read() (published, error) {
 			if found, err := v.Find(section.Name()); err != nil || found != e {
 				return fmt.Errorf("%s: %w", section.Name(), err)
 			}
-			p.configs[section.Name()] = string(section.Content())
+			p.configs[section.Name()], p.changed[section.Name()] = string(section.Content()), e.Changed
 		}
 		return nil
 	})

@@ -227,8 +227,13 @@ func (r *region) publish(c *content) error {
 	failpoint.Here("region.built")
 	r.state.reserve(g)
 	failpoint.Here("region.allowed")
+	slot := r.w.SlotSize
 	err = r.w.Publish(g, m.Words())
 	if err == nil {
+		if r.w.SlotSize != slot {
+			r.counters.regions.Inc()
+			r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", r.w.SlotSize, "before", slot)
+		}
 		// Most of it may have been in the slot before, unseen since: it is compared
 		// at the next heartbeat.
 		r.held, r.verified = m, time.Time{}

@@ -167,10 +167,7 @@ func TestImageDamaged(t *testing.T) {
 	}
 
 	// Padding means nothing, and damage to it neither.
-	if len(file) < 0x8000+int(s.opt.Writer.MaxImage) {
-		t.Fatal("the file is too short")
-	}
-	padding := int64(0x8000) + int64(after.generation%uint64(shm.DefaultSlots))*(1<<20) + int64(d.region.held.Size()) - 8
+	padding := int64(0x8000) + int64(after.generation%uint64(shm.DefaultSlots))*d.region.w.SlotSize + int64(d.region.held.Size()) - 8
 	if err := overwrite(s.file(), padding, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +200,6 @@ func TestUnusableRegionAtStart(t *testing.T) {
 			return errors.Join(os.Rename(s.file(), s.file()+".real"), os.Symlink(s.file()+".real", s.file()))
 		}},
 		{"more slots wanted", func(s *setup) error { s.opt.Writer.Slots = 5; return nil }},
-		{"larger images wanted", func(s *setup) error { s.opt.Writer.MaxImage = 2 << 20; return nil }},
 	} {
 		t.Run(harm.what, func(t *testing.T) {
 			s := newSetup(t)
@@ -252,6 +248,26 @@ func TestGeometryChangeWithoutState(t *testing.T) {
 	}
 	if after := s.replaced(before); after.generation != 3 {
 		t.Errorf("generation %d", after.generation)
+	}
+}
+
+// A region that grows stays the region that it is: its id, its generations, and
+// those of last change of the configs that did not change.
+func TestRegionGrows(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	d := s.run()
+	before := s.sees(map[string]string{"a": `{"x":1}`})
+	text := strings.Repeat("l", 300<<10)
+	s.put("b.yaml", "text: "+text+"\n")
+	after := s.sees(map[string]string{"a": `{"x":1}`, "b": `{"text":"` + text + `"}`})
+	if after.id != before.id || after.generation != before.generation+1 || after.changed["a"] != before.changed["a"] {
+		t.Errorf("generation %d of %v, with a of %d, followed %d of %v, with a of %d",
+			after.generation, after.id, after.changed["a"], before.generation, before.id, before.changed["a"])
+	}
+	s.logs("the region grew into a larger file")
+	if stats := d.Stats(); stats.Regions != 2 || stats.Losses != 0 {
+		t.Errorf("%d files were made, and %d lost", stats.Regions, stats.Losses)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,9 @@ func Open(dir string, trust Trust) (*Region, error) {
 	path := filepath.Join(dir, FileName)
 	// O_NONBLOCK: somebody's FIFO must not stop us before it is refused.
 	fd, err := openFile(dirFD, path, unix.O_RDONLY|unix.O_NONBLOCK)
+	if errors.Is(err, ErrNoRegion) {
+		return nil, whyNoRegion(dirFD, dir, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,15 +51,43 @@ func Open(dir string, trust Trust) (*Region, error) {
 		return nil, err
 	}
 	r := &Region{layout: *l, path: path, file: file, bit: 1 << rand.N[uint32](32)}
-	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(bytesOf(words)) }, l.words)
-	switch hot, err := r.Hot(); {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
-	case hot.Generation() == 0:
-		return nil, fmt.Errorf("%s: %w: it names no generation", path, ErrCorrupt)
+	hot, err := r.Hot()
+	if err == nil && hot.Generation() == 0 {
+		err = fmt.Errorf("%w: it names no generation", ErrCorrupt)
 	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), unmap(l))
+	}
+	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(bytesOf(words)) }, l.words)
 	return r, nil
 }
+
+// whyNoRegion says more about a region's directory without the file of this
+// version's layout, where there is more to say.
+func whyNoRegion(dirFD int, dir string, err error) error {
+	var st unix.Stat_t
+	if unix.Fstat(dirFD, &st) == nil && st.Nlink == 0 {
+		return fmt.Errorf("%s: %w: the directory was removed, and is still visible through a mount or as a working directory; "+
+			"a new one at its path is not visible here", dir, ErrNoRegion)
+	}
+	// The names are read by another descriptor: a duplicate of this one would share its position.
+	fd, openErr := openDirAt(dirFD, ".")
+	if openErr != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	names, _ := f.Readdirnames(maxNames)
+	for _, name := range names {
+		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" {
+			return fmt.Errorf("%s: %w: it has %q, and this version reads %s", dir, ErrLayout, name, FileName)
+		}
+	}
+	return err
+}
+
+// maxNames bounds how many names of a region's directory are looked at.
+const maxNames = 64
 
 // openFile opens the region's file in its directory.
 func openFile(dirFD int, path string, flags int) (fd int, err error) {

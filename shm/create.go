@@ -18,18 +18,27 @@ import (
 	"github.com/statesync/statesync/shm/failpoint"
 )
 
-// Create makes a new region file, with a new id and with generation g as its
-// first, and puts it at the path. What was there is retired: its readers are
-// told, once the new file is whole, and find the new one at the path when
-// Create returns. Killed before the rename, Create leaves the old file, retired
-// or not, and no reader finds half a region.
+// Create makes a new region, with a new id and with generation g as its first,
+// and puts it at the path. What was there is retired: its readers are told,
+// once the new file is whole, and find the new one at the path when Create
+// returns. Killed before the rename, Create leaves the old file, retired or
+// not, and no reader finds half a region.
 //
 // Errors that match ErrNoSpace, ErrTooLarge or ErrSealed leave the old file as
 // it was. ErrLocked says that the lock's file was taken away and another writer
 // has a new one; the old file is then the other's, and let go. Any other error,
 // as of a rename onto a directory, may leave the old file retired, or, where
 // the seal can't be set, the new one in place and attached.
-func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
+func (w *Writer) Create(g uint64, image [][]uint64) error {
+	var id ID
+	if _, err := rand.Read(id[:]); err != nil {
+		return err
+	}
+	return w.replace(id, g, image)
+}
+
+// replace puts a new file at the path, for Create and for a region that grows.
+func (w *Writer) replace(id ID, g uint64, image [][]uint64) (err error) {
 	if g == 0 || g > seqlock.MaxGeneration {
 		return fmt.Errorf("generation %d: it must be from 1 to %d", g, uint64(seqlock.MaxGeneration))
 	}
@@ -57,7 +66,7 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := w.fill(file, g, size, image)
+	l, err := w.fill(file, id, g, size, image)
 	if err == nil {
 		failpoint.Here("create.filled")
 		err = w.retireOld()
@@ -76,7 +85,6 @@ func (w *Writer) Create(g uint64, image [][]uint64) (err error) {
 	old := w.release() // of a mapping whose file is not at the path any more
 	failpoint.Here("create.released")
 	w.adopt(l, file, g)
-	w.reserved[l.ring.Slot(g)] = size
 	failpoint.Here("create.adopted")
 	return errors.Join(old, w.seal())
 }
@@ -103,32 +111,29 @@ func (w *Writer) createTemp() (*os.File, error) {
 }
 
 // fill makes a file a region whose current generation is g, and maps it.
-func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l *layout, err error) {
-	id := identity{Geometry: w.want, created: time.Now()}
-	if _, err := rand.Read(id.id[:]); err != nil {
-		return nil, err
-	}
-	if err := file.Truncate(id.FileSize()); err != nil {
+func (w *Writer) fill(file *os.File, id ID, g uint64, size int64, image [][]uint64) (l *layout, err error) {
+	i := identity{Geometry: geometryFor(w.options.Slots, size, w.options.MaxImage), id: id, created: time.Now()}
+	if err := file.Truncate(i.FileSize()); err != nil {
 		return nil, outOfSpace(err)
 	}
 	failpoint.Here("create.sized")
-	n := int(g % uint64(id.Slots))
-	if err := reserve(file, 0, slotsAt); err != nil {
+	n := int64(g % uint64(i.Slots))
+	if err := w.reserve(file, 0, slotsAt); err != nil {
 		return nil, err
 	}
 	failpoint.Here("create.head-reserved")
 	if size > 0 {
-		if err := reserve(file, slotsAt+int64(n)*id.SlotSize, size); err != nil {
+		if err := w.reserve(file, slotsAt+n*i.SlotSize, size); err != nil {
 			return nil, err
 		}
 	}
-	data, err := unix.Mmap(int(file.Fd()), 0, int(id.FileSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	data, err := unix.Mmap(int(file.Fd()), 0, int(i.FileSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
 	}
 	failpoint.Here("create.mapped")
-	id.raw = id.encode()
-	made := newLayout(id, wordsOf(data))
+	i.raw = i.encode()
+	made := newLayout(i, wordsOf(data))
 	l = &made
 	defer func() {
 		if err != nil {
@@ -137,7 +142,7 @@ func (w *Writer) fill(file *os.File, g uint64, size int64, image [][]uint64) (l 
 		}
 	}()
 	defer l.recoverFault(debug.SetPanicOnFault(true), &err)
-	copy(l.words, id.raw[:])
+	copy(l.words, i.raw[:])
 	failpoint.Here("create.identified")
 	l.ring.Begin(g)
 	failpoint.Here("create.begun")

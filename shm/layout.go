@@ -3,6 +3,7 @@ package shm
 import (
 	"encoding/hex"
 	"fmt"
+	"os"
 	"time"
 	"unsafe"
 
@@ -27,6 +28,15 @@ const (
 	SlotAlign    = 64 << 10 // a slot's size is a multiple of it, in bytes
 	MaxSlotSize  = 1 << 40
 	DefaultSlots = 4
+)
+
+// A slot is made for images of slotRoom times the size of the one that it is
+// made for, and not smaller than minSlot bytes. So a region grows five times on
+// the way from 64 KiB to 64 MiB, and a process that locks its memory, or
+// touches all of its mapping, takes a small multiple of the image.
+const (
+	slotRoom = 4
+	minSlot  = 256 << 10
 )
 
 // LayoutVersion is the layout that this package reads and writes. It is in the
@@ -117,15 +127,27 @@ type Geometry struct {
 	SlotSize int64 // bytes
 }
 
-// GeometryFor is the geometry for K slots and images of up to maxImage bytes.
-func GeometryFor(slots int, maxImage int64) (Geometry, error) {
+// CheckLimits says what is wrong with a number of slots, or with a limit on the
+// size of an image in bytes.
+func CheckLimits(slots int, maxImage int64) error {
 	if slots < seqlock.MinSlots || slots > seqlock.MaxSlots {
-		return Geometry{}, fmt.Errorf("%d slots: there must be %d to %d", slots, seqlock.MinSlots, seqlock.MaxSlots)
+		return fmt.Errorf("%d slots: there must be %d to %d", slots, seqlock.MinSlots, seqlock.MaxSlots)
 	}
 	if maxImage <= 0 || maxImage > MaxSlotSize {
-		return Geometry{}, fmt.Errorf("an image of at most %d bytes: it must be from 1 to %d", maxImage, int64(MaxSlotSize))
+		return fmt.Errorf("an image of at most %d bytes: it must be from 1 to %d", maxImage, int64(MaxSlotSize))
 	}
-	return Geometry{Slots: slots, SlotSize: (maxImage + SlotAlign - 1) / SlotAlign * SlotAlign}, nil
+	return nil
+}
+
+// geometryFor is the geometry of a file that is made for an image of size
+// bytes: the least power of two with room to grow, but no slot is larger than
+// an image may be.
+func geometryFor(slots int, size, maxImage int64) Geometry {
+	slot := int64(minSlot)
+	for slot < slotRoom*size {
+		slot *= 2
+	}
+	return Geometry{Slots: slots, SlotSize: min(slot, (maxImage+SlotAlign-1)/SlotAlign*SlotAlign)}
 }
 
 // FileSize is the length of the region's file in bytes, most of it a hole.
@@ -202,19 +224,32 @@ type layout struct {
 }
 
 func newLayout(i identity, words []uint64) layout {
+	l := layout{identity: i, words: words}
 	sequences := make([]*uint64, i.Slots)
 	for n := range sequences {
-		sequences[n] = &words[(tableAt+n*tableStride)/wordBytes+slotSequence]
+		sequences[n] = l.sequence(n)
 	}
-	return layout{identity: i, words: words, ring: seqlock.NewRing(&words[hotAt/wordBytes], sequences)}
+	l.ring = seqlock.NewRing(l.hot(), sequences)
+	return l
 }
 
 // hot is the hot word, for waiting on it.
 func (l *layout) hot() *uint64 { return &l.words[hotAt/wordBytes] }
 
+// sequence is where the sequence of slot n is.
+func (l *layout) sequence(n int) *uint64 {
+	return &l.words[(tableAt+n*tableStride)/wordBytes+slotSequence]
+}
+
 // length is where the length of the image in slot n is.
 func (l *layout) length(n int) *uint64 {
 	return &l.words[(tableAt+n*tableStride)/wordBytes+slotLength]
+}
+
+// wholePages rounds a number of bytes up to pages.
+func wholePages(n int64) int64 {
+	page := int64(os.Getpagesize())
+	return (n + page - 1) / page * page
 }
 
 // slotOffset is where slot n begins, in bytes.

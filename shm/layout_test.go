@@ -103,19 +103,41 @@ func TestAnotherVersionHasAnotherSum(t *testing.T) {
 }
 
 func TestGeometryFor(t *testing.T) {
+	const KiB, MiB = 1 << 10, 1 << 20
 	for _, c := range []struct {
-		slots     int
-		max, want int64
+		size, max, want int64
 	}{
-		{2, 1, SlotAlign},
-		{4, SlotAlign, SlotAlign},
-		{4, SlotAlign + 1, 2 * SlotAlign},
-		{32, 64 << 20, 64 << 20},
-		{32, MaxSlotSize, MaxSlotSize},
+		{0, 1, SlotAlign},
+		{0, 64 * MiB, 256 * KiB},
+		{64 * KiB, 64 * MiB, 256 * KiB},
+		{64*KiB + 64, 64 * MiB, 512 * KiB},
+		{256*KiB + 64, 64 * MiB, 2 * MiB},
+		{13 * MiB, 64 * MiB, 64 * MiB},
+		{13 * MiB, 20*MiB + 1, 20*MiB + SlotAlign},
+		{64 * MiB, 64 * MiB, 64 * MiB},
+		{SlotAlign, SlotAlign, SlotAlign},
+		{MaxSlotSize, MaxSlotSize, MaxSlotSize},
 	} {
-		g, err := GeometryFor(c.slots, c.max)
-		if err != nil || g.Slots != c.slots || g.SlotSize != c.want || g.FileSize() != slotsAt+int64(c.slots)*c.want {
-			t.Errorf("%d slots for %d bytes: %+v, %v", c.slots, c.max, g, err)
+		if g := geometryFor(4, c.size, c.max); g.Slots != 4 || g.SlotSize != c.want || g.FileSize() != slotsAt+4*c.want {
+			t.Errorf("an image of %d bytes, of at most %d: %+v", c.size, c.max, g)
+		}
+	}
+}
+
+// On the way from 64 KiB to 64 MiB there are five replacements, however the
+// image grows.
+func TestGrowthIsRare(t *testing.T) {
+	const limit = 64 << 20
+	for _, step := range []float64{1.0001, 1.3, 2, 3.9} {
+		g, grown := geometryFor(4, 64<<10, limit), 0
+		for size := float64(64 << 10); size <= limit; size *= step {
+			if int64(size) > g.SlotSize {
+				g = geometryFor(4, int64(size), limit)
+				grown++
+			}
+		}
+		if grown > 5 {
+			t.Errorf("an image that grows by %v grew its region %d times", step, grown)
 		}
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,10 +37,12 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isAt(f, dirFD, LockName) {
 			failpoint.Here("lock.taken")
-			// Who has it is for the error that the next one gets. On a full file
-			// system it does without.
+			// The holder is for the error that the next one gets: a process, and its
+			// host or pod, since numbers of processes differ between containers. On a
+			// full file system the error does without.
+			host, _ := os.Hostname()
 			_ = f.Truncate(0)
-			_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+			_, _ = f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), host), 0)
 			failpoint.Here("lock.signed")
 			return f, nil
 		}
@@ -99,15 +99,20 @@ func isAt(f *os.File, dirFD int, name string) bool {
 		idOf(&open) == idOf(&named)
 }
 
-// holderOf words who says to hold the lock, if anybody does.
+// holderOf words which process says in the lock's file that it holds it; empty
+// if the file does not say.
 func holderOf(f *os.File) string {
-	var buf [20]byte
+	var buf [300]byte // a host's name has at most 253
 	n, _ := f.ReadAt(buf[:], 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
-	if err != nil || pid <= 0 {
+	var pid int
+	var host string
+	if n, _ := fmt.Sscan(string(buf[:n]), &pid, &host); n == 0 || pid <= 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (process %d)", pid)
+	if host == "" {
+		return fmt.Sprintf(" (process %d)", pid)
+	}
+	return fmt.Sprintf(" (process %d on %q)", pid, host)
 }
 
 // ownDir opens the directory of a region that this process is to write, and

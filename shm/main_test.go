@@ -324,6 +324,18 @@ func created(t testing.TB, dir string, o WriterOptions, g uint64) *Writer {
 	return w
 }
 
+// roomy is a writer of a new region whose slots have room for images of so many
+// words, and hold small ones.
+func roomy(t testing.TB, dir string, o WriterOptions, words int) *Writer {
+	t.Helper()
+	w := own(t, dir, o)
+	must(t, w.Create(1, proofs(1, words)))
+	for range w.Slots {
+		publish(t, w, 8)
+	}
+	return w
+}
+
 // attached is a writer that goes on with the region that is there.
 func attached(t testing.TB, dir string, o WriterOptions) *Writer {
 	t.Helper()

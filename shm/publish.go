@@ -5,7 +5,8 @@ package shm
 import (
 	"errors"
 	"fmt"
-	"os"
+	"sync"
+	"sync/atomic"
 
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/failpoint"
@@ -20,13 +21,15 @@ const punchSlack = SlotAlign
 // is the image's parts, to be stored one behind the other. Their words must
 // never change afterwards: a part that is the same memory, at the same place,
 // as in the image that the slot holds, of K generations before, is not stored
-// again.
+// again. Waiters are woken behind its back: with many of them that takes
+// milliseconds, and nothing of a publication depends on it.
+//
+// An image that outgrows its slot goes into a larger file, which takes the old
+// one's place with its id: the region grows, and its generations go on.
 //
 // Errors match ErrNoSpace, ErrTooLarge, or ErrLost, after which Create is the
-// way out. They leave the current generation as it is, except one of the wake,
-// which comes after the commit: Generation tells. A publication
-// into pages that the slot has already makes two syscalls, a look at the file's
-// size and the wake.
+// way out. They leave the current generation as it is. A publication into
+// pages that the slot has already makes one syscall, a look at the file's size.
 func (w *Writer) Publish(g uint64, image [][]uint64) error {
 	size, err := w.sizeOf(image)
 	if err != nil {
@@ -42,9 +45,18 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 			w.path, g, w.current, w.current+1, uint64(seqlock.MaxGeneration))
 	}
 	failpoint.Here("publish.begin")
-	current, err := w.Generation()
-	if err == nil && current != w.current {
-		return fmt.Errorf("%s: %w: its hot word was overwritten", w.path, ErrLost)
+	var hot seqlock.Hot
+	err = w.guarded(func() error {
+		hot = w.ring.Hot()
+		return nil
+	})
+	if err == nil && hot != seqlock.Hot(w.current<<1) {
+		// Also after a Create that failed behind the retirement: a commit would
+		// clear the mark, and readers have gone elsewhere.
+		return fmt.Errorf("%s: %w: its hot word was overwritten, or it was retired", w.path, ErrLost)
+	}
+	if err == nil && size > w.SlotSize {
+		return w.grow(g, image)
 	}
 	n := w.ring.Slot(g)
 	if err == nil && w.reserved[n] < size {
@@ -71,15 +83,37 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 			return nil
 		})
 	}
-	if err == nil {
-		err = wake(w.hot(), everyWaiter)
-		failpoint.Here("publish.woken")
-	}
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
 	}
+	w.waker.wake(w.hot())
 	return nil
 }
+
+// waker wakes a region's waiters on a goroutine of its own. Of several commits
+// in a short time it wakes for the last one.
+type waker struct {
+	asked atomic.Bool // a wake that covers all commits so far is yet to begin
+	turn  sync.Mutex  // one at a time
+	ended sync.WaitGroup
+}
+
+// wake has every waiter on the hot word woken. The commit came before.
+func (k *waker) wake(hot *uint64) {
+	if k.asked.Swap(true) {
+		return
+	}
+	k.ended.Go(func() {
+		k.turn.Lock()
+		defer k.turn.Unlock()
+		k.asked.Store(false) // commits from here on ask anew
+		_ = wake(hot, everyWaiter) // memory that is gone is for the next Check
+		failpoint.Here("publish.woken")
+	})
+}
+
+// wait returns when no wake is under way.
+func (k *waker) wait() { k.ended.Wait() }
 
 // sizeOf is an image's size in bytes.
 func (w *Writer) sizeOf(image [][]uint64) (int64, error) {
@@ -94,32 +128,34 @@ func (w *Writer) sizeOf(image [][]uint64) (int64, error) {
 	return size, nil
 }
 
-// reserveSlot gives a slot pages for size bytes.
+// grow commits an image as generation g in a larger file.
+func (w *Writer) grow(g uint64, image [][]uint64) error {
+	failpoint.Here("grow.begin")
+	err := w.replace(w.id, g, image)
+	if err != nil && !w.Attached() {
+		err = fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return err
+}
+
+// reserveSlot gives slot n pages for size bytes.
 func (w *Writer) reserveSlot(n int, size int64) error {
-	from := max(w.reserved[n], 0)
-	if err := reserve(w.file, w.slotOffset(n)+from, size-from); err != nil {
+	from := w.reserved[n]
+	if err := w.reserve(w.file, w.slotOffset(n)+from, size-from); err != nil {
 		return err
 	}
-	if w.reserved[n] >= 0 {
-		w.reserved[n] = size
-	}
+	w.reserved[n] = size
 	return nil
 }
 
-// punchTail gives back the pages behind an image of size bytes. Pages that
-// can't be given back are a waste and not an error.
+// punchTail gives back the pages of slot n behind an image of size bytes. Pages
+// that can't be given back are a waste and not an error.
 func (w *Writer) punchTail(n int, size int64) {
-	end := w.reserved[n]
-	if end < 0 {
-		end = w.SlotSize // of a file that this writer did not make
-	}
-	page := int64(os.Getpagesize())
-	keep := (size + page - 1) / page * page
-	if w.reserved[n] < 0 || end-keep > punchSlack {
+	keep := wholePages(size)
+	if end := w.reserved[n]; end-keep > punchSlack {
 		_ = w.punch(w.slotOffset(n)+keep, end-keep)
-		end = keep
+		w.reserved[n] = keep
 	}
-	w.reserved[n] = end
 }
 
 // outOfSpace makes an error about space one that matches ErrNoSpace.

@@ -119,7 +119,7 @@ func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint6
 // is nil or ErrFault.
 func (r *Region) Slot(n int) (sequence, length uint64, err error) {
 	err = r.guarded(func() error {
-		sequence, length = atomic.LoadUint64(&r.words[(tableAt+n*tableStride)/wordBytes+slotSequence]), atomic.LoadUint64(r.length(n))
+		sequence, length = atomic.LoadUint64(r.sequence(n)), atomic.LoadUint64(r.length(n))
 		return nil
 	})
 	return sequence, length, err

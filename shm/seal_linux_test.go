@@ -65,12 +65,12 @@ func wantSealed(t *testing.T, path string) {
 
 func TestSeal(t *testing.T) {
 	dir, o := sealing(t)
-	w := created(t, dir, o, 1)
+	const words = 400 << 10 / wordBytes
+	w := roomy(t, dir, o, words)
 	r := open(t, dir)
 	wantSealed(t, w.Path())
 
 	// Publications go on, those that need pages and those that give them back.
-	const words = 400 << 10 / wordBytes
 	pages := func() int { return freePages(t, filepath.Dir(dir)) }
 	for range 3 {
 		before := pages()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,11 +126,10 @@ func TestSlotsGrowAndShrink(t *testing.T) {
 	root := tmpfs(t, 4<<20)
 	dir := filepath.Join(root, "region")
 	o := WriterOptions{Slots: 2, MaxImage: 512 << 10, Group: -1}
-	w := created(t, dir, o, 1)
-	r := open(t, dir)
-	publish(t, w, 8)
-	empty := freePages(t, root)
 	const words = 400 << 10 / wordBytes
+	w := roomy(t, dir, o, words)
+	r := open(t, dir)
+	empty := freePages(t, root)
 	free := leave(t, root, 50)
 	for range 2 {
 		g := generation(t, w)
@@ -259,7 +259,7 @@ func init() {
 		}
 		defer w.Close()
 		o := WriterOptions{Slots: 32, MaxImage: 4 << 20, Group: -1}
-		w.options, w.want = o, Geometry{Slots: o.Slots, SlotSize: o.MaxImage}
+		w.options = o
 		if err := w.Create(1, proofs(1, 5)); err != nil {
 			return err
 		}
@@ -274,6 +274,7 @@ func init() {
 		if !errors.Is(err, ErrNoSpace) {
 			return fmt.Errorf("it does not match ErrNoSpace: %w", err)
 		}
+		debug.FreeOSMemory() // what Go's heap holds on to may be more than is left
 		if err := w.Publish(g, proofs(g, 5)); err != nil {
 			return fmt.Errorf("a small image: %w", err)
 		}

@@ -160,7 +160,8 @@ func killWriters(t *testing.T, slots, kills int) {
 func TestStoppedWriter(t *testing.T) {
 	dir := filepath.Join(memoryTemp(t), "region")
 	const most = 64 << 10 / wordBytes
-	w := created(t, dir, WriterOptions{Slots: 2, MaxImage: most * wordBytes, Group: -1}, 1)
+	w := own(t, dir, WriterOptions{Slots: 2, MaxImage: most * wordBytes, Group: -1})
+	must(t, w.Create(1, proofs(1, most)))
 	must(t, w.Close())
 	r := open(t, dir)
 	writer := start(t, "publish", dir, "2", strconv.Itoa(most))
@@ -184,7 +185,8 @@ func TestFlatOut(t *testing.T) {
 	for _, slots := range []int{2, DefaultSlots} {
 		t.Run(fmt.Sprintf("K=%d", slots), func(t *testing.T) {
 			dir := filepath.Join(memoryTemp(t), "region")
-			w := created(t, dir, WriterOptions{Slots: slots, MaxImage: most * wordBytes, Group: -1}, 1)
+			w := own(t, dir, WriterOptions{Slots: slots, MaxImage: most * wordBytes, Group: -1})
+			must(t, w.Create(1, proofs(1, most))) // into slots for all that follows
 			must(t, w.Close())
 			r := open(t, dir)
 			writer := start(t, "publish", dir, strconv.Itoa(slots), strconv.Itoa(most))

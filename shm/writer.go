@@ -33,19 +33,19 @@ type Writer struct {
 	dir     string
 	path    string // of the region's file
 	options WriterOptions
-	want    Geometry
 	dirFD   int
 	lock    *os.File
 
 	// Of the attached file; nil before Attach or Create.
 	*layout
 	file     *os.File
-	reserved []int64     // bytes of each slot that have pages; -1: not known
+	reserved []int64     // bytes from the start of each slot that have pages for its image
 	holds    []inventory // of each slot, as far as this writer filled it
 	current  uint64      // the generation that this writer left in it
 	// currentLength is its image's, in bytes.
 	currentLength uint64
 	status        Status
+	waker         waker
 }
 
 // Own makes this process the writer of the region in dir: it makes the
@@ -63,8 +63,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	if o.Mode&^0o644 != 0 || o.Mode&0o600 != 0o600 {
 		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
 	}
-	want, err := GeometryFor(o.Slots, o.MaxImage)
-	if err != nil {
+	if err := CheckLimits(o.Slots, o.MaxImage); err != nil {
 		return nil, err
 	}
 	dir = filepath.Clean(dir)
@@ -82,7 +81,7 @@ func Own(ctx context.Context, dir string, o WriterOptions) (*Writer, error) {
 	}
 	failpoint.Here("own.accessible")
 	return &Writer{
-		dir: dir, path: filepath.Join(dir, FileName), options: o, want: want, dirFD: fd, lock: lock,
+		dir: dir, path: filepath.Join(dir, FileName), options: o, dirFD: fd, lock: lock,
 		status: Status{State: Running, PID: os.Getpid(), Incarnation: rand.Uint64(), Started: time.Now()},
 	}, nil
 }
@@ -136,9 +135,8 @@ func (w *Writer) Attach() error {
 // usable is the current generation of a mapped file, or why that can't be gone
 // on with.
 func (w *Writer) usable(l *layout) (g uint64, err error) {
-	if l.Slots != w.want.Slots || l.SlotSize < w.want.SlotSize {
-		return 0, fmt.Errorf("%s: it has %d slots of %d bytes, and %d of at least %d are wanted",
-			w.path, l.Slots, l.SlotSize, w.want.Slots, w.want.SlotSize)
+	if l.Slots != w.options.Slots {
+		return 0, fmt.Errorf("%s: it has %d slots, and %d are wanted", w.path, l.Slots, w.options.Slots)
 	}
 	err = l.guarded(func() error {
 		hot := l.ring.Hot()
@@ -177,11 +175,7 @@ func (w *Writer) adopt(l *layout, file *os.File, g uint64) {
 		w.currentLength = *l.length(l.ring.Slot(g))
 		return nil
 	})
-	w.reserved = make([]int64, l.Slots)
-	for n := range w.reserved {
-		w.reserved[n] = -1
-	}
-	w.holds = make([]inventory, l.Slots)
+	w.reserved, w.holds = w.survey(), make([]inventory, l.Slots)
 }
 
 // release lets go of the attached file.
@@ -189,6 +183,7 @@ func (w *Writer) release() error {
 	if w.layout == nil {
 		return nil
 	}
+	w.waker.wait() // a wake is in the mapping
 	err := errors.Join(unmap(w.layout), w.file.Close())
 	w.layout, w.file, w.reserved, w.holds = nil, nil, nil, nil
 	return err
@@ -248,7 +243,8 @@ func (w *Writer) relock() error {
 
 // Check says whether the attached file is still what readers find at the path,
 // whole, and theirs to read and nobody's to write, and the lock is still held;
-// the error matches ErrLost, and Create is the way out.
+// the error matches ErrLost, and Create is the way out. It also gives back the
+// pages that readers made by touching holes of the file.
 func (w *Writer) Check() error {
 	if !isAt(w.lock, w.dirFD, LockName) {
 		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, LockName)
@@ -271,6 +267,9 @@ func (w *Writer) Check() error {
 	})
 	if errors.Is(err, ErrFault) {
 		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
+	}
+	if err == nil {
+		w.reclaim()
 	}
 	return err
 }

@@ -71,7 +71,7 @@ func (c *checking) run(ctx context.Context) error {
 			return usageError{fmt.Errorf("--opaque %q: the glob is malformed", glob)}
 		}
 	}
-	if _, err := shm.GeometryFor(shm.DefaultSlots, int64(c.maxImage)); err != nil {
+	if err := shm.CheckLimits(shm.DefaultSlots, int64(c.maxImage)); err != nil {
 		return usageError{fmt.Errorf("--max-image %s: %w", &c.maxImage, err)}
 	}
 	if c.dir == "" {

@@ -32,7 +32,7 @@ func TestStatus(t *testing.T) {
 	o.expect(t, exitOK, "*")
 	s := decodeStatus(t, o)
 	for field, want := range map[string]any{
-		"path": w.Path(), "region_id": w.ID().String(), "layout": 1.0, "slots": 3.0, "slot_size": float64(1 << 20),
+		"path": w.Path(), "region_id": w.ID().String(), "layout": 1.0, "slots": 3.0, "slot_size": float64(256 << 10),
 		"retired": false, "generation": 1.0, "revision": "published", "configs": 2.0,
 		"image_size": float64(w.current.Size()), "writer_alive": true, "writer_state": "running",
 		"writer_pid": float64(os.Getpid()), "observed_revision": "observed", "problem": "",
@@ -58,7 +58,7 @@ func TestStatus(t *testing.T) {
 	o = call(t, w.dir, "status")
 	o.expect(t, exitOK, "*")
 	for _, part := range []string{
-		"region      " + w.Path(), "id " + w.ID().String() + ", layout 1, 3 slots of 1.0 MiB",
+		"region      " + w.Path(), "id " + w.ID().String() + ", layout 1, 3 slots of 256.0 KiB",
 		"generation  1, published ", " ago: 2 configs, ", "revision    published\n", "observed    observed, with the same content\n",
 		"source      found good 1m3", "daemon      running, pid ",
 	} {

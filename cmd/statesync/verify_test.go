@@ -24,7 +24,7 @@ func forVerify(t *testing.T) *writer {
 }
 
 // slotOf is where the slot of a generation begins.
-func slotOf(g int64) int64 { return slots + g%3*(1<<20) }
+func slotOf(g int64) int64 { return slots + g%3*(256<<10) }
 
 func TestVerify(t *testing.T) {
 	for _, test := range []struct {

@@ -214,7 +214,7 @@ func (s *settings) validate() error {
 	if s.LockWait < 0 {
 		return fmt.Errorf("--lock-wait %v is negative; give 0s for no waiting, or a time such as 10s", s.LockWait)
 	}
-	if _, err := shm.GeometryFor(s.Writer.Slots, s.Writer.MaxImage); err != nil {
+	if err := shm.CheckLimits(s.Writer.Slots, s.Writer.MaxImage); err != nil {
 		return fmt.Errorf("--slots or --max-image: %w", err)
 	}
 	for _, glob := range s.Opaque {

@@ -3,7 +3,8 @@
  *
  * One writer publishes generations FIRST+1 to LAST and may die after every
  * step, DEATHS times, most of all between the commit and the wake; its
- * successor attaches. It may also stop for ever anywhere. WAITERS followers
+ * successor attaches. It may also stop for ever anywhere. Its publications do
+ * not wait for the wake, which another goroutine of it makes, its waker. WAITERS followers
  * read, and sleep on the hot word. A stranger who can map the file for reading
  * wakes and requeues them, HOSTILE times.
  *
@@ -20,7 +21,8 @@
  *
  *   publication_or_attach_seen   at rest without a stranger, after Publish or
  *                                Attach returned: every follower has the
- *                                current generation, without the bounded wait
+ *                                current generation, without the bounded wait,
+ *                                unless the writer died before its waker woke
  *   late_by_one_wait_at_most     after one bounded wait everybody has it,
  *                                whatever the stranger did, and also if the
  *                                writer died before the wake and nobody came
@@ -52,6 +54,10 @@
 byte hot = FIRST; /* the generation in the hot word, whose half is the futex */
 byte sequence[K];
 
+/* The writer's waker. */
+bool asked;  /* waker.asked: a wake that covers all commits so far is yet to begin */
+bool waking; /* one has begun */
+
 /* The kernel's queues. */
 #define AWAKE 0
 #define QUEUED 1    /* at the hot word */
@@ -62,17 +68,20 @@ byte queue[WAITERS];
 byte deaths, has[WAITERS]; /* the generation of each follower's snapshot */
 byte meddled;              /* the stranger's calls */
 bool returned = true;      /* Publish or Attach returned, and no commit came behind it */
+bool lost;                 /* the writer died with a wake that was due */
 
 bool publication_or_attach_seen = true;
 bool late_by_one_wait_at_most = true;
 bool never_backwards = true;
 #define PROMISE(name, condition) name = (condition); assert(name)
 
-#define MORTAL                                   \
-	if                                           \
-	:: true                                      \
-	:: deaths < DEATHS -> deaths++; goto attach  \
-	:: goto stop                                 \
+/* A writer that dies, or stops for ever, takes its waker with it. */
+#define DIE lost = lost || asked || waking; asked = false; waking = false
+#define MORTAL                                        \
+	if                                                \
+	:: true                                           \
+	:: deaths < DEATHS -> DIE; deaths++; goto attach  \
+	:: DIE; goto stop                                 \
 	fi
 
 #ifdef M_WAKE_ONE
@@ -91,7 +100,8 @@ inline wake_all(q) {
 	i = 0
 }
 
-#define WAKE   atomic { wake_all(QUEUED); MORTAL } /* wake(everyWaiter) */
+#define WAKE   atomic { wake_all(QUEUED); lost = false; MORTAL } /* wake(everyWaiter) */
+#define ASK    atomic { asked = true; MORTAL } /* waker.wake */
 #define COMMIT atomic { hot = g; returned = false; MORTAL } /* Ring.Commit */
 
 active proctype writer() {
@@ -115,11 +125,11 @@ publish:
 	:: atomic { g <= LAST -> sequence[SLOT(g)] = 2 * g + 1; MORTAL }; /* Ring.Begin */
 		atomic { sequence[SLOT(g)] = 2 * g + 2; MORTAL }; /* layout.store, Ring.Complete */
 #if defined(M_WAKE_BEFORE_COMMIT)
-		WAKE; COMMIT;
+		ASK; COMMIT;
 #elif defined(M_NO_WAKE_AT_PUBLISH)
 		COMMIT;
 #else
-		COMMIT; WAKE; /* Writer.Publish */
+		COMMIT; ASK; /* Writer.Publish */
 #endif
 		atomic { returned = true; g++; MORTAL }
 	od;
@@ -178,6 +188,22 @@ end: /* asleep: the one place where it may be for ever */
 	atomic { queue[me] == AWAKE -> goto follow }
 }
 
+/* waker is the goroutine that waker.wake starts: one wakes at a time, and one more may wait for its turn. */
+active proctype waker() {
+	byte i;
+
+end:
+	do
+#ifdef M_CLEAR_BEHIND_WAKE
+	:: atomic { asked && !waking -> waking = true }
+	:: atomic { waking -> wake_all(QUEUED) }; atomic { asked = false; waking = false }
+#else
+	:: atomic { asked && !waking -> asked = false; waking = true }
+	:: atomic { waking -> wake_all(QUEUED); waking = false }
+#endif
+	od
+}
+
 #if HOSTILE > 0
 /* stranger needs no more than a mapping for reading. */
 active proctype stranger() {
@@ -215,7 +241,7 @@ active proctype judge() {
 	atomic {
 		timeout;
 		if
-		:: returned && meddled == 0 ->
+		:: returned && !lost && meddled == 0 ->
 			all_have_newest();
 			PROMISE(publication_or_attach_seen, newest)
 		:: else

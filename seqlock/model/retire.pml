@@ -2,9 +2,9 @@
  * Retirement: do all followers end at the region file that is at the path?
  *
  * One writer attaches to the region file at the path, publishes into it, and
- * makes new files that take its place: because the old one does not fit any
- * more (another K, a greater --max-image, damage), because it was lost, or for
- * no reason. It may die after every step, DEATHS times, and be followed by
+ * makes new files that take its place: another region, because the old one does
+ * not fit any more (another K, damage), because it was lost, or for no reason;
+ * or the same region, with its id, in a larger file, because it grew. It may die after every step, DEATHS times, and be followed by
  * another one; it may also stop for ever anywhere. FOLLOWERS followers read,
  * sleep, and change over. A stranger, the administrator say, may remove the file
  * from the path, REMOVALS times.
@@ -12,8 +12,9 @@
  * Bounds: K slots; FILES files, made with names or without; PUBLICATIONS besides
  * the first one of each file; DEATHS successions; FOLLOWERS followers; REMOVALS
  * removals. Images have no words here (ring.pml), and nobody requeues
- * (notify.pml). A new file begins behind all generations so far, or at 1 as
- * after the loss of the state directory.
+ * (notify.pml). A new region begins behind all generations so far, or at 1 as
+ * after the loss of the state directory; one that grows begins its new file at
+ * the next generation.
  *
  * Time. What a follower does in intervals, looking at the path of a retired
  * region, it does here when there is something new to see. The bounded wait of
@@ -73,11 +74,13 @@ byte sequence[(FILES + 1) * K];
 /* The directory: region.v1 and .region.v1.new. */
 byte path = NONE, temp = NONE;
 
+byte id[FILES + 1]; /* the region that a file is of */
 #ifdef M_SAME_ID
-#define SAME_ID(a, b) true /* a new file with the id of the old one */
+#define NEW_ID 1 /* a new region with the id of the old one */
 #else
-#define SAME_ID(a, b) ((a) == (b))
+#define NEW_ID made
 #endif
+#define SAME_ID(a, b) (id[a] == id[b])
 
 /* What the judge knows, and what the followers have. */
 byte made, published, deaths, top;
@@ -179,6 +182,7 @@ ready: /* Daemon.Run: region.check, and then what there is to do */
 		:: path != attached -> goto create /* Writer.Check: ErrLost */
 		:: path == attached && published < PUBLICATIONS -> published++; g = GENERATION(hot[attached]) + 1
 		:: path == attached && made < FILES -> goto create
+		:: path == attached && made < FILES && published < PUBLICATIONS -> published++; goto grow
 		:: path == attached && made == FILES && published == PUBLICATIONS -> goto idle
 		fi
 	};
@@ -186,6 +190,20 @@ ready: /* Daemon.Run: region.check, and then what there is to do */
 	BEGIN(attached); COMPLETE(attached); COMMIT(attached); WAKE(attached);
 	atomic { returned = true; MORTAL };
 	goto ready;
+
+grow: /* Writer.grow: the image is larger than a slot */
+	atomic {
+		made++;
+		temp = made;
+		id[temp] = id[attached];
+#ifdef M_GROWTH_STARTS_OVER
+		FROM_1;
+#else
+		g = GENERATION(hot[attached]) + 1;
+#endif
+		MORTAL;
+		goto fill
+	};
 
 create: /* Writer.Create */
 	atomic {
@@ -201,12 +219,14 @@ create: /* Writer.Create */
 #endif
 		made++;
 		temp = made; /* Writer.createTemp: removes what a dead writer left there */
+		id[temp] = NEW_ID;
 		if
 		:: TOP_PLUS_1 /* region.create */
 		:: top > 0 -> FROM_1
 		fi;
 		MORTAL
 	};
+fill: /* Writer.replace */
 #if defined(M_RENAME_BEFORE_FILL)
 	RETIRE_STORE; RETIRE_WAKE; old = temp; RENAME; BEGIN(old); COMPLETE(old); COMMIT(old);
 #elif defined(M_NO_RETIRE)

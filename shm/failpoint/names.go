@@ -35,7 +35,7 @@ var Names = []string{
 
 	// The next generation in the same file.
 	"region.built", "region.allowed",
-	"publish.begin", "publish.roomy", "publish.begun",
+	"publish.begin", "grow.begin", "publish.roomy", "publish.begun",
 	"punch.begin", "punch.sealed", "publish.punched",
 	"publish.committed", "publish.woken",
 	"region.published",
