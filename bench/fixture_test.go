@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // config is a config of about a KiB with 30 keys. Its content depends on
@@ -64,7 +64,7 @@ func regionDir(tb testing.TB) string {
 type publisher struct {
 	tb       testing.TB
 	dir      string
-	writer   *shm.Writer
+	writer   *writer.Writer
 	sections []*image.Section
 	current  *image.Image
 }
@@ -79,7 +79,7 @@ func newPublisherIn(tb testing.TB, dir string, maxImage int64, sections ...*imag
 	tb.Helper()
 	p := &publisher{tb: tb, dir: dir, sections: sections}
 	var err error
-	if p.writer, err = shm.Own(context.Background(), p.dir, shm.WriterOptions{MaxImage: maxImage, Group: -1}); err != nil {
+	if p.writer, err = writer.Own(context.Background(), p.dir, writer.Options{MaxImage: maxImage, Group: -1}); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = p.writer.Close() })

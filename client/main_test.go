@@ -18,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // patience bounds every wait for something that must happen.
@@ -179,17 +179,17 @@ func numbered(g uint64) configs { return configs{"a": number{g}, "b": number{g}}
 // publisher is a region's writer as a daemon is one. A test whose timing is of
 // no interest uses clienttest instead.
 type publisher struct {
-	*shm.Writer
+	*writer.Writer
 	current *image.Image
 }
 
 // small are the options of most tests' regions: a ring of four slots of 64 KiB.
-var small = shm.WriterOptions{Slots: 4, MaxImage: 64 << 10, Mode: 0o600, Group: -1}
+var small = writer.Options{Slots: 4, MaxImage: 64 << 10, Mode: 0o600, Group: -1}
 
-func newPublisher(dir string, o shm.WriterOptions) (*publisher, error) {
+func newPublisher(dir string, o writer.Options) (*publisher, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	w, err := shm.Own(ctx, dir, o)
+	w, err := writer.Own(ctx, dir, o)
 	return &publisher{Writer: w}, err
 }
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // Every publication that returned before Snapshot was called is in it.
@@ -167,7 +167,7 @@ func TestLateConfigIsFoundUntilItExpires(t *testing.T) {
 func TestGetOfANewNameUnderAFastWriter(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
-	p, err := newPublisher(dir, shm.WriterOptions{Slots: 2, MaxImage: 64 << 10, Group: -1})
+	p, err := newPublisher(dir, writer.Options{Slots: 2, MaxImage: 64 << 10, Group: -1})
 	must(t, err)
 	t.Cleanup(func() { p.close(t) })
 	c := configs{}
@@ -319,7 +319,7 @@ func TestContextCarriesASnapshot(t *testing.T) {
 // After a publication a reader copies what changed, and only that.
 func TestUnchangedConfigIsNotCopied(t *testing.T) {
 	dir := regionIn(t)
-	p, err := newPublisher(dir, shm.WriterOptions{MaxImage: 4 << 20, Group: -1})
+	p, err := newPublisher(dir, writer.Options{MaxImage: 4 << 20, Group: -1})
 	must(t, err)
 	t.Cleanup(func() { p.close(t) })
 	must(t, p.create(1, configs{"big": strings.Repeat("x", 1<<20), "small": number{1}}))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 func TestStatsOfTheRegion(t *testing.T) {
@@ -104,7 +105,7 @@ func TestStatsCountRefreshesAndFaults(t *testing.T) {
 func TestStatsCountTornReads(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
-	p, err := newPublisher(dir, shm.WriterOptions{Slots: 2, MaxImage: 1 << 20, Group: -1})
+	p, err := newPublisher(dir, writer.Options{Slots: 2, MaxImage: 1 << 20, Group: -1})
 	must(t, err)
 	t.Cleanup(func() { p.close(t) })
 	big := func(g uint64) configs {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // Somebody may put another region at the path, and some readers may have come
@@ -35,7 +35,7 @@ func TestRegionThatIsReplacedTwice(t *testing.T) {
 		late := open(t, dir)
 		b := client.Bind[number](late, "a")
 		want(t, "Get of a client that comes now", b.Get().N, g)
-		wantError(t, p.Check(), shm.ErrLost)
+		wantError(t, p.Check(), writer.ErrLost)
 		must(t, p.create(g+1, numbered(g+1)))
 		r.see(g + 1)
 		eventually(t, "the client that came late follows", func() bool { return b.Get().N == g+1 })

@@ -11,6 +11,7 @@ import (
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // ErrRefused says that what the source has is not what the region holds. The
@@ -63,7 +64,7 @@ func New(o Options) *Daemon {
 
 // Run publishes until the context ends, and then returns nil: the region stays,
 // and its status says that its writer has stopped. An error is one of the
-// start, such as shm.ErrLocked for a second daemon, or a region that can't be
+// start, such as writer.ErrLocked for a second daemon, or a region that can't be
 // sealed as asked. What may pass, from a missing source to a full file system,
 // is no error but said and tried again.
 func (d *Daemon) Run(ctx context.Context) (err error) {
@@ -171,7 +172,7 @@ func (d *Daemon) own(ctx context.Context) error {
 	now, cancel := context.WithCancel(ctx)
 	cancel()
 	err := r.own(now)
-	if errors.Is(err, shm.ErrLocked) && ctx.Err() == nil {
+	if errors.Is(err, writer.ErrLocked) && ctx.Err() == nil {
 		d.log.Info("waiting for the daemon that has the region", "for", d.opt.LockWait, "error", err)
 		err = r.own(ctx)
 	}

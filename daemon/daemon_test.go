@@ -16,6 +16,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 func TestPublishesAndFollows(t *testing.T) {
@@ -225,7 +226,7 @@ func TestSecondDaemon(t *testing.T) {
 
 	s.opt.LockWait = 200 * time.Millisecond
 	err := s.once()
-	if !errors.Is(err, shm.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), s.opt.Region) {
+	if !errors.Is(err, writer.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), s.opt.Region) {
 		t.Errorf("the second daemon ended with: %v", err)
 	}
 	region := s.opt.Region

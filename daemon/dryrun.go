@@ -11,6 +11,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // DryRun reads and decodes the source, and writes to out what publishing it
@@ -22,7 +23,7 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.source.Close()) }()
-	if err := shm.CheckLimits(d.opt.Writer.Slots, d.opt.Writer.MaxImage); err != nil {
+	if err := writer.CheckLimits(d.opt.Writer.Slots, d.opt.Writer.MaxImage); err != nil {
 		return err
 	}
 	now, geometry, absent := readRegion(d.opt.Region)
@@ -34,7 +35,7 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 	var next *image.Image
 	if refused == nil {
 		if next, err = image.Build(kept+1, d.good.revision, d.good.sections, now); err == nil && int64(next.Size()) > d.opt.Writer.MaxImage {
-			err = fmt.Errorf("%w: it has %d bytes with its indexes, and --max-image allows %d", shm.ErrTooLarge, next.Size(), d.opt.Writer.MaxImage)
+			err = fmt.Errorf("%w: it has %d bytes with its indexes, and --max-image allows %d", writer.ErrTooLarge, next.Size(), d.opt.Writer.MaxImage)
 		}
 		if err != nil {
 			refused = unpublishable(d.good, err)

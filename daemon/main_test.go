@@ -23,6 +23,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,7 +99,7 @@ func newSetupBeside(t *testing.T) *setup {
 	s.opt = Options{
 		Source:   "dir:" + s.dir,
 		Region:   filepath.Join(base, "region"),
-		Writer:   shm.WriterOptions{MaxImage: 1 << 20, Group: -1},
+		Writer:   writer.Options{MaxImage: 1 << 20, Group: -1},
 		StateDir: filepath.Join(base, "state"),
 		Resync:   100 * time.Millisecond,
 		Log:      slog.New(slog.NewJSONHandler(s.journal, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // Defaults of the command's flags.
@@ -28,7 +29,7 @@ type Options struct {
 	// it is 0; it also limits each file of the source, and four times as much
 	// all of them together. Its Group is a number even when it is 0: -1 leaves
 	// the group as it is.
-	Writer shm.WriterOptions
+	Writer writer.Options
 	// StateDir is where reserved generations and the last good image are kept.
 	// Without one, a region that is made anew starts at generation 1, and there
 	// is nothing to publish while the source can't be read.

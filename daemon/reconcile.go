@@ -8,6 +8,7 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -92,7 +93,7 @@ func (d *Daemon) roomFor(revision *source.Revision) error {
 	need := d.decoder.Memory(revision.Files)
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
-	return shm.Room(need - int64(idle[0].Value.Uint64()))
+	return headroom.Check(need - int64(idle[0].Value.Uint64()))
 }
 
 // recheck is reconcile with a look at all contents, where the source can be

@@ -10,7 +10,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // Reason is why a revision is not published.
@@ -105,10 +105,10 @@ func unpublishable(c *content, err error) *refusal {
 	f := &refusal{reason: ReasonRegion, revision: c.revision}
 	p := &decode.Problem{What: err.Error()}
 	switch {
-	case errors.Is(err, shm.ErrTooLarge):
+	case errors.Is(err, writer.ErrTooLarge):
 		f.reason = ReasonTooLarge
 		c.blameLargest(p)
-	case errors.Is(err, shm.ErrNoSpace):
+	case errors.Is(err, writer.ErrNoSpace):
 		f.reason = ReasonNoSpace
 	}
 	f.key = string(f.reason) + c.revision

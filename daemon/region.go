@@ -14,10 +14,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/failpoint"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // verifyInterval is how often the current image is compared with memory.
@@ -31,7 +33,7 @@ var errNotAsAsked = errors.New("the region is published, but not as asked")
 // region is the daemon's end of the region: the writer, what is in its file,
 // and what becomes of that when the file is lost.
 type region struct {
-	w        *shm.Writer
+	w        *writer.Writer
 	dir      fs.FileInfo // the directory that w has the lock of
 	opt      Options
 	log      *slog.Logger
@@ -55,7 +57,9 @@ type region struct {
 
 // own takes the region's directory and its lock.
 func (r *region) own(ctx context.Context) error {
-	w, err := shm.Own(ctx, r.opt.Region, r.opt.Writer)
+	o := r.opt.Writer
+	o.Room = headroom.ForPages
+	w, err := writer.Own(ctx, r.opt.Region, o)
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func (r *region) attach(s *state) error {
 		s.save(r.held)
 	case errors.Is(err, shm.ErrNoRegion):
 		r.log.Info("there is no region; it is made with the first good revision", "region", r.w.Path(), "above_generation", r.top)
-	case errors.Is(err, shm.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
+	case errors.Is(err, writer.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
 		return err
 	default:
 		r.left = there
@@ -174,7 +178,7 @@ func (r *region) put(c *content, began time.Time) error {
 			r.published("published", began)
 			return nil
 		}
-		if !errors.Is(err, shm.ErrLost) {
+		if !errors.Is(err, writer.ErrLost) {
 			return err
 		}
 		r.lose(err)
@@ -227,18 +231,18 @@ func (r *region) publish(c *content) error {
 	failpoint.Here("region.built")
 	r.state.reserve(g)
 	failpoint.Here("region.allowed")
-	slot := r.w.SlotSize
+	slot := r.w.Geometry().SlotSize
 	err = r.w.Publish(g, m.Words())
 	if err == nil {
-		if r.w.SlotSize != slot {
+		if now := r.w.Geometry().SlotSize; now != slot {
 			r.counters.regions.Inc()
-			r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", r.w.SlotSize, "before", slot)
+			r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", now, "before", slot)
 		}
 		// Most of it may have been in the slot before, unseen since: it is compared
 		// at the next heartbeat.
 		r.held, r.verified = m, time.Time{}
 	}
-	if err == nil || errors.Is(err, shm.ErrLost) { // a region may be lost right after the commit
+	if err == nil || errors.Is(err, writer.ErrLost) { // a region may be lost right after the commit
 		r.top = max(r.top, g)
 	}
 	return err
@@ -309,12 +313,12 @@ func (r *region) check() {
 	}
 	err := r.w.Check()
 	if err == nil && !r.inPlace() {
-		err = fmt.Errorf("%s: %w: the directory was removed or replaced", r.opt.Region, shm.ErrLost)
+		err = fmt.Errorf("%s: %w: the directory was removed or replaced", r.opt.Region, writer.ErrLost)
 	}
 	if err == nil {
 		var g uint64
 		if g, err = r.w.Generation(); err == nil && g != r.held.Generation() {
-			err = fmt.Errorf("%s: %w: somebody else made it generation %d", r.w.Path(), shm.ErrLost, g)
+			err = fmt.Errorf("%s: %w: somebody else made it generation %d", r.w.Path(), writer.ErrLost, g)
 		}
 	}
 	if err != nil {

@@ -167,7 +167,7 @@ func TestImageDamaged(t *testing.T) {
 	}
 
 	// Padding means nothing, and damage to it neither.
-	padding := int64(0x8000) + int64(after.generation%uint64(shm.DefaultSlots))*d.region.w.SlotSize + int64(d.region.held.Size()) - 8
+	padding := int64(0x8000) + int64(after.generation%uint64(shm.DefaultSlots))*d.region.w.Geometry().SlotSize + int64(d.region.held.Size()) - 8
 	if err := overwrite(s.file(), padding, []byte("x")); err != nil {
 		t.Fatal(err)
 	}

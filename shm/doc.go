@@ -1,15 +1,15 @@
-// Package shm is the region: the file in shared memory through which a daemon
-// hands images to any number of processes, its life from creation to
-// retirement, and the question who is trusted with it.
+// Package shm is the region as its readers have it: the file in shared memory
+// through which a daemon hands images to any number of processes, and the
+// question which users are trusted with it. Package writer writes it.
 //
 // # What it promises
 //
 //   - A region that can be opened holds a whole generation at every moment,
 //     whatever happens to its writer.
-//   - There is one writer. It holds an exclusive lock on a file that nobody
-//     else can open, and a region is written by its owner alone.
-//   - A reader maps the file read-only. It refuses a region that anybody could
-//     have written whom it has no reason to trust (see Trust).
+//   - There is one writer. It holds an exclusive lock on a file that only the
+//     region's owner can open, and a region is written by its owner alone.
+//   - A reader maps the file read-only. It refuses a region that an untrusted
+//     user could have written (see Trust).
 //   - Memory that vanishes under a reader, or a writer, is an error and not a
 //     crash: every touch of the mapping is guarded.
 //   - Nothing waits without a bound.
@@ -38,16 +38,21 @@
 //	0x8000  slots        K × slot size; each holds one image
 //
 // The file's size is fixed for its life. It is sparse: a slot takes memory for
-// the image that is in it. docs/FORMAT.md has the layout to the byte, package
+// the image that is in it. A slot has room for four times the image that the
+// file was made for, and at least for 256 KiB. docs/FORMAT.md has the layout to the byte, package
 // seqlock the protocol over hot word and slots, package image what is in one.
 //
 // # Its life
 //
 // A writer creates the file under another name, whole and with its first
-// generation in it, and renames it into place, so that nobody ever opens half
-// a region. A restarted writer attaches to the file it finds and goes on at
-// the next generation. A file it can't go on with (another layout or size,
+// generation in it, and renames it into place, so that half a region is never
+// opened. A restarted writer attaches to the file it finds and goes on at the
+// next generation. A file it can't use (another layout or number of slots,
 // damage) it replaces: the new one is made whole first, then the old one is
 // marked retired and its waiters are woken, then the rename. Readers of a
-// retired region go on reading it and look at the path for the next.
+// retired region keep reading it and look at the path for the next.
+//
+// An image that outgrows its slot is published in the same way, in a larger
+// file, which keeps the region's id: its generations go on, and a config with
+// the same generation of last change has the same bytes in both files.
 package shm

@@ -22,6 +22,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // The golden files are region files as some version wrote them, compressed.
@@ -54,17 +55,17 @@ func opaque(t testing.TB, name, data string) *image.Section {
 }
 
 // region is a new one for a test, and its writer.
-func region(t testing.TB, slots int, maxImage int64) (dir string, w *shm.Writer) {
+func region(t testing.TB, slots int, maxImage int64) (dir string, w *writer.Writer) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "region")
-	w, err := shm.Own(context.Background(), dir, shm.WriterOptions{Slots: slots, MaxImage: maxImage, Group: -1})
+	w, err := writer.Own(context.Background(), dir, writer.Options{Slots: slots, MaxImage: maxImage, Group: -1})
 	ok(t, err)
 	t.Cleanup(func() { ok(t, w.Close()) })
 	return dir, w
 }
 
 // publish makes the next generation; prev is nil for the region's first, g.
-func publish(t testing.TB, w *shm.Writer, g uint64, revision string, prev *image.Image, sections ...*image.Section) *image.Image {
+func publish(t testing.TB, w *writer.Writer, g uint64, revision string, prev *image.Image, sections ...*image.Section) *image.Image {
 	t.Helper()
 	m, err := image.Build(g, revision, sections, prev)
 	ok(t, err)

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/internal/layout"
 )
 
 // Region is a region that is mapped for reading. It is safe for any number of
 // goroutines, holds no descriptor, and is unmapped when it is not referenced
 // any more. See Open.
 type Region struct {
-	layout
+	l    layout.Layout
 	path string // of the file
 	file fileID
 	bit  uint32 // of this region's own waiters
@@ -22,10 +23,10 @@ type Region struct {
 	waiting waiting
 }
 
-// maxTries bounds how often a read begins anew because the writer was there.
+// MaxTries bounds how often a read begins anew because the writer was there.
 // One lap of the writer takes at least K-1 publications, so a reader that
 // loses this often is slower than all of them together.
-const maxTries = 256
+const MaxTries = 256
 
 // Effort is how often a read had to begin anew.
 type Effort struct {
@@ -34,13 +35,13 @@ type Effort struct {
 }
 
 // ID is the region's id.
-func (r *Region) ID() ID { return r.id }
+func (r *Region) ID() ID { return r.l.ID }
 
 // Geometry is how the region's file is divided.
-func (r *Region) Geometry() Geometry { return r.layout.Geometry }
+func (r *Region) Geometry() Geometry { return r.l.Geometry }
 
 // Created is when the region's file was made.
-func (r *Region) Created() time.Time { return r.created }
+func (r *Region) Created() time.Time { return r.l.Created }
 
 // Path is the path of the region's file.
 func (r *Region) Path() string { return r.path }
@@ -48,17 +49,17 @@ func (r *Region) Path() string { return r.path }
 // Hot loads the hot word. The error is nil or ErrFault. It allocates nothing,
 // never blocks, and makes no syscall.
 func (r *Region) Hot() (hot seqlock.Hot, err error) {
-	defer r.recoverFault(debug.SetPanicOnFault(true), &err)
-	return r.ring.Hot(), nil
+	defer r.l.RecoverFault(debug.SetPanicOnFault(true), &err)
+	return r.l.Ring.Hot(), nil
 }
 
 // Prefetch has the processor fetch what Read will look at first, and some
 // words of the image, all at the same time. It is a hint: nothing comes of a
 // wrong one, or of memory that is gone. It does not wait.
 func (r *Region) Prefetch(hot seqlock.Hot, words []uint64) {
-	n := r.ring.Slot(hot.Generation())
-	slot := r.slot(n)
-	seqlock.Prefetch(r.length(n))
+	n := r.l.Ring.Slot(hot.Generation())
+	slot := r.l.Slot(n)
+	seqlock.Prefetch(r.l.Length(n))
 	seqlock.Prefetch(&slot[0])
 	seqlock.Prefetch(&slot[8])
 	for _, at := range words {
@@ -78,7 +79,7 @@ func (r *Region) Prefetch(hot seqlock.Hot, words []uint64) {
 func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, error) {
 	var effort Effort
 	var first seqlock.Hot
-	for n := range maxTries {
+	for n := range MaxTries {
 		var hot seqlock.Hot // whatever is current
 		p, err := r.pass(&hot, fn)
 		if n == 0 {
@@ -89,7 +90,7 @@ func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, e
 			return effort, err
 		case p.started:
 			effort.Torn++
-		case n == maxTries-1 && hot == first && effort.Torn == 0:
+		case n == MaxTries-1 && hot == first && effort.Torn == 0:
 			// Nobody published meanwhile, so nobody has a right to that slot.
 			return effort, fmt.Errorf("%s: %w: the slot of its generation %d is not whole", r.path, ErrCorrupt, hot.Generation())
 		default:
@@ -118,8 +119,8 @@ func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint6
 // was loaded before is not to be looked at: it belongs to the writer. The error
 // is nil or ErrFault.
 func (r *Region) Slot(n int) (sequence, length uint64, err error) {
-	err = r.guarded(func() error {
-		sequence, length = atomic.LoadUint64(r.sequence(n)), atomic.LoadUint64(r.length(n))
+	err = r.l.Guarded(func() error {
+		sequence, length = atomic.LoadUint64(r.l.Sequence(n)), atomic.LoadUint64(r.l.Length(n))
 		return nil
 	})
 	return sequence, length, err
@@ -141,8 +142,8 @@ func (r *Region) pass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p
 	}
 	// A fault, and no second look yet. A page of a slot that is being written
 	// anew may be gone for a moment, and so tells nothing about the region.
-	again := r.guarded(func() error {
-		p.whole = p.started && r.ring.Whole(hot.Generation())
+	again := r.l.Guarded(func() error {
+		p.whole = p.started && r.l.Ring.Whole(hot.Generation())
 		return nil
 	})
 	if again != nil || !p.started {
@@ -154,24 +155,24 @@ func (r *Region) pass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p
 // guardedPass is what of a pass touches the region. It has not ended where
 // memory was gone.
 func (r *Region) guardedPass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p passed, ended bool, err error) {
-	defer r.recoverFault(debug.SetPanicOnFault(true), &err)
+	defer r.l.RecoverFault(debug.SetPanicOnFault(true), &err)
 	if *hot == 0 {
-		*hot = r.ring.Hot()
+		*hot = r.l.Ring.Hot()
 	}
 	g := hot.Generation()
 	if g == 0 || g > seqlock.MaxGeneration {
 		return p, true, fmt.Errorf("%s: %w: its hot word names generation %d", r.path, ErrCorrupt, g)
 	}
-	if p.started = r.ring.Whole(g); !p.started {
+	if p.started = r.l.Ring.Whole(g); !p.started {
 		return p, true, nil
 	}
-	n := r.ring.Slot(g)
-	length := atomic.LoadUint64(r.length(n))
-	if length > uint64(r.SlotSize) || length%wordBytes != 0 {
+	n := r.l.Ring.Slot(g)
+	length := atomic.LoadUint64(r.l.Length(n))
+	if length > uint64(r.l.SlotSize) || length%layout.WordBytes != 0 {
 		err = fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
 	} else {
-		err = fn(*hot, r.slot(n)[:length/wordBytes])
+		err = fn(*hot, r.l.Slot(n)[:length/layout.WordBytes])
 	}
-	p.whole = r.ring.Whole(g)
+	p.whole = r.l.Ring.Whole(g)
 	return p, true, err
 }

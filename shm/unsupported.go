@@ -30,6 +30,3 @@ func (r *Region) Wait(seqlock.Hot, time.Duration) error { return ErrUnsupported 
 
 // Wake does nothing.
 func (r *Region) Wake() error { return nil }
-
-// Boottime is 0.
-func Boottime() time.Duration { return 0 }

@@ -6,24 +6,15 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/internal/futex"
 )
 
-// The futex operations; x/sys has no names for them. None is FUTEX_PRIVATE:
-// waiter and waker are different processes.
-const (
-	futexWaitBitset = 9
-	futexWakeBitset = 10
-
-	everyWaiter = ^uint32(0)
-
-	// maxWait keeps a point in time from overflowing.
-	maxWait = 24 * time.Hour
-)
+// maxWait keeps a point in time from overflowing.
+const maxWait = 24 * time.Hour
 
 // Wait sleeps until the hot word is no longer hot, Wake is called on this
 // Region, or the timeout is over, and does not say which: any process that can
@@ -35,24 +26,22 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 	defer runtime.UnlockOSThread()
 	wakes := r.waiting.wakes.Load()
 	r.waiting.thread.Store(int64(unix.Gettid()))
-	// WAIT_BITSET takes a point in time on the monotonic clock.
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+	now, err := futex.Monotonic()
+	if err != nil {
 		return err
 	}
-	until := unix.NsecToTimespec(now.Nano() + int64(min(max(timeout, 0), maxWait)))
+	until := now + min(max(timeout, 0), maxWait)
 	for {
-		_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r.hot())), futexWaitBitset,
-			uintptr(uint32(hot)), uintptr(unsafe.Pointer(&until)), 0, uintptr(r.bit))
+		err := futex.Wait(r.l.HotWord(), uint32(hot), until, r.bit)
 		runtime.KeepAlive(r)
 		switch {
-		case errno == unix.EINTR && r.waiting.wakes.Load() == wakes: // by Go's scheduler
-		case errno == unix.EFAULT:
+		case errors.Is(err, unix.EINTR) && r.waiting.wakes.Load() == wakes: // by Go's scheduler
+		case errors.Is(err, unix.EFAULT):
 			return ErrFault
-		case errno == 0, errno == unix.EAGAIN, errno == unix.EINTR, errno == unix.ETIMEDOUT:
+		case err == nil, errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ETIMEDOUT):
 			return nil
 		default:
-			return errno
+			return err
 		}
 	}
 }
@@ -62,7 +51,7 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 // on memory that is gone, it may end the last one only.
 func (r *Region) Wake() error {
 	r.waiting.wakes.Add(1)
-	err := wake(r.hot(), r.bit)
+	err := futex.Wake(r.l.HotWord(), r.bit)
 	runtime.KeepAlive(r)
 	if thread := r.waiting.thread.Load(); errors.Is(err, ErrFault) && thread != 0 {
 		// The kernel finds no waiters by a page that is gone. The signal with
@@ -76,32 +65,4 @@ func (r *Region) Wake() error {
 type waiting struct {
 	wakes  atomic.Uint64
 	thread atomic.Int64 // that waited last
-}
-
-// wake wakes the waiters whose bits are in bits.
-func wake(word *uint64, bits uint32) error {
-	const all = 1<<31 - 1
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWakeBitset, all, 0, 0, uintptr(bits))
-	if errno != 0 {
-		return errors.Join(errno, faultOf(errno))
-	}
-	return nil
-}
-
-// faultOf is ErrFault where the kernel could not read the futex's page.
-func faultOf(errno error) error {
-	if errors.Is(errno, unix.EFAULT) {
-		return ErrFault
-	}
-	return nil
-}
-
-// Boottime is the time since the machine was started, suspension included. It
-// is one clock for all processes, and does not jump.
-func Boottime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0
-	}
-	return time.Duration(t.Nano())
 }

@@ -27,8 +27,8 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/internal/hook"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // maxImage is the greatest size of a test region's image, in bytes.
@@ -43,7 +43,7 @@ const settleTimeout = 10 * time.Second
 type Region struct {
 	t        testing.TB
 	dir      string
-	writer   *shm.Writer
+	writer   *writer.Writer
 	sections map[string]*image.Section
 	current  *image.Image
 	clients  []*client.Client
@@ -57,7 +57,7 @@ func New(t testing.TB) *Region {
 	t.Helper()
 	r := &Region{t: t, dir: filepath.Join(t.TempDir(), "region"), sections: map[string]*image.Section{}}
 	var err error
-	r.writer, err = shm.Own(context.Background(), r.dir, shm.WriterOptions{MaxImage: maxImage, Mode: 0o600, Group: -1})
+	r.writer, err = writer.Own(context.Background(), r.dir, writer.Options{MaxImage: maxImage, Mode: 0o600, Group: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // checking is one run of check.
@@ -71,7 +72,7 @@ func (c *checking) run(ctx context.Context) error {
 			return usageError{fmt.Errorf("--opaque %q: the glob is malformed", glob)}
 		}
 	}
-	if err := shm.CheckLimits(shm.DefaultSlots, int64(c.maxImage)); err != nil {
+	if err := writer.CheckLimits(shm.DefaultSlots, int64(c.maxImage)); err != nil {
 		return usageError{fmt.Errorf("--max-image %s: %w", &c.maxImage, err)}
 	}
 	if c.dir == "" {

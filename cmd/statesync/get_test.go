@@ -11,8 +11,8 @@ import (
 
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 const matchmaker = `{"big":9007199254740993,"none":null,"on":true,"pools":[{"name":"eu"},{"name":"us"}],` +
@@ -122,7 +122,7 @@ func terminal(t *testing.T) (master, slave *os.File) {
 
 // A terminal gets indented JSON, and nothing that it would obey.
 func TestTerminal(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	opaque, err := image.NewOpaque("bytes", []byte("a\x1b[2J"))
 	if err != nil {
 		t.Fatal(err)

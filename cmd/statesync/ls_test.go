@@ -5,11 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 func TestLs(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	const digest = "0123456789abcdef0123456789abcdef"
 	old := document(t, "a", `{"x":1,"y":{"z":2}}`)
 	w.publish("dir@sha256:"+digest, old)
@@ -36,7 +36,7 @@ func TestLs(t *testing.T) {
 }
 
 func TestLsOfNothing(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	w.publish("r")
 	call(t, w.dir, "ls", "-o", "json").expect(t, exitOK, "[]\n")
 	call(t, w.dir, "ls").expect(t, exitOK, "NAME  KIND  SIZE  KEYS  CHANGED  REVISION\n")

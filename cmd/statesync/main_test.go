@@ -21,6 +21,7 @@ import (
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // actAsProgram lets the test binary be the program itself.
@@ -86,30 +87,30 @@ func newRegion(t *testing.T) *clienttest.Region {
 	return r
 }
 
-// writer publishes sections as a daemon does it.
-type writer struct {
-	*shm.Writer
+// regionWriter publishes sections as a daemon does it.
+type regionWriter struct {
+	*writer.Writer
 	t       *testing.T
 	dir     string
 	current *image.Image
 }
 
-func newWriter(t *testing.T, o shm.WriterOptions) *writer {
+func newWriter(t *testing.T, o writer.Options) *regionWriter {
 	t.Helper()
-	w := &writer{t: t, dir: filepath.Join(t.TempDir(), "region")}
+	w := &regionWriter{t: t, dir: filepath.Join(t.TempDir(), "region")}
 	o.Group = -1
 	if o.MaxImage == 0 {
 		o.MaxImage = 1 << 20
 	}
 	var err error
-	if w.Writer, err = shm.Own(t.Context(), w.dir, o); err != nil {
+	if w.Writer, err = writer.Own(t.Context(), w.dir, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Close() }) // again, where the test has closed it
 	return w
 }
 
-func (w *writer) publish(revision string, sections ...*image.Section) {
+func (w *regionWriter) publish(revision string, sections ...*image.Section) {
 	w.t.Helper()
 	g := uint64(1)
 	if w.current != nil {
@@ -130,7 +131,7 @@ func (w *writer) publish(revision string, sections ...*image.Section) {
 	w.current = m
 }
 
-func (w *writer) observe(revision string, good time.Duration, problem string) {
+func (w *regionWriter) observe(revision string, good time.Duration, problem string) {
 	w.t.Helper()
 	w.Observe(revision, good, problem)
 	if err := w.Beat(); err != nil {

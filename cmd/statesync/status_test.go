@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // decodeStatus reads the JSON that status printed.
@@ -24,7 +25,7 @@ func decodeStatus(t *testing.T, o outcome) map[string]any {
 }
 
 func TestStatus(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{Slots: 3})
+	w := newWriter(t, writer.Options{Slots: 3})
 	w.publish("published", document(t, "a", "{}"), document(t, "b", "{}"))
 	w.observe("observed", shm.Boottime()-90*time.Second, "")
 
@@ -73,7 +74,7 @@ func TestStatus(t *testing.T) {
 
 // What never happened is null, and stale.
 func TestStatusNever(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	w.publish("r")
 	w.observe("", 0, "")
 	o := call(t, w.dir, "status", "-o", "json", "--max-age", "1h")
@@ -91,14 +92,14 @@ func TestStatusNever(t *testing.T) {
 
 // A clock that was set back makes nothing of a negative age.
 func TestStatusBeforeItWasPublished(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	w.publish("r")
 	w.observe("r", shm.Boottime(), "")
 	const published, sum = 8, 15 // words of an image's header
 	header := slices.Clone(w.current.Words()[0][:sum+1])
 	header[published] += uint64(24 * time.Hour)
 	header[sum] = xxhash.Sum64(words(header[:sum]...))
-	overwrite(t, w.dir, slots+int64(1%w.Slots)*w.SlotSize, words(header...))
+	overwrite(t, w.dir, slots+int64(1%w.Geometry().Slots)*w.Geometry().SlotSize, words(header...))
 
 	o := call(t, w.dir, "status", "-o", "json", "--max-age", "1h")
 	o.expect(t, exitOK, "*")
@@ -113,7 +114,7 @@ func TestStatusBeforeItWasPublished(t *testing.T) {
 }
 
 func TestStatusMaxAge(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	w.publish("r")
 	w.observe("r", shm.Boottime()-10*time.Minute, "")
 	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitOK, "*")
@@ -132,7 +133,7 @@ func TestStatusMaxAge(t *testing.T) {
 // What is wrong is said, with what to do, and what a terminal would obey is not
 // passed on.
 func TestStatusProblems(t *testing.T) {
-	w := newWriter(t, shm.WriterOptions{})
+	w := newWriter(t, writer.Options{})
 	w.publish("rev\x1b]0;title\a")
 	w.observe("seen\nDEAD", shm.Boottime(), "a.yaml:1:2: \x1b[2Jbad\nb.yaml: \u202eworse")
 	want := func(parts ...string) {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // forVerify is a region of three slots with generations 1 to 4, of which 2 to 4
 // are in it.
-func forVerify(t *testing.T) *writer {
-	w := newWriter(t, shm.WriterOptions{Slots: 3})
+func forVerify(t *testing.T) *regionWriter {
+	w := newWriter(t, writer.Options{Slots: 3})
 	same := document(t, "same", `{"k":["v"]}`)
 	for g := range 4 {
 		w.publish(fmt.Sprint("revision ", g), same, document(t, "other", fmt.Sprintf("[%d]", g)))

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client/clienttest"
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // watching is a watch that runs beside the test.
@@ -126,7 +126,7 @@ func TestWatchJSON(t *testing.T) {
 
 // A watch without a region waits for one.
 func TestWatchBeforeRegion(t *testing.T) {
-	d := newWriter(t, shm.WriterOptions{})
+	d := newWriter(t, writer.Options{})
 	w := watch(t, d.dir, "c", "--count", "2")
 	w.next("0→0  (no region in " + d.dir + ")")
 	d.publish("r", document(t, "c", "[1]"))
@@ -156,7 +156,7 @@ func TestWait(t *testing.T) {
 
 // What is waited for may come, and the reason why it does not is told.
 func TestWaitForDaemon(t *testing.T) {
-	d := newWriter(t, shm.WriterOptions{})
+	d := newWriter(t, writer.Options{})
 	done := make(chan outcome, 1)
 	wait := func(args ...string) {
 		done <- call(t, d.dir, append([]string{"wait", "--timeout", "9s"}, args...)...)
@@ -181,7 +181,7 @@ func TestWaitForDaemon(t *testing.T) {
 
 // A generation of a region that is no more does not come.
 func TestWaitReplaced(t *testing.T) {
-	d := newWriter(t, shm.WriterOptions{})
+	d := newWriter(t, writer.Options{})
 	d.publish("r")
 	done := make(chan outcome, 1)
 	pipe, stderr := io.Pipe()

@@ -21,6 +21,7 @@ import (
 	"github.com/statesync/statesync/daemon/admin"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // settings are what the command line and the environment ask for.
@@ -214,7 +215,7 @@ func (s *settings) validate() error {
 	if s.LockWait < 0 {
 		return fmt.Errorf("--lock-wait %v is negative; give 0s for no waiting, or a time such as 10s", s.LockWait)
 	}
-	if err := shm.CheckLimits(s.Writer.Slots, s.Writer.MaxImage); err != nil {
+	if err := writer.CheckLimits(s.Writer.Slots, s.Writer.MaxImage); err != nil {
 		return fmt.Errorf("--slots or --max-image: %w", err)
 	}
 	for _, glob := range s.Opaque {

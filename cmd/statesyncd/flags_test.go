@@ -9,14 +9,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
-
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // parse is what the command line and the environment come to, or the error.
@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 		s.LockWait != 10*time.Second || s.listen != "127.0.0.1:17471" || s.chosen || s.maxAge != time.Minute || s.once || s.dryRun || s.AllowEmpty || s.Opaque != nil {
 		t.Errorf("the settings are %+v", s)
 	}
-	if s.Writer != (shm.WriterOptions{Slots: 4, MaxImage: 64 << 20, Mode: 0o644, Group: -1}) {
+	if want := (writer.Options{Slots: 4, MaxImage: 64 << 20, Mode: 0o644, Group: -1}); !reflect.DeepEqual(s.Writer, want) {
 		t.Errorf("the writer's options are %+v", s.Writer)
 	}
 }

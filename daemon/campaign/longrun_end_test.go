@@ -16,6 +16,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // endNumber is the config that these tests change, "end", as a reader sees it.
@@ -34,9 +35,9 @@ func endImage(t *testing.T, g uint64, number int) [][]uint64 {
 }
 
 // endRegion makes a region whose generation is the last but left.
-func endRegion(t *testing.T, dir string, left uint64) *shm.Writer {
+func endRegion(t *testing.T, dir string, left uint64) *writer.Writer {
 	t.Helper()
-	w, err := shm.Own(context.Background(), dir, shm.WriterOptions{MaxImage: 1 << 20, Group: -1})
+	w, err := writer.Own(context.Background(), dir, writer.Options{MaxImage: 1 << 20, Group: -1})
 	ok(t, err)
 	ok(t, w.Create(seqlock.MaxGeneration-left, endImage(t, seqlock.MaxGeneration-left, 0)))
 	return w

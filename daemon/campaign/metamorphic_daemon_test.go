@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon"
-	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // metaSetting is one of the ways in which a script is run, which must all come
@@ -51,7 +51,7 @@ func init() {
 			Source:   "dir:" + filepath.Join(args[0], "source"),
 			Region:   filepath.Join(args[0], "region"),
 			StateDir: filepath.Join(args[0], "state"),
-			Writer:   shm.WriterOptions{Slots: slots, MaxImage: 100 << 10, Group: -1},
+			Writer:   writer.Options{Slots: slots, MaxImage: 100 << 10, Group: -1},
 			LockWait: patience,
 			Resync:   20 * time.Millisecond,
 			Log:      slog.New(slog.NewTextHandler(os.Stderr, nil)),

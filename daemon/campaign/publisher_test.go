@@ -8,17 +8,18 @@ import (
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // publisher publishes as the daemon does, without its source: faster than one.
 type publisher struct {
-	*shm.Writer
+	*writer.Writer
 	held *image.Image
 	beat time.Time
 }
 
 func newPublisher(ctx context.Context, dir string) (*publisher, error) {
-	w, err := shm.Own(ctx, dir, shm.WriterOptions{MaxImage: 1 << 20, Group: -1})
+	w, err := writer.Own(ctx, dir, writer.Options{MaxImage: 1 << 20, Group: -1})
 	return &publisher{Writer: w, beat: time.Now()}, err
 }
 

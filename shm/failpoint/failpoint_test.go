@@ -54,7 +54,7 @@ func TestNames(t *testing.T) {
 func TestNoTrace(t *testing.T) {
 	for _, flags := range [][]string{nil, {"-tags=failpoints"}} {
 		args := append([]string{"list", "-export", "-f", "{{.Export}}"}, flags...)
-		archives, err := exec.Command("go", append(args, "../../shm", "../../daemon")...).Output()
+		archives, err := exec.Command("go", append(args, "../../shm/writer", "../../daemon")...).Output()
 		if err != nil {
 			t.Fatalf("go list: %v", err)
 		}

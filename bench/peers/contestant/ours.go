@@ -18,6 +18,7 @@ import (
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 var ours = []*Contestant{
@@ -159,7 +160,7 @@ func watchClient(c *client.Client, b *client.Binding[config.Settings]) func(cont
 
 // publishRegion publishes straight into a region, as the daemon's last step.
 func publishRegion(ctx context.Context, p *Place, _ *server.Fleet) (s Source, err error) {
-	w, err := shm.Own(ctx, filepath.Join(p.Shm, "region"), shm.WriterOptions{MaxImage: int64(8 * p.Size), Group: -1})
+	w, err := writer.Own(ctx, filepath.Join(p.Shm, "region"), writer.Options{MaxImage: int64(8 * p.Size), Group: -1})
 	if err != nil {
 		return s, err
 	}
@@ -244,7 +245,7 @@ var daemonPart = process.Register("statesyncd", func(ctx context.Context, args [
 		return errors.New("wants the folders of a source, of a region and for the state")
 	}
 	d := daemon.New(daemon.Options{
-		Source: "dir:" + args[0], Region: args[1], StateDir: args[2], Writer: shm.WriterOptions{MaxImage: 16 << 20, Group: -1},
+		Source: "dir:" + args[0], Region: args[1], StateDir: args[2], Writer: writer.Options{MaxImage: 16 << 20, Group: -1},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err := process.Ready(out, args[1]); err != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/writer"
 )
 
 // used is the config that the readers use.
@@ -55,7 +55,7 @@ func tempRegion() (dir string, remove func(), err error) {
 type publisher struct {
 	dir      string
 	remove   func()
-	writer   *shm.Writer
+	writer   *writer.Writer
 	sections []*image.Section
 	current  *image.Image
 }
@@ -68,7 +68,7 @@ func newPublisher(ctx context.Context, maxImage int64, sections []*image.Section
 	}
 	slices.SortFunc(sections, func(a, b *image.Section) int { return strings.Compare(a.Name(), b.Name()) })
 	p := &publisher{dir: dir, remove: remove, sections: sections}
-	if p.writer, err = shm.Own(ctx, dir, shm.WriterOptions{MaxImage: maxImage, Group: -1}); err != nil {
+	if p.writer, err = writer.Own(ctx, dir, writer.Options{MaxImage: maxImage, Group: -1}); err != nil {
 		remove()
 		return nil, err
 	}

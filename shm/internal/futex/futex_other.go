@@ -1,0 +1,10 @@
+//go:build unix && !linux
+
+// Package futex has no wait queues here: readers poll.
+package futex
+
+// EveryWaiter are the bits that every waiter has one of.
+const EveryWaiter = ^uint32(0)
+
+// Wake does nothing: no wait lasts.
+func Wake(*uint64, uint32) error { return nil }

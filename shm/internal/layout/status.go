@@ -1,0 +1,127 @@
+package layout
+
+import (
+	"strings"
+	"time"
+)
+
+// A writer beats once in HeartbeatInterval; one that has not for StaleAfter is
+// dead, stopped or stuck.
+const (
+	HeartbeatInterval = time.Second
+	StaleAfter        = 5 * time.Second
+)
+
+// State is what a writer says of itself.
+type State uint64
+
+// The states of a writer.
+const (
+	Unknown State = iota
+	Running
+	Stopped // it ended in good order
+)
+
+func (s State) String() string {
+	switch s {
+	case Running:
+		return "running"
+	case Stopped:
+		return "stopped"
+	}
+	return "unknown"
+}
+
+// Status is what the writer tells the region's readers about itself. It is
+// information: no read depends on it.
+type Status struct {
+	State       State
+	PID         int       // as the writer's own namespace counts
+	Incarnation uint64    // another one after each start
+	Started     time.Time // when the writer attached
+	// Heartbeat and SourceGood are when the writer was last alive, and when its
+	// source was last read and found good, on the clock of Boottime; 0 is never.
+	Heartbeat  time.Duration
+	SourceGood time.Duration
+	// Observed is the newest revision that was seen to have the content of the
+	// current generation, cut to 1,024 bytes.
+	Observed string
+	// Problem is why a newer revision is not published, cut to 2,560 bytes; empty
+	// when all is well.
+	Problem string
+}
+
+// Alive says whether the writer's heart has beaten lately. On a machine that
+// was suspended it may be false for a moment.
+func (s Status) Alive() bool {
+	age := Boottime() - s.Heartbeat
+	return s.State == Running && age >= 0 && age < StaleAfter
+}
+
+// FieldsIn is how many words the fields take, by the head in w.
+func FieldsIn(w *[StatusWords]uint64) uint64 {
+	return min(w[StatusFields]/WordBytes, StatusWords-StatusHead)
+}
+
+// fieldWords is how many words a field of n bytes takes.
+func fieldWords(n int) int { return 1 + (n+WordBytes-1)/WordBytes }
+
+// DecodeStatus reads a copy of the status that is whole.
+func DecodeStatus(w *[StatusWords]uint64) Status {
+	s := Status{
+		State:       State(w[StatusState]),
+		PID:         int(w[StatusPID]),
+		Incarnation: w[statusIncarnation],
+		Started:     time.Unix(0, int64(w[statusStarted])),
+		Heartbeat:   time.Duration(w[StatusHeartbeat]),
+		SourceGood:  time.Duration(w[StatusSourceGood]),
+	}
+	fields := w[StatusHead:][:FieldsIn(w)]
+	for len(fields) > 0 {
+		tag, length := uint32(fields[0]), fields[0]>>32
+		if length > uint64(len(fields)-1)*WordBytes {
+			break // no writer leaves this
+		}
+		text := BytesOf(fields[1:])[:length]
+		switch {
+		case tag == FieldObserved && s.Observed == "":
+			s.Observed = string(text[:min(length, MaxObserved)])
+		case tag == FieldProblem && s.Problem == "":
+			s.Problem = string(text[:min(length, MaxProblem)])
+		}
+		fields = fields[fieldWords(int(length)):]
+	}
+	return s
+}
+
+// Encode writes the status into words, all of them but the sequence, and
+// returns how many words it takes.
+func (s *Status) Encode(w *[StatusWords]uint64) (n int) {
+	w[StatusState] = uint64(s.State)
+	w[StatusPID] = uint64(s.PID)
+	w[statusIncarnation] = s.Incarnation
+	w[StatusHeartbeat] = uint64(s.Heartbeat)
+	w[StatusSourceGood] = uint64(s.SourceGood)
+	w[statusStarted] = uint64(s.Started.UnixNano())
+	n = StatusHead
+	field := func(tag uint64, text string) {
+		if text == "" {
+			return
+		}
+		w[n] = tag | uint64(len(text))<<32
+		copy(BytesOf(w[n+1:]), text)
+		n += fieldWords(len(text))
+	}
+	field(FieldObserved, cut(s.Observed, MaxObserved))
+	field(FieldProblem, cut(s.Problem, MaxProblem))
+	w[StatusFields] = uint64(n-StatusHead) * WordBytes
+	return n
+}
+
+// cut shortens s to at most n bytes of valid UTF-8.
+func cut(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,228 @@
+//go:build unix
+
+package writer
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/internal/access"
+	"github.com/statesync/statesync/shm/internal/futex"
+	"github.com/statesync/statesync/shm/internal/layout"
+)
+
+// Create makes a new region, with a new id and with generation g as its first,
+// and puts it at the path. What was there is retired: its readers are told,
+// once the new file is whole, and find the new one at the path when Create
+// returns. Killed before the rename, Create leaves the old file, retired or
+// not, and no reader finds half a region.
+//
+// Errors that match ErrNoSpace, ErrTooLarge or ErrSealed leave the old file as
+// it was. ErrLocked says that the lock's file was taken away and another writer
+// has a new one; the old file is then the other's, and let go. Any other error,
+// as of a rename onto a directory, may leave the old file retired, or, where
+// the seal can't be set, the new one in place and attached.
+func (w *Writer) Create(g uint64, image [][]uint64) error {
+	var id shm.ID
+	if _, err := rand.Read(id[:]); err != nil {
+		return err
+	}
+	return w.replace(id, g, image)
+}
+
+// replace puts a new file at the path, for Create and for a region that grows.
+func (w *Writer) replace(id shm.ID, g uint64, image [][]uint64) (err error) {
+	if g == 0 || g > seqlock.MaxGeneration {
+		return fmt.Errorf("generation %d: it must be from 1 to %d", g, uint64(seqlock.MaxGeneration))
+	}
+	size, err := w.sizeOf(image)
+	if err != nil {
+		return err
+	}
+	failpoint.Here("create.begin")
+	if err := w.relock(); err != nil {
+		return errors.Join(err, w.release())
+	}
+	if err := w.regainDir(); err != nil {
+		return err
+	}
+	if err := w.unseal(); err != nil {
+		return err
+	}
+	failpoint.Here("create.unsealed")
+	defer func() {
+		if err != nil && w.Attached() {
+			err = errors.Join(err, w.seal())
+		}
+	}()
+	file, err := w.createTemp()
+	if err != nil {
+		return err
+	}
+	l, err := w.fill(file, id, g, size, image)
+	if err == nil {
+		failpoint.Here("create.filled")
+		err = w.retireOld()
+	}
+	if err == nil {
+		failpoint.Here("create.retired")
+		err = unix.Renameat(w.dirFD, access.TempName, w.dirFD, shm.FileName)
+	}
+	if err != nil {
+		if l != nil {
+			err = errors.Join(err, access.Unmap(l))
+		}
+		return errors.Join(fmt.Errorf("making %s: %w", w.path, err), unix.Unlinkat(w.dirFD, access.TempName, 0), file.Close())
+	}
+	failpoint.Here("create.renamed")
+	old := w.release() // of a mapping whose file is not at the path any more
+	failpoint.Here("create.released")
+	w.adopt(l, file, g)
+	failpoint.Here("create.adopted")
+	return errors.Join(old, w.seal())
+}
+
+// createTemp makes the file under its temporary name, with its final owner and
+// mode, and with no memory. What a writer that died here left is removed.
+func (w *Writer) createTemp() (*os.File, error) {
+	path := filepath.Join(w.dir, access.TempName)
+	if err := unix.Unlinkat(w.dirFD, access.TempName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, &os.PathError{Op: "remove", Path: path, Err: err}
+	}
+	failpoint.Here("create.cleared")
+	fd, err := unix.Openat(w.dirFD, access.TempName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "create", Path: path, Err: outOfSpace(err)}
+	}
+	failpoint.Here("create.made")
+	file := os.NewFile(uintptr(fd), path)
+	if err := setAccess(fd, path, w.options.Mode, w.options.Group); err != nil {
+		return nil, errors.Join(err, file.Close(), unix.Unlinkat(w.dirFD, access.TempName, 0))
+	}
+	failpoint.Here("create.accessible")
+	return file, nil
+}
+
+// fill makes a file a region whose current generation is g, and maps it.
+func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]uint64) (l *layout.Layout, err error) {
+	i := layout.Identity{Geometry: geometryFor(w.options.Slots, size, w.options.MaxImage), ID: id, Created: time.Now()}
+	if err := file.Truncate(i.FileSize()); err != nil {
+		return nil, outOfSpace(err)
+	}
+	failpoint.Here("create.sized")
+	n := int64(g % uint64(i.Slots))
+	if err := w.reserve(file, 0, layout.SlotsAt); err != nil {
+		return nil, err
+	}
+	failpoint.Here("create.head-reserved")
+	if size > 0 {
+		if err := w.reserve(file, layout.SlotsAt+n*i.SlotSize, size); err != nil {
+			return nil, err
+		}
+	}
+	data, err := unix.Mmap(int(file.Fd()), 0, int(i.FileSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
+	}
+	failpoint.Here("create.mapped")
+	i.Raw = i.Encode()
+	made := layout.New(i, layout.WordsOf(data))
+	l = &made
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, access.Unmap(l))
+			l = nil
+		}
+	}()
+	defer l.RecoverFault(debug.SetPanicOnFault(true), &err)
+	copy(l.Words, i.Raw[:])
+	failpoint.Here("create.identified")
+	l.Ring.Begin(g)
+	failpoint.Here("create.begun")
+	store(l, g, size, image, new(inventory))
+	l.Ring.Commit(g)
+	failpoint.Here("create.committed")
+	w.status.Heartbeat = shm.Boottime()
+	return l, writeStatus(l, w.status)
+}
+
+// store writes generation g into its slot, whose sequence is odd already: the
+// protocol's steps 2 and 3. What the slot holds of the image it says in holds,
+// and is told there.
+func store(l *layout.Layout, g uint64, size int64, image [][]uint64, holds *inventory) {
+	n := l.Ring.Slot(g)
+	slot := l.Slot(n)
+	parts, at := 0, 0
+	for _, part := range image {
+		if len(part) == 0 {
+			continue
+		}
+		if !holds.has(parts, at, part) {
+			seqlock.StoreWords(slot[at:], part)
+			holds.put(parts, at, part)
+			failpoint.Here("store.part")
+		}
+		parts, at = parts+1, at+len(part)
+	}
+	*holds = (*holds)[:parts]
+	failpoint.Here("store.words")
+	atomic.StoreUint64(l.Length(n), uint64(size))
+	failpoint.Here("store.length")
+	l.Ring.Complete(g)
+	failpoint.Here("store.complete")
+}
+
+// retireOld marks the file that is attached, and the one that is at the path,
+// if that is another and this process's own; and it wakes their waiters: they
+// are to look for the successor. A file that is too
+// damaged for that has readers whose heartbeat check will lead them to the path.
+func (w *Writer) retireOld() error {
+	if w.Attached() {
+		if err := retire(w.l); err != nil || isAt(w.file, w.dirFD, shm.FileName) {
+			return err
+		}
+		// Somebody put another file there, and readers may have come to it.
+	}
+	fd, err := w.openOwn()
+	switch {
+	case errors.Is(err, shm.ErrNoRegion), errors.Is(err, shm.ErrUntrusted), errors.Is(err, unix.EACCES):
+		return nil // the rename puts an end to whatever, and whosever, it is
+	case err != nil:
+		return err
+	}
+	defer unix.Close(fd)
+	data, err := unix.Mmap(fd, 0, layout.SlotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil // such as a file system that does not map
+	}
+	// Only the hot word is touched, so the damaged rest does not matter.
+	damaged := layout.New(layout.Identity{Geometry: shm.Geometry{Slots: seqlock.MinSlots}}, layout.WordsOf(data))
+	return errors.Join(retire(&damaged), access.Unmap(&damaged))
+}
+
+// retire marks a file, and wakes its waiters. Memory that is gone is no error:
+// with it went everything that could be retired.
+func retire(l *layout.Layout) error {
+	err := l.Guarded(func() error {
+		failpoint.Here("retire.begin")
+		l.Ring.Retire()
+		failpoint.Here("retire.marked")
+		return futex.Wake(l.HotWord(), futex.EveryWaiter)
+	})
+	failpoint.Here("retire.woken")
+	if errors.Is(err, shm.ErrFault) || errors.Is(err, unix.EFAULT) {
+		return nil
+	}
+	return err
+}

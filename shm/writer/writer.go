@@ -1,0 +1,328 @@
+//go:build unix
+
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/internal/access"
+	"github.com/statesync/statesync/shm/internal/futex"
+	"github.com/statesync/statesync/shm/internal/layout"
+)
+
+// Options say how a region is to be.
+type Options struct {
+	Slots    int         // K; 0 is shm.DefaultSlots
+	MaxImage int64       // the greatest size of an image, in bytes
+	Mode     fs.FileMode // of the file; 0 is 0644. Nobody but the owner can be given the right to write
+	Group    int         // gid of directory and file; negative leaves it as it is
+	Seal     bool        // make the file append-only, see seal_linux.go
+	// Room says whether the process may take so many bytes of pages more, and is
+	// asked before they are reserved; nil: always. Its error becomes one that
+	// matches ErrNoSpace.
+	Room func(bytes int64) error
+}
+
+// Writer is the one process that may write a region. It belongs to one
+// goroutine; Close it when done.
+type Writer struct {
+	dir     string
+	path    string // of the region's file
+	options Options
+	dirFD   int
+	lock    *os.File
+
+	// Of the attached file; nil before Attach or Create.
+	l        *layout.Layout
+	file     *os.File
+	reserved []int64     // bytes from the start of each slot that have pages for its image
+	holds    []inventory // of each slot, as far as this writer filled it
+	current  uint64      // the generation that this writer left in it
+	// currentLength is its image's, in bytes.
+	currentLength uint64
+	status        shm.Status
+	waker         waker
+}
+
+// Own makes this process the writer of the region in dir: it makes the
+// directory if need be and takes the lock, for which it waits until ctx ends.
+// Errors match ErrLocked, shm.ErrUntrusted or fs errors. The directory gets the
+// mode and group that it is to have; nothing else that readers can see changes
+// before Attach or Create.
+func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
+	if o.Slots == 0 {
+		o.Slots = shm.DefaultSlots
+	}
+	if o.Mode == 0 {
+		o.Mode = 0o644
+	}
+	if o.Mode&^0o644 != 0 || o.Mode&0o600 != 0o600 {
+		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
+	}
+	if err := CheckLimits(o.Slots, o.MaxImage); err != nil {
+		return nil, err
+	}
+	dir = filepath.Clean(dir)
+	fd, err := ownDir(dir, o.Mode)
+	if err != nil {
+		return nil, err
+	}
+	failpoint.Here("own.directory")
+	lock, err := acquire(ctx, fd, dir, uint32(os.Geteuid()))
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	if err := setAccess(fd, dir, dirMode(o.Mode), o.Group); err != nil {
+		return nil, errors.Join(err, lock.Close(), unix.Close(fd))
+	}
+	failpoint.Here("own.accessible")
+	return &Writer{
+		dir: dir, path: filepath.Join(dir, shm.FileName), options: o, dirFD: fd, lock: lock,
+		status: shm.Status{State: shm.Running, PID: os.Getpid(), Incarnation: rand.Uint64(), Started: time.Now()},
+	}, nil
+}
+
+// Attach goes on with the region file that is there. shm.ErrNoRegion says that
+// there is none; any other error is why it can't be used, and that Create has
+// to replace it. Waiters are woken, since the writer before this one may have
+// died just before it did so.
+func (w *Writer) Attach() error {
+	failpoint.Here("attach.begin")
+	if err := w.relock(); err != nil {
+		return err
+	}
+	fd, err := w.openOwn()
+	if err != nil {
+		return err
+	}
+	failpoint.Here("attach.opened")
+	l, _, err := access.Map(fd, w.path, uint32(os.Geteuid()), shm.Trust{}, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	failpoint.Here("attach.mapped")
+	g, err := w.usable(l)
+	if err != nil {
+		return errors.Join(err, access.Unmap(l), unix.Close(fd))
+	}
+	failpoint.Here("attach.usable")
+	if err := setAccess(fd, w.path, w.options.Mode, w.options.Group); err != nil {
+		return errors.Join(err, access.Unmap(l), unix.Close(fd))
+	}
+	failpoint.Here("attach.accessible")
+	if err := w.release(); err != nil {
+		return errors.Join(err, access.Unmap(l), unix.Close(fd))
+	}
+	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
+	failpoint.Here("attach.adopted")
+	// What a writer that died in Create has left takes the pages of an image.
+	// Before the seal, behind which nothing can be removed.
+	_ = unix.Unlinkat(w.dirFD, access.TempName, 0)
+	if err := w.seal(); err != nil {
+		return errors.Join(err, w.release())
+	}
+	if err := w.Beat(); err != nil {
+		return errors.Join(err, w.release())
+	}
+	failpoint.Here("attach.told")
+	return futex.Wake(w.l.HotWord(), futex.EveryWaiter)
+}
+
+// usable is the current generation of a mapped file, or why that can't be gone
+// on with.
+func (w *Writer) usable(l *layout.Layout) (g uint64, err error) {
+	if l.Slots != w.options.Slots {
+		return 0, fmt.Errorf("%s: it has %d slots, and %d are wanted", w.path, l.Slots, w.options.Slots)
+	}
+	err = l.Guarded(func() error {
+		hot := l.Ring.Hot()
+		g = hot.Generation()
+		switch {
+		case hot.Retired():
+			return fmt.Errorf("%s: it is retired", w.path)
+		case g == 0 || g > seqlock.MaxGeneration || !l.Ring.Whole(g):
+			return fmt.Errorf("%s: %w: generation %d is not whole", w.path, shm.ErrCorrupt, g)
+		}
+		return nil
+	})
+	return g, err
+}
+
+// openOwn opens the region's file for writing.
+func (w *Writer) openOwn() (int, error) {
+	if err := w.unseal(); err != nil {
+		return -1, err
+	}
+	fd, err := access.OpenFile(w.dirFD, w.path, unix.O_RDWR|unix.O_NONBLOCK)
+	if errors.Is(err, unix.EPERM) {
+		return -1, fmt.Errorf("%s: %w", w.path, errSealed)
+	}
+	return fd, err
+}
+
+// errSealed is what a writer that lacks the capability has to be told.
+var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing; as root: chattr -a, "+
+	"or give the daemon CAP_LINUX_IMMUTABLE", ErrSealed)
+
+// adopt makes a mapped file the writer's.
+func (w *Writer) adopt(l *layout.Layout, file *os.File, g uint64) {
+	w.l, w.file, w.current = l, file, g
+	_ = l.Guarded(func() error { // what is gone, the next Check finds
+		w.currentLength = *l.Length(l.Ring.Slot(g))
+		return nil
+	})
+	w.reserved, w.holds = w.survey(), make([]inventory, l.Slots)
+}
+
+// release lets go of the attached file.
+func (w *Writer) release() error {
+	if w.l == nil {
+		return nil
+	}
+	w.waker.wait() // a wake is in the mapping
+	err := errors.Join(access.Unmap(w.l), w.file.Close())
+	w.l, w.file, w.reserved, w.holds = nil, nil, nil, nil
+	return err
+}
+
+// Attached says whether there is a file that can be published into.
+func (w *Writer) Attached() bool { return w.l != nil }
+
+// ID is the attached region's id.
+func (w *Writer) ID() shm.ID { return w.l.ID }
+
+// Geometry is how the attached file is divided. It changes when the region
+// grows.
+func (w *Writer) Geometry() shm.Geometry { return w.l.Geometry }
+
+// Path is the path of the region's file.
+func (w *Writer) Path() string { return w.path }
+
+// Generation is the current generation of the attached file. shm.ErrFault says
+// that its memory is gone.
+func (w *Writer) Generation() (g uint64, err error) {
+	err = w.l.Guarded(func() error {
+		g = w.l.Ring.Hot().Generation()
+		return nil
+	})
+	return g, err
+}
+
+// Current calls fn with the current generation's image. Nobody else writes it.
+func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error {
+	g, err := w.Generation()
+	if err != nil {
+		return err
+	}
+	return w.l.Guarded(func() error {
+		n := w.l.Ring.Slot(g)
+		length := *w.l.Length(n)
+		if length > uint64(w.l.SlotSize) || length%layout.WordBytes != 0 {
+			return fmt.Errorf("%s: %w: slot %d has %d bytes", w.path, shm.ErrCorrupt, n, length)
+		}
+		return fn(g, w.l.Slot(n)[:length/layout.WordBytes])
+	})
+}
+
+// relock takes the lock again if somebody took its file away, since the next
+// writer would then lock another one.
+func (w *Writer) relock() error {
+	if isAt(w.lock, w.dirFD, access.LockName) {
+		return nil
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	lock, err := acquire(now, w.dirFD, w.dir, uint32(os.Geteuid()))
+	if err != nil {
+		return err
+	}
+	_ = w.lock.Close() // of a file that has no name
+	w.lock = lock
+	return nil
+}
+
+// Check says whether the attached file is still what readers find at the path,
+// whole, and theirs to read and nobody's to write, and the lock is still held;
+// the error matches ErrLost, and Create is the way out. It also gives back the
+// pages that readers made by touching holes of the file.
+func (w *Writer) Check() error {
+	if !isAt(w.lock, w.dirFD, access.LockName) {
+		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, access.LockName)
+	}
+	if !isAt(w.file, w.dirFD, shm.FileName) {
+		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
+	}
+	if err := errors.Join(w.checkAccess(), w.checkSize()); err != nil {
+		return err
+	}
+	err := w.l.Guarded(func() error {
+		if [layout.IdentityWords]uint64(w.l.Words[:layout.IdentityWords]) != w.l.Raw {
+			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
+		}
+		if hot := w.l.Ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.l.Ring.Whole(w.current) ||
+			*w.l.Length(w.l.Ring.Slot(w.current)) != w.currentLength {
+			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
+		}
+		return nil
+	})
+	if errors.Is(err, shm.ErrFault) {
+		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
+	}
+	if err == nil {
+		w.reclaim()
+	}
+	return err
+}
+
+// checkSize says whether the file still has the size that it was made with.
+func (w *Writer) checkSize() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(w.file.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: w.path, Err: err}
+	}
+	if st.Size != w.l.FileSize() {
+		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.l.FileSize(), st.Size)
+	}
+	return nil
+}
+
+// Observe sets what the status says of the source: the newest revision with
+// the current content, when the source was last found good on the clock of
+// shm.Boottime, and what is wrong with it, or "". The next Beat tells the readers.
+func (w *Writer) Observe(revision string, good time.Duration, problem string) {
+	w.status.Observed, w.status.SourceGood, w.status.Problem = revision, good, problem
+}
+
+// Beat writes the status with a new heartbeat. It makes one syscall.
+func (w *Writer) Beat() error {
+	w.status.Heartbeat = shm.Boottime()
+	return writeStatus(w.l, w.status)
+}
+
+// Close says in the status that the writer has stopped, lets go of the file
+// and gives the lock back. The region stays, and its readers read on.
+func (w *Writer) Close() error {
+	var err error
+	failpoint.Here("close.begin")
+	if w.Attached() {
+		w.status.State = shm.Stopped
+		err = w.Beat()
+		if errors.Is(err, shm.ErrFault) {
+			err = nil // there is nothing left that could say so
+		}
+	}
+	failpoint.Here("close.told")
+	return errors.Join(err, w.release(), w.lock.Close(), unix.Close(w.dirFD))
+}
