@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -270,4 +272,33 @@ func TestReaderInCBesideAWriter(t *testing.T) {
 	if last < 2 {
 		t.Error("no generations went by")
 	}
+}
+
+// TestReaderInCFollowsSeeds has names and keys that are all at home in one place
+// of their tables, so that both have another seed than 0.
+func TestReaderInCFollowsSeeds(t *testing.T) {
+	r := newReader(t)
+	const n = 12
+	lines, cells := uint64(1+n/4), uint64(32)
+	var names, keys []string
+	for i := 0; len(names) < n || len(keys) < n; i++ {
+		text := fmt.Sprintf("n%d", i)
+		hash := xxhash.Sum64String(text)
+		if hash>>32*lines>>32 == 1 && len(names) < n {
+			names = append(names, text)
+		}
+		if hash%cells == 1 && len(keys) < n {
+			keys = append(keys, fmt.Sprintf("%q:%d", text, i))
+		}
+	}
+	dir, w := region(t, 2, 1<<20)
+	var sections []*image.Section
+	for _, name := range names {
+		sections = append(sections, document(t, name, "{"+strings.Join(keys, ",")+"}"))
+	}
+	m := publish(t, w, 1, "r", nil, sections...)
+	if header := m.Words()[0]; header[9] == 0 || m.Words()[1][3] == 0 {
+		t.Error("the tables have no seed")
+	}
+	r.check(dir)
 }

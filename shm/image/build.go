@@ -151,9 +151,9 @@ func (m *Image) layOut(twin *Image) error {
 		copy(bytesOf(record[1:]), revision)
 		record[n-1] = revisionSum(record[:n-1], m.generation, uint64(at*wordBytes))
 	}
-	table := buckets{words: m.directory[headerWords:entries]}
-	if twin != nil {
-		copy(table.words, twin.directory[headerWords:entries])
+	seed, err := m.fill(twin, lines)
+	if err != nil {
+		return err
 	}
 	offset := sections * wordBytes
 	for i := range m.configs {
@@ -168,15 +168,7 @@ func (m *Image) layOut(twin *Image) error {
 		e[entryRevision] = uint64(place(c.Revision) * wordBytes)
 		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
 		offset += c.Size()
-		if twin != nil {
-			continue
-		}
-		if other, ok := table.add(e[entryName], i, m.directory[entries:]); !ok {
-			return fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
-				m.configs[other].name, c.name)
-		}
 	}
-	table.seal(m.generation)
 
 	h := m.directory[:headerWords]
 	h[headerMagic] = magic
@@ -188,6 +180,7 @@ func (m *Image) layOut(twin *Image) error {
 	h[headerSections] = uint64(sections * wordBytes)
 	h[headerRevision] = uint64(records[m.revision] * wordBytes)
 	h[headerPublished] = uint64(m.published.UnixNano())
+	h[headerSeed] = seed
 	h[headerSum] = xxhash.Sum64(bytesOf(h[:headerSum]))
 	return nil
 }
@@ -195,6 +188,17 @@ func (m *Image) layOut(twin *Image) error {
 // linesFor is the number of bucket lines for n configs: a little over half
 // full, so that a search seldom needs a second line and always finds an end.
 func linesFor(n int) int { return 1 + n/4 }
+
+// lineReach is how many lines a search for a name looks at.
+const lineReach = 4
+
+// nameTable is the table of names with so many lines.
+func nameTable(lines int) table {
+	return table{
+		homes: lines, width: lineCells, reach: lineReach * lineCells, mean: 3,
+		home: func(hash uint64) uint64 { return lineHome(hash, uint64(lines)) },
+	}
+}
 
 // lineHome is the line where the search for a name begins, lineTag the part of
 // its hash that a cell keeps.
@@ -204,36 +208,54 @@ func lineTag(hash uint64) uint64                { return hash & 0xffffffff }
 // recordWords is the size of a revision's record: length, bytes, sum.
 func recordWords(length int) int { return 1 + wordsFor(length) + 1 }
 
-// buckets is the hash table of the names, in the making. A line's cells fill
-// from the first; a cell is tag | (entry number + 1) << 32.
-type buckets struct {
-	words []uint64
+// fill writes the bucket lines, and returns their seed. A cell is
+// tag | (entry number + 1) << 32.
+func (m *Image) fill(twin *Image, lines int) (seed uint64, err error) {
+	words := m.directory[headerWords:][:lines*lineWords]
+	if twin != nil {
+		copy(words, twin.directory[headerWords:])
+		seed = twin.directory[headerSeed]
+	} else if seed, err = m.place(words, lines); err != nil {
+		return 0, err
+	}
+	for line := range uint64(lines) {
+		part := words[line*lineWords:][:lineWords]
+		part[lineCells] = seededSum((*[7]uint64)(part), m.generation, line)
+	}
+	return seed, nil
 }
 
-// add puts entry number n into the table; false names an entry with the same
-// hash.
-func (b buckets) add(hash uint64, n int, entries []uint64) (other int, ok bool) {
-	lines := uint64(len(b.words) / lineWords)
-	for line := lineHome(hash, lines); ; line = (line + 1) % lines {
-		cells := b.words[line*lineWords : line*lineWords+lineCells]
-		for i, cell := range cells {
-			if cell == 0 {
-				cells[i] = lineTag(hash) | uint64(n+1)<<32
-				return 0, true
-			}
-			if o := int(cell>>32 - 1); entries[o*entryWords+entryName] == hash {
-				return o, false
+// place puts the names into the cells of bucket lines. Two equal hashes have
+// the same home, and meet there.
+func (m *Image) place(words []uint64, lines int) (uint64, error) {
+	hashes := make([]uint64, len(m.configs))
+	for n := range hashes {
+		hashes[n] = m.configs[n].nameHash
+	}
+	t := nameTable(lines)
+	seed, next, crowded := t.arrange(hashes)
+	if crowded >= 0 {
+		return 0, fmt.Errorf("the hash of the config's name %s is like those of too many others; rename it", m.configs[crowded].name)
+	}
+	cell := func(n uint64) *uint64 {
+		n %= uint64(lines) * lineCells
+		return &words[n/lineCells*lineWords+n%lineCells]
+	}
+	for n, hash := range hashes {
+		hash = reseed(hash, seed)
+		tag, home := lineTag(hash), t.home(hash)
+		i := home * lineCells
+		at := i + uint64(next[home])
+		next[home]++
+		for ; i < at; i++ {
+			if other := *cell(i); other != 0 && lineTag(other) == tag && hashes[other>>32-1] == hashes[n] {
+				return 0, fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
+					m.configs[other>>32-1].name, m.configs[n].name)
 			}
 		}
+		*cell(at) = tag | uint64(n+1)<<32
 	}
-}
-
-// seal writes the lines' sums.
-func (b buckets) seal(generation uint64) {
-	for line := range uint64(len(b.words) / lineWords) {
-		words := b.words[line*lineWords:][:lineWords]
-		words[lineCells] = seededSum((*[7]uint64)(words), generation, line)
-	}
+	return seed, nil
 }
 
 // Generation is the generation that the image was built for.

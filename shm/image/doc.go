@@ -9,7 +9,8 @@
 //     that the search walked is verified, so that a flipped bit is an error and
 //     never a silent default.
 //   - The work of a look-up does not depend on how many configs there are, nor
-//     on how large the others are.
+//     on how large the others are. It is bounded, and that of a build is linear,
+//     whatever the names and the keys are: see table.
 //   - Every byte is taken to be hostile: bounds come before use, nothing
 //     panics, and no search goes on for ever. The sums catch accidents, not
 //     attackers; who may write is decided by package shm.

@@ -52,3 +52,14 @@ type DuplicateKeyError struct {
 func (e *DuplicateKeyError) Error() string {
 	return fmt.Sprintf("two paths lead to the key %q; rename one of them", shorten(e.Key))
 }
+
+// CrowdedKeyError says that too many keys of a config have hashes like this
+// one's, so that no table of its keys has short searches. Keys that nobody made
+// for that do not.
+type CrowdedKeyError struct {
+	Key string
+}
+
+func (e *CrowdedKeyError) Error() string {
+	return fmt.Sprintf("the hash of the key %q is like those of too many other keys; rename it", shorten(e.Key))
+}

@@ -29,6 +29,17 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// reseeded is a document of keys that the first seed has no place for.
+func reseeded(t testing.TB) *Section {
+	cells := uint64(cellsFor(40))
+	keys := namesWhere(40, func(hash uint64) bool { return hash%cells == 7 })
+	s := document(t, "c", string(keysDocument(keys)))
+	if s.seed == 0 {
+		t.Fatal("the first seed has a place for them")
+	}
+	return s
+}
+
 // FuzzSection reads arbitrary bytes as a section whose hash was right.
 func FuzzSection(f *testing.F) {
 	for _, s := range []*Section{
@@ -36,6 +47,7 @@ func FuzzSection(f *testing.F) {
 		document(f, "team/c", `[]`),
 		opaque(f, "c", "\x00\xff"),
 		newCut(f, `{"a": [{"x": 1}], "a.0": {"y": "z\u0000"}}`),
+		reseeded(f),
 	} {
 		f.Add(bytesOf(s.words), "a.0")
 	}

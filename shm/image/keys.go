@@ -118,24 +118,47 @@ func cellsFor(n int) int {
 	return cells
 }
 
-// cellHome is where the search for a key begins, cellTag the part of its hash
-// that a cell keeps.
-func cellHome(hash uint64, cells int) int { return int(hash & uint64(cells-1)) }
-func cellTag(hash uint64) uint32          { return uint32(hash >> (32 + numberBits)) }
+// keyReach is how many cells a search for a key looks at.
+const keyReach = 16
 
-// fill writes the hash table of a section whose keys are there. Two equal keys
-// would meet in it.
+// keyTable is the table of keys with so many cells.
+func keyTable(cells int) table {
+	return table{
+		homes: cells, width: 1, reach: keyReach, mean: 1,
+		home: func(hash uint64) uint64 { return hash & uint64(cells-1) },
+	}
+}
+
+// cellTag is the part of a key's hash that a cell keeps.
+func cellTag(hash uint64) uint32 { return uint32(hash >> (32 + numberBits)) }
+
+// fill writes the hash table of a section whose keys are there, and its seed.
+// Two equal keys have the same home, and meet there.
 func (s *Section) fill() error {
-	for n := range s.Keys() {
-		key := s.key(n)
-		hash := hashName(key)
-		tag, i := cellTag(hash), cellHome(hash, len(s.cells))
-		for ; s.cells[i] != 0; i = (i + 1) & (len(s.cells) - 1) {
-			if s.cells[i]>>numberBits == tag && s.key(int(s.cells[i]&numberMask-1)) == key {
-				return &DuplicateKeyError{Key: strings.Clone(key)}
+	hashes := make([]uint64, s.Keys())
+	for n := range hashes {
+		hashes[n] = hashName(s.key(n))
+	}
+	t := keyTable(len(s.cells))
+	seed, next, crowded := t.arrange(hashes)
+	if crowded >= 0 {
+		return &CrowdedKeyError{Key: strings.Clone(s.key(crowded))}
+	}
+	s.seed = seed
+	s.words[sectionFlags/2] |= seed << seedShift
+	mask := uint64(len(s.cells) - 1)
+	for n, hash := range hashes {
+		hash = reseed(hash, seed)
+		tag, i := cellTag(hash), t.home(hash)
+		at := i + uint64(next[i])
+		next[i]++
+		for ; i < at; i++ {
+			cell := s.cells[i&mask]
+			if cell != 0 && cell>>numberBits == tag && s.key(int(cell&numberMask-1)) == s.key(n) {
+				return &DuplicateKeyError{Key: strings.Clone(s.key(n))}
 			}
 		}
-		s.cells[i] = tag<<numberBits | uint32(n+1)
+		s.cells[at&mask] = tag<<numberBits | uint32(n+1)
 	}
 	return nil
 }
@@ -272,9 +295,9 @@ func (s *Section) Lookup(key string) (Value, error) {
 // not copied from hand to hand. After an error the Value means nothing.
 func (s *Section) LookupTo(v *Value, key string) error {
 	mask := uint64(len(s.cells) - 1)
-	hash := hashName(key)
+	hash := reseed(hashName(key), s.seed)
 	i := hash
-	for range s.cells {
+	for range min(len(s.cells), keyReach) {
 		cell := s.cells[i&mask]
 		if cell == 0 {
 			break

@@ -39,6 +39,7 @@ const (
 	headerSections  //
 	headerRevision  // the image's own revision's record
 	headerPublished // nanoseconds since 1970, for people
+	headerSeed      // of the bucket lines
 	headerReserved  // zero up to the sum
 	headerSum       = headerWords - 1
 )
@@ -57,7 +58,7 @@ const (
 
 // These hold at compile time or the package does not build.
 var (
-	_ = [1]struct{}{}[headerReserved-9]
+	_ = [1]struct{}{}[headerReserved-10]
 	_ = [1]struct{}{}[entrySum-(entryWords-1)]
 	_ = [1]struct{}{}[unsafe.Sizeof(uintptr(0))-wordBytes] // 64-bit machines only
 )

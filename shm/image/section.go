@@ -48,6 +48,7 @@ type Section struct {
 	words    []uint64 // the whole section, private, made by newWords
 	hash     uint64   // xxhash64 of words
 	nameHash uint64
+	seed     uint64 // of the table of keys
 	kind     Kind
 	cut      bool     // there are keys that are not in the index
 	text     string   // this and the others are views into words: all of it
@@ -65,12 +66,15 @@ const (
 	sectionKeys             // how many
 	sectionKeyBytes         // length in bytes of the keys that the content does not have
 	sectionCells            // how many: a power of two, or 0
-	sectionFlags            // flagCut
+	sectionFlags            // flagCut, and the table's seed
 	sectionReserved         //
 	sectionHeaderEnd        //
 )
 
-const flagCut = 1
+const (
+	flagCut   = 1
+	seedShift = 8 // a byte
+)
 
 var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]
 
@@ -192,6 +196,7 @@ func (s *Section) parse(words []uint64, hash uint64) error {
 	*s = Section{
 		words:   words,
 		hash:    hash,
+		seed:    field[sectionFlags] >> seedShift & 0xff,
 		kind:    kind,
 		cut:     field[sectionFlags]&flagCut != 0,
 		text:    text,

@@ -131,29 +131,24 @@ func checkTable(t *testing.T, names, absent []string) View {
 	return v
 }
 
-func TestNamesOfOneLine(t *testing.T) {
-	const n = 60
+func TestNamesPastTheirHomeLine(t *testing.T) {
+	const n, ofOneLine = 200, 20
 	lines := uint64(linesFor(n))
 	for _, home := range []uint64{0, 7, lines - 1} { // of the last line the search goes on at the first
-		all := namesWhere(2*n, func(hash uint64) bool { return lineHome(hash, lines) == home })
-		v := checkTable(t, all[:n], all[n:])
-		if v.lines != lines {
-			t.Fatalf("%d lines instead of %d", v.lines, lines)
-		}
-		full := 0
-		for line := range lines {
-			if v.words[headerWords+line*lineWords+lineCells-1] != 0 {
-				full++
-			}
-		}
-		if full != n/lineCells {
-			t.Fatalf("%d lines are full", full)
+		there := namesWhere(ofOneLine+10, func(hash uint64) bool { return lineHome(hash, lines) == home })
+		far := namesWhere(n-ofOneLine, func(hash uint64) bool {
+			after := (lineHome(hash, lines) + lines - home) % lines
+			return after >= lineReach
+		})
+		v := checkTable(t, slices.Concat(there[:ofOneLine], far), there[ofOneLine:])
+		if v.lines != lines || v.seed != 0 {
+			t.Fatalf("%d lines with the seed %d", v.lines, v.seed)
 		}
 		// An absent name's search rests on all the lines that it walks: damage in
 		// the last one is no 'not found'.
-		last := (home + n/lineCells) % lines
+		last := (home + ofOneLine/lineCells) % lines
 		v.words[headerWords+last*lineWords] ^= 1
-		if _, err := v.Find(all[n]); !errors.Is(err, ErrCorrupt) {
+		if _, err := v.Find(there[ofOneLine]); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("line %d is damaged, and an absent name is %v", last, err)
 		}
 	}
@@ -192,8 +187,7 @@ func TestManyConfigs(t *testing.T) {
 		// A table that is fuller than half, and no search that goes on for long.
 		walked := 0
 		for _, name := range slices.Concat(names, absent) {
-			hash := hashName(name)
-			line := lineHome(hash, v.lines)
+			line := lineHome(reseed(hashName(name), v.seed), v.lines)
 			for v.words[headerWords+line*lineWords+lineCells-1] != 0 {
 				walked++
 				line = (line + 1) % v.lines
@@ -201,38 +195,6 @@ func TestManyConfigs(t *testing.T) {
 		}
 		if lines := int(v.lines); lines > 1+n/4 || walked > (n+200)/2 {
 			t.Errorf("%d configs: %d lines, and %d more walked than one each", n, lines, walked)
-		}
-	}
-}
-
-// TestKeysOfOneCell is the worst that a table of keys can look like.
-func TestKeysOfOneCell(t *testing.T) {
-	const n = 64
-	cells := cellsFor(n)
-	var keys, absent []string
-	for i := 0; len(keys) < n || len(absent) < n; i++ {
-		key := fmt.Sprintf("key-%d", i)
-		if cellHome(hashName(key), cells) != cells-2 {
-			continue
-		}
-		if len(keys) < n {
-			keys = append(keys, key)
-		} else {
-			absent = append(absent, key)
-		}
-	}
-	s := document(t, "c", `{"`+strings.Join(keys, `":true,"`)+`":true}`)
-	if len(s.cells) != cells {
-		t.Fatalf("%d cells instead of %d", len(s.cells), cells)
-	}
-	for _, key := range keys {
-		if v, err := s.Lookup(key); err != nil || !v.Bool() {
-			t.Errorf("%s: %v, %v", key, v, err)
-		}
-	}
-	for _, key := range absent {
-		if v, err := s.Lookup(key); err != ErrNotFound {
-			t.Errorf("%s: %v, %v", key, v, err)
 		}
 	}
 }

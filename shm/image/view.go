@@ -27,6 +27,7 @@ type View struct {
 	sectionsAt uint64
 	revision   uint64 // byte offset of the image's own revision's record
 	published  int64
+	seed       uint64 // of the bucket lines
 }
 
 // OpenGeneration is Open of the image that a slot of generation g is to hold.
@@ -62,6 +63,7 @@ func Open(words []uint64) (View, error) {
 		sectionsAt: h[headerSections] / wordBytes,
 		revision:   h[headerRevision],
 		published:  int64(h[headerPublished]),
+		seed:       h[headerSeed],
 	}
 	// None of these can overflow: counts have 32 bits, and offsets are no
 	// greater than the length once the last line has been compared.
@@ -113,7 +115,7 @@ type Place [3]uint64
 // Place is an entry's.
 func (v *View) Place(e Entry) Place {
 	return Place{
-		headerWords + lineHome(e.name, v.lines)*lineWords,
+		headerWords + lineHome(reseed(e.name, v.seed), v.lines)*lineWords,
 		v.entriesAt + e.number*entryWords,
 		e.offset / wordBytes,
 	}
@@ -131,8 +133,9 @@ func HashName(name string) uint64 { return hashName(name) }
 
 // FindHash is Find for a name whose hash is known.
 func (v *View) FindHash(hash uint64) (Entry, error) {
-	tag, line := lineTag(hash), lineHome(hash, v.lines)
-	for range v.lines {
+	seeded := reseed(hash, v.seed)
+	tag, line := lineTag(seeded), lineHome(seeded, v.lines)
+	for range min(v.lines, lineReach) {
 		var cells [lineWords]uint64
 		seqlock.LoadWords(cells[:], v.words[headerWords+line*lineWords:])
 		if seededSum((*[7]uint64)(cells[:]), v.generation, line) != cells[lineCells] {
