@@ -40,7 +40,7 @@ const (
 	headerRevision  // the image's own revision's record
 	headerPublished // nanoseconds since 1970, for people
 	headerSeed      // of the bucket lines
-	headerReserved  // zero up to the sum
+	headerReserved  // zero up to the sum, if no later version wrote them
 	headerSum       = headerWords - 1
 )
 
@@ -50,7 +50,7 @@ const (
 	entryChanged         // generation of last change
 	entryOffset          // bytes from the image's start
 	entryLength          // bytes
-	entryKind            // a Kind; the upper half is zero
+	entryKind            // a Kind; the upper half is reserved
 	entryHash            // xxhash64 of the section
 	entryRevision        // byte offset of the revision's record
 	entrySum

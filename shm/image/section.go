@@ -67,13 +67,15 @@ const (
 	sectionKeyBytes         // length in bytes of the keys that the content does not have
 	sectionCells            // how many: a power of two, or 0
 	sectionFlags            // flagCut, and the table's seed
-	sectionReserved         //
+	sectionReserved         // zero, as are other flags, if no later version wrote them
 	sectionHeaderEnd        //
 )
 
 const (
 	flagCut   = 1
 	seedShift = 8 // a byte
+
+	knownFlags = flagCut | 0xff<<seedShift
 )
 
 var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 	"unsafe"
@@ -292,10 +293,27 @@ func Load(words []uint64) (*Image, error) {
 	// section is, and that each name's search ends at its entry, is one
 	// comparison, and its time does not depend on what a table claims.
 	directory, size := m.directory, m.size
-	if err := m.layOut(nil); err != nil || m.size != size || !slices.Equal(m.directory, directory) {
+	if err := m.layOut(nil); err != nil || m.size != size || len(m.directory) != len(directory) {
+		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
+	}
+	m.adoptReserved(directory)
+	if !slices.Equal(m.directory, directory) {
 		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
 	}
 	return m, nil
+}
+
+// adoptReserved takes over what a later version may have written into the
+// reserved words of a directory of this layout, and the sums over them, which
+// were verified.
+func (m *Image) adoptReserved(from []uint64) {
+	copy(m.directory[headerReserved:headerWords], from[headerReserved:])
+	at := m.directory[headerEntries] / wordBytes
+	for range m.configs {
+		m.directory[at+entryKind] |= from[at+entryKind] &^ math.MaxUint32
+		m.directory[at+entrySum] = from[at+entrySum]
+		at += entryWords
+	}
 }
 
 // verifyKeys makes the section again from its content: whatever differs is
@@ -308,8 +326,15 @@ func (s *Section) verifyKeys() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", corrupt("section of words", uint64(len(s.words)), "its content is impossible"), err)
 	}
-	if !s.Equal(made) {
+	if !s.equalButReserved(made) {
 		return corrupt("section of words", uint64(len(s.words)), "its key index is not that of its content")
 	}
 	return nil
+}
+
+// equalButReserved is Equal but for what a later version may write.
+func (s *Section) equalButReserved(made *Section) bool {
+	const at = sectionFlags / 2 // and sectionReserved
+	return len(s.words) == len(made.words) && slices.Equal(s.words[:at], made.words[:at]) &&
+		s.words[at]&knownFlags == made.words[at] && slices.Equal(s.words[at+1:], made.words[at+1:])
 }
