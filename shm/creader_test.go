@@ -126,7 +126,7 @@ func (r reader) check(dir string) {
 			if code != found || g != hot.Generation() || id != region.ID().String() || content != string(s.Content()) {
 				t.Errorf("%s: exit %d, generation %d, region %s: %q", s.Name(), code, g, id, content)
 			}
-			r.checkKeys(dir, s)
+			r.checkKeys(dir, &s)
 		}
 		for _, name := range []string{"absent", "gone", "", "A", "a ", strings.Repeat("long", 100)} {
 			if _, _, content, code := r.run(dir, name); code != absent {
@@ -141,15 +141,15 @@ func (r reader) checkKeys(dir string, s *image.Section) {
 	t.Helper()
 	if s.Kind() == image.Document {
 		eachKey(t, s.Content(), "", func(key string) {
-			value, err := s.Lookup(key)
-			ok(t, err)
+			var value image.Value
+			ok(t, s.Lookup(&value, key))
 			if _, _, printed, code := r.run(dir, s.Name(), key); code != found || !sameValue(value, printed) {
 				t.Errorf("%s: %q: exit %d, %q instead of %v", s.Name(), key, code, printed, value)
 			}
 		})
 	}
 	for _, key := range []string{"absent", "a.", ".a", "n.0"} {
-		if _, err := s.Lookup(key); !errors.Is(err, image.ErrNotFound) {
+		if err := s.Lookup(new(image.Value), key); !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("%s: %q: %v", s.Name(), key, err)
 		}
 		if _, _, value, code := r.run(dir, s.Name(), key); code != absent {

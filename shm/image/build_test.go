@@ -57,7 +57,7 @@ func TestBuildCarries(t *testing.T) {
 		// What was loaded carries on as what was built does, and both say the
 		// same in their bytes.
 		words := flatten(m)
-		loaded, err := Load(words)
+		loaded, err := loadAny(words)
 		if err != nil {
 			t.Fatalf("%s: %v", step.what, err)
 		}
@@ -66,7 +66,7 @@ func TestBuildCarries(t *testing.T) {
 		}
 		v := open(t, words)
 		for name, want := range step.want {
-			e, err := v.Find(name)
+			e, err := v.Find(HashName(name))
 			if err != nil {
 				t.Fatalf("%s: %s: %v", step.what, name, err)
 			}
@@ -169,7 +169,7 @@ func TestRevisions(t *testing.T) {
 		m = build(t, uint64(g+1), revision, sections, m)
 		want[name] = line{uint64(g + 1), revision}
 	}
-	loaded, err := Load(flatten(m))
+	loaded, err := loadAny(flatten(m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,13 +229,13 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 		},
 		"a section's name is none": func(words []uint64) {
 			section(words, 0)[sectionHeaderWords] = '\n'
-			entry(words, 0)[entryName] = hashName("\n")
+			entry(words, 0)[entryName] = HashName("\n")
 		},
 	} {
 		words := slices.Clone(intact)
 		damage(words)
 		seal(words)
-		if _, err := Load(words); !errors.Is(err, ErrCorrupt) {
+		if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -244,7 +244,7 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	if err := unsorted.layOut(nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(flatten(unsorted)); !errors.Is(err, ErrCorrupt) {
+	if _, err := loadAny(flatten(unsorted)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("entries that are not sorted: %v", err)
 	}
 	words := slices.Clone(intact)

@@ -32,7 +32,7 @@ func TestReservedWordsAreIgnored(t *testing.T) {
 		t.Fatal("nothing is set")
 	}
 	v := open(t, later)
-	e, err := v.Find("a")
+	e, err := v.Find(HashName("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +40,10 @@ func TestReservedWordsAreIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if value, err := s.Lookup("list.1"); err != nil || value.Str() != "x" {
+	if value, err := lookup(&s, "list.1"); err != nil || value.Str() != "x" {
 		t.Error(value, err)
 	}
-	loaded, err := Load(later)
+	loaded, err := loadAny(later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestReservedWordsAreIgnored(t *testing.T) {
 	}
 	// This version's writer goes on from there.
 	next := build(t, 5, "r5", []*Section{loaded.Sections()[0], opaque(t, "b", "y")}, loaded)
-	again, err := Load(flatten(next))
+	again, err := loadAny(flatten(next))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestPaddingIsRefused(t *testing.T) {
 	m := build(t, 1, "revision", []*Section{document(t, "abc", `{"a.b": [1]}`)}, nil)
 	intact := flatten(m)
 	v := open(t, intact)
-	e, err := v.Find("abc")
+	e, err := v.Find(HashName("abc"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestPaddingIsRefused(t *testing.T) {
 		words := slices.Clone(intact)
 		words[at] |= 1 << 63
 		seal(words)
-		if _, err := Load(words); !errors.Is(err, ErrCorrupt) {
+		if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("padding %s: %v", what, err)
 		}
 	}

@@ -116,16 +116,16 @@ func TestChosenKeysAreFoundWithinReach(t *testing.T) {
 		t.Errorf("the seed is %d, though the keys are chosen against 0 only", s.seed)
 	}
 	for _, key := range keys {
-		if v, err := s.Lookup(key); err != nil || !v.Bool() {
+		if v, err := lookup(s, key); err != nil || !v.Bool() {
 			t.Fatalf("%q: %v, %v", key, v, err)
 		}
 	}
 	for _, key := range absent {
-		if _, err := s.Lookup(key); err != ErrNotFound {
+		if _, err := lookup(s, key); err != ErrNotFound {
 			t.Fatalf("%q: %v", key, err)
 		}
 	}
-	if m, err := Load(flatten(build(t, 1, "r", []*Section{s}, nil))); err != nil || !m.Same([]*Section{s}) {
+	if m, err := loadAny(flatten(build(t, 1, "r", []*Section{s}, nil))); err != nil || !m.Same([]*Section{s}) {
 		t.Error(err)
 	}
 }
@@ -151,7 +151,7 @@ func TestKeysThatNoSeedSpreadsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range keys {
-		if _, err := s.Lookup(key); err != nil {
+		if _, err := lookup(s, key); err != nil {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
@@ -196,9 +196,9 @@ func TestSearchesEndWithinReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := s.key(3)
-	hash := hashName(key)
+	hash := HashName(key)
 	for at, want := range map[uint64]error{keyReach - 1: nil, keyReach: ErrNotFound} {
-		hostile, err := parseSection(slices.Clone(s.words), 0)
+		hostile, err := sectionOver(slices.Clone(s.words))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestSearchesEndWithinReach(t *testing.T) {
 			hostile.cells[i] = ^cellTag(hash)<<numberBits | 1
 		}
 		hostile.cells[(hash+at)%uint64(len(s.cells))] = cellTag(hash)<<numberBits | 4
-		if _, err := hostile.Lookup(key); err != want {
+		if _, err := lookup(hostile, key); err != want {
 			t.Errorf("a key %d cells from home: %v", at, err)
 		}
 	}
@@ -223,14 +223,14 @@ func TestSearchesEndWithinReach(t *testing.T) {
 		words := slices.Clone(intact)
 		for line := range lines {
 			for i := range uint64(lineCells) {
-				words[headerWords+line*lineWords+i] = 1<<32 | ^lineTag(hashName(name))&0xffffffff
+				words[headerWords+line*lineWords+i] = 1<<32 | ^lineTag(HashName(name))&0xffffffff
 			}
 		}
-		line := (lineHome(hashName(name), lines) + at) % lines
-		words[headerWords+line*lineWords] = uint64(number+1)<<32 | lineTag(hashName(name))
+		line := (lineHome(HashName(name), lines) + at) % lines
+		words[headerWords+line*lineWords] = uint64(number+1)<<32 | lineTag(HashName(name))
 		seal(words)
 		v := open(t, words)
-		if _, err := v.Find(name); err != want {
+		if _, err := v.Find(HashName(name)); err != want {
 			t.Errorf("a name %d lines from home: %v", at, err)
 		}
 	}
@@ -262,7 +262,7 @@ func BenchmarkFlood(b *testing.B) {
 		b.Run("keys/lookup/"+texts.what, func(b *testing.B) {
 			for b.Loop() { // all of them
 				for _, key := range keys {
-					if _, err := s.Lookup(key); err != nil {
+					if _, err := lookup(s, key); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -289,7 +289,7 @@ func BenchmarkFlood(b *testing.B) {
 		b.Run("names/find/"+texts.what, func(b *testing.B) {
 			for b.Loop() { // all of them
 				for _, name := range names {
-					if _, err := v.Find(name); err != nil {
+					if _, err := v.Find(HashName(name)); err != nil {
 						b.Fatal(err)
 					}
 				}

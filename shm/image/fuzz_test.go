@@ -56,7 +56,7 @@ func FuzzSection(f *testing.F) {
 		if len(data) > maxFuzz {
 			return
 		}
-		s, err := parseSection(wordsOf(data), 0)
+		s, err := sectionOver(wordsOf(data))
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) {
 				t.Fatal(err)
@@ -107,7 +107,7 @@ func FuzzCanonical(f *testing.F) {
 				return
 			}
 			want := want(t, value)
-			if v, err := s.Lookup(key); err != nil || !want.is(v) {
+			if v, err := lookup(s, key); err != nil || !want.is(v) {
 				t.Fatalf("%q: %q: %v, %v instead of %v", text, key, v, err, want)
 			}
 		})

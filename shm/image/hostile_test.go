@@ -68,7 +68,7 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 		}
 		return err == nil
 	}
-	v, err := Open(words)
+	v, err := openAny(words)
 	if !check(err) {
 		return
 	}
@@ -81,20 +81,20 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 		_, err = v.SectionRevision(e)
 		check(err)
 		if s, err := v.Section(e); check(err) {
-			exerciseSection(t, s, "n", "a.0", "")
+			exerciseSection(t, &s, "n", "a.0", "")
 		}
 	}
 	for _, name := range names {
-		follow(v.Find(name))
+		follow(v.Find(HashName(name)))
 	}
 	for i := range min(v.Len(), 100) {
 		follow(v.Entry(i))
 	}
-	m, err := Load(words)
+	m, err := loadAny(words)
 	if !check(err) {
 		return
 	}
-	again, err := Load(flatten(m))
+	again, err := loadAny(flatten(m))
 	if err != nil || !again.Same(m.Sections()) || again.Revision() != m.Revision() {
 		t.Fatalf("what could be loaded can't be loaded from its own words: %v", err)
 	}
@@ -110,7 +110,7 @@ func exerciseSection(t *testing.T, s *Section, keys ...string) {
 		}
 	}
 	for _, key := range keys {
-		v, err := s.Lookup(key)
+		v, err := lookup(s, key)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
 				t.Fatalf("%q: neither corrupt nor not found: %v", key, err)
@@ -132,11 +132,11 @@ func TestHostileParts(t *testing.T) {
 	intact := flatten(build(t, 1, "r", sections, nil))
 	at := int(open(t, intact).entriesAt) // where a's entry is
 	find := func(words []uint64) error {
-		v, err := Open(words)
+		v, err := openAny(words)
 		if err != nil {
 			return err
 		}
-		e, err := v.Find("a")
+		e, err := v.Find(HashName("a"))
 		if err != nil {
 			return err
 		}
@@ -180,7 +180,7 @@ func TestHostileParts(t *testing.T) {
 		if err := find(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if _, err := Load(words); !errors.Is(err, ErrCorrupt) {
+		if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: it can be loaded: %v", what, err)
 		}
 	}

@@ -137,7 +137,7 @@ func cellTag(hash uint64) uint32 { return uint32(hash >> (32 + numberBits)) }
 func (s *Section) fill() error {
 	hashes := make([]uint64, s.Keys())
 	for n := range hashes {
-		hashes[n] = hashName(s.key(n))
+		hashes[n] = HashName(s.key(n))
 	}
 	t := keyTable(len(s.cells))
 	seed, next, crowded := t.arrange(hashes)
@@ -280,22 +280,13 @@ func (b *indexer) add(depth, at int) error {
 	return nil
 }
 
-// Lookup finds a dotted key ("weights.elo", "pools.0.name") in place. The
-// error is ErrNotFound, or matches ErrCorrupt. It allocates nothing, unless it
-// has to walk an array's elements past MaxElements.
-func (s *Section) Lookup(key string) (Value, error) {
-	var v Value
-	if err := s.LookupTo(&v, key); err != nil {
-		return Value{}, err
-	}
-	return v, nil
-}
-
-// LookupTo is Lookup into a Value of the caller's, which on the hot path is
-// not copied from hand to hand. After an error the Value means nothing.
-func (s *Section) LookupTo(v *Value, key string) error {
+// Lookup finds a dotted key ("weights.elo", "pools.0.name") and stores its value
+// into v, which on the hot path is then not copied from hand to hand. The error
+// is ErrNotFound, or matches ErrCorrupt; v means nothing then. It allocates
+// nothing, unless it has to walk an array's elements past MaxElements.
+func (s *Section) Lookup(v *Value, key string) error {
 	mask := uint64(len(s.cells) - 1)
-	hash := reseed(hashName(key), s.seed)
+	hash := reseed(HashName(key), s.seed)
 	i := hash
 	for range min(len(s.cells), keyReach) {
 		cell := s.cells[i&mask]

@@ -57,7 +57,7 @@ func TestLookupTypes(t *testing.T) {
 		{key: "object.a", want: Object, text: `{}`},
 		{key: "object.b", want: Int, text: `1`, bits: 1},
 	} {
-		v, err := s.Lookup(test.key)
+		v, err := lookup(s, test.key)
 		if err != nil || v.Type != test.want || string(v.Text) != test.text || v.Bits != test.bits {
 			t.Errorf("%s: %v %s %x, %v", test.key, v.Type, v.Text, v.Bits, err)
 			continue
@@ -85,11 +85,11 @@ func TestLookupTypes(t *testing.T) {
 		"", ".", "nul", "null.", ".null", "null.0", "NULL", "array.3", "array.-1", "array.00", "array.01", "array.", "array..0",
 		"array.1.1.deep.x", "empty.0", "object.", "object.c", "text.0", "0", "array\x00", strings.Repeat("x", 100000),
 	} {
-		if v, err := s.Lookup(key); err != ErrNotFound {
+		if v, err := lookup(s, key); err != ErrNotFound {
 			t.Errorf("%.20q: %v, %v", key, v, err)
 		}
 	}
-	if allocated := testing.AllocsPerRun(100, func() { _, _ = s.Lookup("array.1.1.deep") }); allocated != 0 {
+	if allocated := testing.AllocsPerRun(100, func() { _, _ = lookup(s, "array.1.1.deep") }); allocated != 0 {
 		t.Errorf("a look-up allocates %v times", allocated)
 	}
 }
@@ -110,11 +110,11 @@ func TestOddKeys(t *testing.T) {
 	} {
 		s := document(t, "c", json)
 		for key, text := range want {
-			if v, err := s.Lookup(key); err != nil || string(v.Text) != text {
+			if v, err := lookup(s, key); err != nil || string(v.Text) != text {
 				t.Errorf("%.50s: %.50q: %s, %v", json, key, v.Text, err)
 			}
 		}
-		if _, err := s.Lookup("absent"); err != ErrNotFound {
+		if _, err := lookup(s, "absent"); err != ErrNotFound {
 			t.Errorf("%.50s: %v", json, err)
 		}
 	}
@@ -245,7 +245,7 @@ func TestAllKeysOfRandomDocuments(t *testing.T) {
 		for key, value := range all {
 			keys++
 			want := want(t, value)
-			if v, err := s.Lookup(key); err != nil || !want.is(v) {
+			if v, err := lookup(s, key); err != nil || !want.is(v) {
 				t.Fatalf("%q: %q: %v, %v instead of %v", text, key, v, err, want)
 			}
 			if v, err := walkTo(canonical, key); err != nil || !want.is(v) {
@@ -255,7 +255,7 @@ func TestAllKeysOfRandomDocuments(t *testing.T) {
 				if _, ok := all[absent]; ok {
 					continue
 				}
-				if v, err := s.Lookup(absent); err != ErrNotFound {
+				if v, err := lookup(s, absent); err != ErrNotFound {
 					t.Fatalf("%q: %q: %v, %v", text, absent, v, err)
 				}
 				if v, err := walkTo(canonical, absent); err != ErrNotFound {
@@ -288,11 +288,11 @@ func TestHostileIndex(t *testing.T) {
 	} {
 		words := slices.Clone(intact.words)
 		damage(key(words, 0))
-		s, err := parseSection(words, 0)
+		s, err := sectionOver(words)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		v, err := s.Lookup("a")
+		v, err := lookup(s, "a")
 		if !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v, %v", what, v, err)
 		}
@@ -310,17 +310,17 @@ func TestHostileIndex(t *testing.T) {
 	k := key(words, 0)
 	k[keyPath] = k[keyPath]&(1<<typeShift-1) | uint64(Int)<<typeShift | escapedFlag
 	k[keyText] &= all
-	s, err := parseSection(words, 0)
+	s, err := sectionOver(words)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := s.Lookup("a")
+	v, err := lookup(s, "a")
 	if text := v.Str(); err != nil || text != "" {
 		t.Errorf("a number with escapes: %q, %v", text, err)
 	}
 	// A cell that leads nowhere.
 	words = slices.Clone(intact.words)
-	if s, err = parseSection(words, 0); err != nil {
+	if s, err = sectionOver(words); err != nil {
 		t.Fatal(err)
 	}
 	cells := s.cells
@@ -329,14 +329,14 @@ func TestHostileIndex(t *testing.T) {
 			cells[i] = cells[i]&^numberMask | 1000
 		}
 	}
-	if v, err := s.Lookup("a"); !errors.Is(err, ErrCorrupt) {
+	if v, err := lookup(s, "a"); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a cell that leads nowhere: %v, %v", v, err)
 	}
 	// A full table without the key.
 	for i := range cells {
-		cells[i] = ^cellTag(hashName("a"))<<numberBits | 1
+		cells[i] = ^cellTag(HashName("a"))<<numberBits | 1
 	}
-	if v, err := s.Lookup("a"); err != ErrNotFound {
+	if v, err := lookup(s, "a"); err != ErrNotFound {
 		t.Errorf("a table without an end: %v, %v", v, err)
 	}
 	// A content that is no JSON, walked.
@@ -346,7 +346,7 @@ func TestHostileIndex(t *testing.T) {
 	} {
 		made := newCut(t, content)
 		exerciseSection(t, made, "a", "a.a", "0", "0.0", strings.Repeat("a.", 300)+"a")
-		if v, err := made.Lookup("b"); !errors.Is(err, ErrCorrupt) {
+		if v, err := lookup(made, "b"); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%.30q: the walk passes the damage: %v, %v", content, v, err)
 		}
 	}

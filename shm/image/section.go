@@ -141,7 +141,7 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
 	s.hash = xxhash.Sum64(bytesOf(words))
-	return s, nil
+	return &s, nil
 }
 
 // newWords is memory for a section of n words, with zeros behind them to where
@@ -151,21 +151,12 @@ func newWords(n int) []uint64 { return make([]uint64, n, aligned(n)) }
 // padded is the section with the zeros behind it.
 func (s *Section) padded() []uint64 { return s.words[:aligned(len(s.words))] }
 
-// parseSection is parse into a new Section.
-func parseSection(words []uint64, hash uint64) (*Section, error) {
-	s := new(Section)
-	if err := s.parse(words, hash); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// parse makes s the section over words, which it keeps, and whose hash was
-// computed or verified by the caller. It checks that the parts fill the words
-// exactly; what the key index points at is checked by each look-up.
-func (s *Section) parse(words []uint64, hash uint64) error {
+// parseSection returns the section over words, which it keeps, and whose hash
+// the caller has computed or verified. It checks that the parts fill the words
+// exactly; each look-up checks what the key index points at.
+func parseSection(words []uint64, hash uint64) (Section, error) {
 	if len(words) < sectionHeaderWords {
-		return corrupt("section of words", uint64(len(words)), "shorter than its header")
+		return Section{}, corrupt("section of words", uint64(len(words)), "shorter than its header")
 	}
 	var field [sectionHeaderEnd]uint64
 	for i := range field {
@@ -185,17 +176,17 @@ func (s *Section) parse(words []uint64, hash uint64) error {
 	)
 	switch {
 	case end != uint64(len(words)):
-		return corrupt("section of words", uint64(len(words)), "its parts do not fill it")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its parts do not fill it")
 	case nameLen == 0 || nameLen > MaxName:
-		return corrupt("section of words", uint64(len(words)), "its name is too short or too long")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its name is too short or too long")
 	case kind != Document && kind != Opaque:
-		return corrupt("section of words", uint64(len(words)), "its kind is unknown")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its kind is unknown")
 	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
-		return corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
 	all := bytesOf(words)
 	text := unsafe.String(&all[0], len(all))
-	*s = Section{
+	s := Section{
 		words:   words,
 		hash:    hash,
 		seed:    field[sectionFlags] >> seedShift & 0xff,
@@ -209,8 +200,8 @@ func (s *Section) parse(words []uint64, hash uint64) error {
 	if cellsLen > 0 {
 		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
 	}
-	s.nameHash = hashName(s.name)
-	return nil
+	s.nameHash = HashName(s.name)
+	return s, nil
 }
 
 // Name is the config's name.

@@ -43,7 +43,7 @@ func TestSections(t *testing.T) {
 		if s.Size()%64 != 0 || s.Size() < 32+n+1+2*n || s.Size() > 32+n+1+2*n+16+64 {
 			t.Fatalf("%d bytes for a name of %d and a content of %d", s.Size(), n+1, 2*n)
 		}
-		if _, err := s.Lookup("n"); err != ErrNotFound {
+		if _, err := lookup(s, "n"); err != ErrNotFound {
 			t.Fatal(err)
 		}
 		if cap(s.Content()) != len(s.Content()) {
@@ -116,7 +116,7 @@ func TestHostileLengths(t *testing.T) {
 		size := 4 + inWords(test.name) + inWords(test.content) + test.cells/2 + 3*test.keys + inWords(test.keyBytes) + test.n
 		words := make([]uint64, size)
 		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
-		s, err := parseSection(words, 0)
+		s, err := sectionOver(words)
 		if test.whole {
 			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.Keys() != int(test.keys) {
 				t.Errorf("%s: %v, %v", test.what, s, err)
@@ -128,7 +128,7 @@ func TestHostileLengths(t *testing.T) {
 		}
 		for i := range 6 { // each of the lengths as great as it can be
 			words[i/2] |= most << (i % 2 * 32)
-			if s, err := parseSection(words, 0); !errors.Is(err, ErrCorrupt) {
+			if s, err := sectionOver(words); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("%s: with a length of 4 GiB: %v, %v", test.what, s, err)
 			}
 		}
@@ -137,11 +137,11 @@ func TestHostileLengths(t *testing.T) {
 
 func TestHostileSections(t *testing.T) {
 	intact := document(t, "name", `{"a": [1, "x\ny"], "b": 2.5}`)
-	if _, err := parseSection(intact.words, intact.hash); err != nil {
+	if _, err := sectionOver(intact.words); err != nil {
 		t.Fatal(err)
 	}
 	for n := range len(intact.words) {
-		if _, err := parseSection(intact.words[:n:n], 0); !errors.Is(err, ErrCorrupt) {
+		if _, err := sectionOver(intact.words[:n:n]); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("the first %d words: %v", n, err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestHostileSections(t *testing.T) {
 	words := append([]uint64(nil), intact.words...)
 	for bit := range len(words) * 64 {
 		words[bit/64] ^= 1 << (bit % 64)
-		s, err := parseSection(words, 0)
+		s, err := sectionOver(words)
 		if err == nil {
 			exerciseSection(t, s, "a", "a.0", "a.1", "b", "absent", "")
 		} else if !errors.Is(err, ErrCorrupt) {

@@ -18,7 +18,7 @@ const (
 )
 
 func TestNamesWithOneHash(t *testing.T) {
-	if hashName(twin) != hashName(otherTwin) {
+	if HashName(twin) != HashName(otherTwin) {
 		t.Fatal("the hash has changed")
 	}
 	a, b := document(t, twin, `{"n": 1}`), document(t, otherTwin, `{"n": 2}`)
@@ -29,7 +29,7 @@ func TestNamesWithOneHash(t *testing.T) {
 	// With one of them there, a search for the other one leads to it. That the
 	// name is another one is for the caller to see.
 	v := open(t, flatten(build(t, 1, "r", []*Section{a}, nil)))
-	e, err := v.Find(otherTwin)
+	e, err := v.Find(HashName(otherTwin))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestNamesWithOneHash(t *testing.T) {
 	// other's place.
 	next := build(t, 2, "r", []*Section{b}, build(t, 1, "r", []*Section{a}, nil))
 	v = open(t, flatten(next))
-	if e, err := v.Find(twin); err != nil || e.Changed != 2 {
+	if e, err := v.Find(HashName(twin)); err != nil || e.Changed != 2 {
 		t.Fatal(e, err)
 	}
 }
@@ -73,7 +73,7 @@ func TestSectionsWithOneHash(t *testing.T) {
 		t.Error("a content of the same hash is the same")
 	}
 	v := open(t, flatten(build(t, 2, "r2", []*Section{second}, m)))
-	if e, err := v.Find("a"); err != nil || e.Changed != 2 {
+	if e, err := v.Find(HashName("a")); err != nil || e.Changed != 2 {
 		t.Error("a content of the same hash is no change", err)
 	}
 }
@@ -81,11 +81,11 @@ func TestSectionsWithOneHash(t *testing.T) {
 func TestKeysWithOneHash(t *testing.T) {
 	s := document(t, "c", `{"`+twin+`": 1, "`+otherTwin+`": 2, "x": 3}`)
 	for key, want := range map[string]int64{twin: 1, otherTwin: 2, "x": 3} {
-		if v, err := s.Lookup(key); err != nil || v.Int() != want {
+		if v, err := lookup(s, key); err != nil || v.Int() != want {
 			t.Errorf("%s: %v, %v", key, v, err)
 		}
 	}
-	if v, err := document(t, "c", `{"`+twin+`": 1}`).Lookup(otherTwin); err != ErrNotFound {
+	if v, err := lookup(document(t, "c", `{"`+twin+`": 1}`), otherTwin); err != ErrNotFound {
 		t.Errorf("another key of the same hash: %v, %v", v, err)
 	}
 }
@@ -94,7 +94,7 @@ func TestKeysWithOneHash(t *testing.T) {
 func namesWhere(n int, ok func(hash uint64) bool) []string {
 	var names []string
 	for i := 0; len(names) < n; i++ {
-		if name := fmt.Sprintf("name-%d", i); ok(hashName(name)) {
+		if name := fmt.Sprintf("name-%d", i); ok(HashName(name)) {
 			names = append(names, name)
 		}
 	}
@@ -109,12 +109,12 @@ func checkTable(t *testing.T, names, absent []string) View {
 		sections = append(sections, opaque(t, name, fmt.Sprintf("[%d]", i)))
 	}
 	words := flatten(build(t, 9, "r", sections, nil))
-	if _, err := Load(words); err != nil {
+	if _, err := loadAny(words); err != nil {
 		t.Fatal(err)
 	}
 	v := open(t, words)
 	for i, name := range names {
-		e, err := v.Find(name)
+		e, err := v.Find(HashName(name))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -124,7 +124,7 @@ func checkTable(t *testing.T, names, absent []string) View {
 		}
 	}
 	for _, name := range absent {
-		if _, err := v.Find(name); !errors.Is(err, ErrNotFound) {
+		if _, err := v.Find(HashName(name)); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
@@ -148,7 +148,7 @@ func TestNamesPastTheirHomeLine(t *testing.T) {
 		// the last one is no 'not found'.
 		last := (home + ofOneLine/lineCells) % lines
 		v.words[headerWords+last*lineWords] ^= 1
-		if _, err := v.Find(there[ofOneLine]); !errors.Is(err, ErrCorrupt) {
+		if _, err := v.Find(HashName(there[ofOneLine])); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("line %d is damaged, and an absent name is %v", last, err)
 		}
 	}
@@ -159,7 +159,7 @@ func TestNamesWithOneTag(t *testing.T) {
 	// same lower halves.
 	pairs := [][2]string{{"name-117599", "name-132319"}, {"name-106459", "name-132793"}}
 	for _, pair := range pairs {
-		if lineTag(hashName(pair[0])) != lineTag(hashName(pair[1])) || hashName(pair[0]) == hashName(pair[1]) {
+		if lineTag(HashName(pair[0])) != lineTag(HashName(pair[1])) || HashName(pair[0]) == HashName(pair[1]) {
 			t.Fatal("the hash has changed")
 		}
 	}
@@ -187,7 +187,7 @@ func TestManyConfigs(t *testing.T) {
 		// A table that is fuller than half, and no search that goes on for long.
 		walked := 0
 		for _, name := range slices.Concat(names, absent) {
-			line := lineHome(reseed(hashName(name), v.seed), v.lines)
+			line := lineHome(reseed(HashName(name), v.seed), v.lines)
 			for v.words[headerWords+line*lineWords+lineCells-1] != 0 {
 				walked++
 				line = (line + 1) % v.lines

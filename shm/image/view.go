@@ -31,19 +31,10 @@ type View struct {
 	seed       uint64 // of the bucket lines
 }
 
-// OpenGeneration is Open of the image that a slot of generation g is to hold.
-// Sums are of an image's own generation, so that an older one that was copied
-// whole into the slot is to be told by its generation alone.
-func OpenGeneration(words []uint64, g uint64) (View, error) {
-	v, err := Open(words)
-	if err == nil && v.generation != g {
-		return View{}, fmt.Errorf("%w: the slot of generation %d holds an image of %d", ErrCorrupt, g, v.generation)
-	}
-	return v, err
-}
-
-// Open verifies the header of the image that fills words.
-func Open(words []uint64) (View, error) {
+// Open verifies the header of the image of generation g that fills words. A
+// stale image copied whole into a slot still verifies; only its generation
+// reveals it.
+func Open(words []uint64, g uint64) (View, error) {
 	if len(words) < headerWords {
 		return View{}, corrupt("image of words", uint64(len(words)), "shorter than its header")
 	}
@@ -70,6 +61,8 @@ func Open(words []uint64) (View, error) {
 	// greater than the length once the last line has been compared.
 	size := uint64(len(words))
 	switch {
+	case v.generation != g:
+		return View{}, corrupt("header of generation", v.generation, fmt.Sprintf("its place is that of generation %d", g))
 	case h[headerLength] != size*wordBytes:
 		return View{}, corrupt("header of generation", v.generation, "its length is not that of the image")
 	case v.lines == 0 || v.entriesAt != headerWords+v.lines*lineWords:
@@ -122,18 +115,12 @@ func (v *View) Place(e Entry) Place {
 	}
 }
 
-// Find looks a config up. ErrNotFound is proven: all lines that the search
+// Find looks a config up by the hash of its name, HashName. ErrNotFound is proven: all lines that the search
 // walked are whole.
 //
-// The entry is that of the only config whose name has the hash of this one. It
-// may be another name all the same, and the caller compares the section's.
-func (v *View) Find(name string) (Entry, error) { return v.FindHash(HashName(name)) }
-
-// HashName is the hash of a config's name, for FindHash.
-func HashName(name string) uint64 { return hashName(name) }
-
-// FindHash is Find for a name whose hash is known.
-func (v *View) FindHash(hash uint64) (Entry, error) {
+// The entry is that of the only config whose name has this hash. It may be
+// another name all the same, and the caller compares the section's.
+func (v *View) Find(hash uint64) (Entry, error) {
 	seeded := reseed(hash, v.seed)
 	tag, line := lineTag(seeded), lineHome(seeded, v.lines)
 	for range min(v.lines, lineReach) {
@@ -181,36 +168,24 @@ func (v *View) entry(n uint64) (Entry, error) {
 }
 
 // Section copies and verifies the section that an entry leads to.
-func (v *View) Section(e Entry) (*Section, error) {
-	s := new(Section)
-	if err := v.SectionTo(s, e); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// SectionTo is Section into one of the caller's, whose allocation is thereby
-// the caller's too. After an error it means nothing.
-func (v *View) SectionTo(s *Section, e Entry) error {
+func (v *View) Section(e Entry) (Section, error) {
 	size := uint64(len(v.words)) * wordBytes
 	switch {
 	case e.offset%wordBytes != 0 || e.length%wordBytes != 0 || e.length > MaxSection:
-		return corrupt("section at byte", e.offset, "its place or its length is impossible")
+		return Section{}, corrupt("section at byte", e.offset, "its place or its length is impossible")
 	case e.offset < v.sectionsAt*wordBytes || e.offset > size || e.length > size-e.offset:
-		return corrupt("section at byte", e.offset, "it is out of bounds")
+		return Section{}, corrupt("section at byte", e.offset, "it is out of bounds")
 	}
 	words := newWords(int(e.length / wordBytes))
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
 	if xxhash.Sum64(bytesOf(words)) != e.hash {
-		return corrupt("section at byte", e.offset, "its hash does not match")
+		return Section{}, corrupt("section at byte", e.offset, "its hash does not match")
 	}
-	if err := s.parse(words, e.hash); err != nil {
-		return err
+	s, err := parseSection(words, e.hash)
+	if err == nil && s.nameHash != e.name {
+		return Section{}, corrupt("section at byte", e.offset, "it is not the config that its entry names")
 	}
-	if s.nameHash != e.name {
-		return corrupt("section at byte", e.offset, "it is not the config that its entry names")
-	}
-	return nil
+	return s, err
 }
 
 // SectionRevision is the source's revision that brought an entry's section.
@@ -239,11 +214,11 @@ func (v *View) record(offset uint64) (string, error) {
 	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // of memory that is nobody else's
 }
 
-// Load copies and verifies a whole image: every line, entry, revision and
-// section, and that they belong to each other. A daemon that attaches to a
-// region does so, and so do tools.
-func Load(words []uint64) (*Image, error) {
-	v, err := Open(words)
+// Load copies and verifies the whole image of generation g: every line, entry,
+// revision and section, and that they belong to each other. A daemon that
+// attaches to a region does so, and so do tools.
+func Load(words []uint64, g uint64) (*Image, error) {
+	v, err := Open(words, g)
 	if err != nil {
 		return nil, err
 	}
@@ -269,10 +244,11 @@ func Load(words []uint64) (*Image, error) {
 		if used += e.length; used > uint64(m.size) {
 			return nil, corrupt("entry", uint64(i), "the sections are larger than the image")
 		}
-		c := Config{Changed: e.Changed}
-		if c.Section, err = v.Section(e); err != nil {
+		s, err := v.Section(e)
+		if err != nil {
 			return nil, err
 		}
+		c := Config{Section: &s, Changed: e.Changed}
 		revision, ok := revisions[e.revision]
 		if !ok {
 			if revision, err = v.SectionRevision(e); err != nil {
