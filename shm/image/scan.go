@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+	"unsafe"
 )
 
 // scanner steps over canonical JSON, value by value. It is used on text that
@@ -154,4 +156,54 @@ func (s *scanner) skipOpen(depth int) error {
 		}
 	}
 	return s.fail("a closing bracket expected")
+}
+
+// unquote reads the canonical JSON string at the start of b and returns how many
+// bytes of b it took; or, with a reason, how many of them are valid. A string
+// without escapes is a view into b.
+func unquote(b []byte) (s string, n int, reason string) {
+	n, escaped := stringEnd(b)
+	if n == 0 {
+		return "", len(b), "the string does not end"
+	}
+	text := b[1 : n-1]
+	for i, c := range text {
+		if c < ' ' {
+			return "", 1 + i, "a control character in a string must be escaped"
+		}
+	}
+	if !utf8.Valid(text) {
+		return "", 1, "the string is not UTF-8"
+	}
+	if !escaped {
+		return unsafe.String(unsafe.SliceData(text), len(text)), n, ""
+	}
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		c, size := text[i], 1
+		if c == '\\' {
+			if c, size = unescape(text[i:]); size == 0 {
+				return "", 1 + i, "not an escape of canonical JSON"
+			}
+		}
+		out = append(out, c)
+		i += size
+	}
+	return string(out), n, ""
+}
+
+// unescape reads the escape sequence at the start of b; size is 0 if it is not
+// one of those that AppendString writes.
+func unescape(b []byte) (c byte, size int) {
+	if i := strings.IndexByte(`"\bfnrt`, b[1]); i >= 0 {
+		return "\"\\\b\f\n\r\t"[i], 2
+	}
+	if len(b) < 6 || b[1] != 'u' || b[2] != '0' || b[3] != '0' {
+		return 0, 0
+	}
+	high, low := strings.IndexByte(hexDigits[:2], b[4]), strings.IndexByte(hexDigits, b[5])
+	if high < 0 || low < 0 {
+		return 0, 0
+	}
+	return byte(high<<4 | low), 6
 }
