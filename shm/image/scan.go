@@ -162,39 +162,40 @@ func (s *scanner) skipOpen(depth int) error {
 // bytes of b it took; or, with a reason, how many of them are valid. A string
 // without escapes is a view into b.
 func unquote(b []byte) (s string, n int, reason string) {
-	n, escaped := stringEnd(b)
-	if n == 0 {
-		return "", len(b), "the string does not end"
+	end := 1
+	for end < len(b) && b[end] != '"' && b[end] != '\\' && b[end] >= ' ' {
+		end++
 	}
-	text := b[1 : n-1]
-	for i, c := range text {
+	end = min(end, len(b))
+	out := b[1:end:end] // the first append copies it
+	for end < len(b) && b[end] != '"' {
+		c, size := b[end], 1
 		if c < ' ' {
-			return "", 1 + i, "a control character in a string must be escaped"
+			return "", end, "a control character in a string must be escaped"
 		}
-	}
-	if !utf8.Valid(text) {
-		return "", 1, "the string is not UTF-8"
-	}
-	if !escaped {
-		return unsafe.String(unsafe.SliceData(text), len(text)), n, ""
-	}
-	out := make([]byte, 0, len(text))
-	for i := 0; i < len(text); {
-		c, size := text[i], 1
 		if c == '\\' {
-			if c, size = unescape(text[i:]); size == 0 {
-				return "", 1 + i, "not an escape of canonical JSON"
+			if c, size = unescape(b[end:]); size == 0 {
+				return "", end, "not an escape of canonical JSON"
 			}
 		}
 		out = append(out, c)
-		i += size
+		end += size
 	}
-	return string(out), n, ""
+	if end >= len(b) {
+		return "", len(b), "the string does not end"
+	}
+	if !utf8.Valid(out) {
+		return "", 1, "the string is not UTF-8"
+	}
+	return unsafe.String(unsafe.SliceData(out), len(out)), end + 1, ""
 }
 
 // unescape reads the escape sequence at the start of b; size is 0 if it is not
 // one of those that AppendString writes.
 func unescape(b []byte) (c byte, size int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
 	if i := strings.IndexByte(`"\bfnrt`, b[1]); i >= 0 {
 		return "\"\\\b\f\n\r\t"[i], 2
 	}
