@@ -188,54 +188,6 @@ func TestOrdinaryTablesFit(t *testing.T) {
 	}
 }
 
-// TestSearchesEndWithinReach puts what is looked for just where a search does
-// not come any more, in tables without an empty cell.
-func TestSearchesEndWithinReach(t *testing.T) {
-	s, err := NewDocument("c", keysDocument(textsWhere(50, ordinary)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := s.key(3)
-	hash := HashName(key)
-	for at, want := range map[uint64]error{keyReach - 1: nil, keyReach: ErrNotFound} {
-		hostile, err := sectionOver(slices.Clone(s.words))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range hostile.cells {
-			hostile.cells[i] = ^cellTag(hash)<<numberBits | 1
-		}
-		hostile.cells[(hash+at)%uint64(len(s.cells))] = cellTag(hash)<<numberBits | 4
-		if _, err := lookup(hostile, key); err != want {
-			t.Errorf("a key %d cells from home: %v", at, err)
-		}
-	}
-
-	var sections []*Section
-	for _, name := range textsWhere(50, ordinary) {
-		sections = append(sections, opaque(t, name, ""))
-	}
-	intact := flatten(build(t, 1, "r", sections, nil))
-	name := sections[0].Name()
-	number, _ := slices.BinarySearch(slices.Sorted(slices.Values(textsWhere(50, ordinary))), name)
-	lines := uint64(linesFor(len(sections)))
-	for at, want := range map[uint64]error{lineReach - 1: nil, lineReach: ErrNotFound} {
-		words := slices.Clone(intact)
-		for line := range lines {
-			for i := range uint64(lineCells) {
-				words[headerWords+line*lineWords+i] = 1<<32 | ^lineTag(HashName(name))&0xffffffff
-			}
-		}
-		line := (lineHome(HashName(name), lines) + at) % lines
-		words[headerWords+line*lineWords] = uint64(number+1)<<32 | lineTag(HashName(name))
-		seal(words)
-		v := open(t, words)
-		if _, err := v.Find(HashName(name)); err != want {
-			t.Errorf("a name %d lines from home: %v", at, err)
-		}
-	}
-}
-
 // BenchmarkFlood compares keys and names that an attacker has chosen with
 // ordinary ones.
 func BenchmarkFlood(b *testing.B) {
