@@ -10,12 +10,12 @@ import (
 	"unsafe"
 )
 
-// MaxElements is how many elements of an array have keys of their own. Keys of
-// later ones are found by walking the content: slower, never 'not found'.
+// MaxElements is how many elements of an array have keys in the index. Keys of
+// later elements are found by walking the content, which is slower.
 const MaxElements = 1024
 
-// MaxKey is how long a dotted key in the index can be, in bytes. Longer ones,
-// too, are found by walking: the index of a small document can't be huge.
+// MaxKey is the greatest length of a dotted key in the index, in bytes. Longer
+// keys are found by walking as well, so the index of a small document stays small.
 const MaxKey = 1024
 
 // Type is the type of a key's value.
@@ -61,10 +61,10 @@ func (v Value) Int() int64 { return int64(v.Bits) }
 // Float is a Float's value.
 func (v Value) Float() float64 { return math.Float64frombits(v.Bits) }
 
-// Str is a String's value. It allocates only where the text has escapes, and
-// is a view into the section elsewhere.
+// Str is a String's value: a view into the section, or a copy if the text has
+// escapes. It is empty for other types.
 func (v Value) Str() string {
-	if len(v.Text) <= 2 { // also of a Value that is no String
+	if len(v.Text) <= 2 {
 		return ""
 	}
 	if v.Escaped {
@@ -97,16 +97,16 @@ const (
 	maxKeys    = numberMask
 )
 
-// keyIndex is a section's index in the making. Offsets in keys are those in
-// the content, and beyond it, those in text.
+// keyIndex is what indexKeys makes of a content. Offsets in keys count from the
+// start of the content; those at or past its end are in text.
 type keyIndex struct {
 	keys  []uint64
-	text  []byte // the dotted keys that are not in the content in one piece
+	text  []byte // the dotted keys that the content does not have in one piece
 	flags int
 }
 
-// cellsFor is the size of the hash table for n keys: at most half full, so
-// that a search ends after a step or two.
+// cellsFor is the number of cells for n keys. They are at most half full, so a
+// search reads one or two.
 func cellsFor(n int) int {
 	if n == 0 {
 		return 0
@@ -118,7 +118,7 @@ func cellsFor(n int) int {
 	return cells
 }
 
-// keyReach is how many cells a search for a key looks at.
+// keyReach is how many cells a search for a key reads at most.
 const keyReach = 16
 
 // keyTable is the table of keys with so many cells.
@@ -132,9 +132,9 @@ func keyTable(cells int) table {
 // cellTag is the part of a key's hash that a cell keeps.
 func cellTag(hash uint64) uint32 { return uint32(hash >> (32 + numberBits)) }
 
-// fill writes the hash table of a section whose keys are there, and its seed.
-// Two equal keys have the same home, and meet there.
-func (s *Section) fill() error {
+// writeCells writes the cells of a section whose keys are written, and their
+// seed. Two equal keys have the same home, and meet there.
+func (s *Section) writeCells() error {
 	hashes := make([]uint64, s.Keys())
 	for n := range hashes {
 		hashes[n] = HashName(s.key(n))
@@ -163,7 +163,8 @@ func (s *Section) fill() error {
 	return nil
 }
 
-// key is the dotted form of key number n of a section that was made here.
+// key is the dotted key with number n. The section's index must be valid: it was
+// made here or verified.
 func (s *Section) key(n int) string {
 	path := s.keys[n*keyWords+keyPath]
 	return s.text[path&math.MaxUint32:][:path>>32&pathLength]

@@ -135,7 +135,7 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	}
 	s, err := parseSection(words, 0)
 	if err == nil {
-		err = s.fill()
+		err = s.writeCells()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", name, err)

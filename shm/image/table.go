@@ -2,29 +2,28 @@ package image
 
 import "slices"
 
-// A table is one of the format's two hash tables in the making: the cells of a
-// section's keys, and the bucket lines of an image's names. Each hash has a
-// home, which is one or more cells, and the cells are filled in the order of
-// the homes: what its own home has no room for is in the next cells, and those
-// past the last one are the first ones. No hash is far from home in such a
-// table, as long as chance distributes the homes.
+// A table describes one of the format's two hash tables: the cells of a section's
+// keys, or the bucket lines of an image's names. Each hash has a home of one or
+// more cells. The cells are filled in the order of the homes: a hash that finds
+// its home full goes into the next cells, and the first cell follows the last. If
+// the homes are random, every hash is near its home.
 //
-// XXH64 can be inverted, so it need not be chance. A table is therefore used
-// only if no hash is further than reach cells from home, which is where a search
-// ends. If one is, other homes are tried, by another seed.
+// XXH64 can be inverted, so an attacker can choose the homes. A table is used
+// only if every hash is within reach cells of its home, where a search ends, and
+// near it on average. Otherwise another seed gives the hashes other homes.
 type table struct {
 	homes int
 	width int // cells of a home
-	reach int // cells that a search looks at, from the first one of its home
-	mean  int // how far many hashes may be from home on average, in cells
+	reach int // cells that a search reads at most, from the first of its home
+	mean  int // how far hashes may be from home on average if there are many, in cells
 	home  func(hash uint64) uint64
 }
 
-// maxSeeds is how many seeds are tried, from 0 on. An ordinary table of a
-// million keys fails with one of them by a chance of less than 1 %.
+// maxSeeds is how many seeds are tried, from 0. One seed fails for less than 1 %
+// of the tables of a million keys with random hashes.
 const maxSeeds = 8
 
-// reseed is the hash by which a table with that seed knows what has this one.
+// reseed returns the hash that a table with this seed uses in the place of hash.
 func reseed(hash, seed uint64) uint64 {
 	if seed == 0 {
 		return hash
@@ -32,11 +31,10 @@ func reseed(hash, seed uint64) uint64 {
 	return avalanche(hash + seed*prime1)
 }
 
-// arrange finds the first seed that fits, and returns for each home how far
-// from its first cell the first of its hashes is. The others follow in the
-// cells after it. If none fits, crowded is the number of a hash that has too many
-// others near it, or else it is -1. The time is in proportion to the number of
-// hashes, whatever they are.
+// arrange finds the first seed that fits. For each home, next is the distance
+// from its first cell to the cell of its first hash; its other hashes follow. If
+// no seed fits, crowded is the number of a hash with too many others near it; it
+// is -1 otherwise. The time is linear in the number of hashes, whatever they are.
 func (t table) arrange(hashes []uint64) (seed uint64, next []uint8, crowded int) {
 	next = make([]uint8, t.homes)
 	for seed < maxSeeds {

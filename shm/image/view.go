@@ -12,23 +12,22 @@ import (
 	"github.com/statesync/statesync/seqlock"
 )
 
-// View looks things up in an image that lies in memory which may change at any
-// moment: a slot. Each of its methods copies a part before it looks at it, and
-// verifies the part's sum. In a slot, everything that it says counts only if
-// the slot's sequence is still the same afterwards.
+// View reads an image in memory that may change at any moment: a slot. Each
+// method copies a part before it uses it, and verifies the part's sum. What it
+// returns is valid only if the slot's sequence is unchanged afterwards.
 //
-// Its methods neither block nor make a syscall, and fault where the memory
-// does. Only Section and Revision allocate.
+// The methods neither block nor make a syscall, and fault where the memory
+// does. Only Section, Revision and SectionRevision allocate.
 type View struct {
 	words      []uint64
 	generation uint64
-	entries    uint64 // how many
-	lines      uint64
-	entriesAt  uint64 // in words
-	sectionsAt uint64
-	revision   uint64 // byte offset of the image's own revision's record
-	published  int64
 	seed       uint64 // of the bucket lines
+	lines      uint64 // how many, at least 1
+	entries    uint64 // how many
+	entriesAt  uint64 // in words; lines and entries end within words
+	sectionsAt uint64 // in words; at most len(words)
+	revision   uint64 // byte offset of the image's own revision's record, unchecked
+	published  int64  // nanoseconds since 1970
 }
 
 // Open verifies the header of the image of generation g that fills words. A
@@ -57,8 +56,8 @@ func Open(words []uint64, g uint64) (View, error) {
 		published:  int64(h[headerPublished]),
 		seed:       h[headerSeed],
 	}
-	// None of these can overflow: counts have 32 bits, and offsets are no
-	// greater than the length once the last line has been compared.
+	// None of these overflows: counts have 32 bits, and after the last case
+	// offsets are at most the length.
 	size := uint64(len(words))
 	switch {
 	case v.generation != g:
@@ -87,7 +86,7 @@ func (v *View) Published() time.Time { return time.Unix(0, v.published) }
 // Revision is what the source calls the state that the image was built from.
 func (v *View) Revision() (string, error) { return v.record(v.revision) }
 
-// Entry is a config's line in the directory.
+// Entry is a config's entry in the directory.
 type Entry struct {
 	// Changed is the generation of last change. Within one region id, a config
 	// of the same name with the same Changed has the same content.
@@ -101,9 +100,9 @@ type Entry struct {
 	number   uint64
 }
 
-// Place is where in an image a look-up finds a config: the numbers of the words
-// with which its bucket line, its entry and its section begin. It is likely to
-// be there in the next image too.
+// Place is where a look-up finds a config in an image: the numbers of the first
+// words of its bucket line, its entry and its section. They are likely to be the
+// same in the next image.
 type Place [3]uint64
 
 // Place is an entry's.
@@ -115,11 +114,11 @@ func (v *View) Place(e Entry) Place {
 	}
 }
 
-// Find looks a config up by the hash of its name, HashName. ErrNotFound is proven: all lines that the search
-// walked are whole.
+// Find finds the config whose name has a hash, HashName. ErrNotFound is proven:
+// the sums of all lines that the search read match.
 //
-// The entry is that of the only config whose name has this hash. It may be
-// another name all the same, and the caller compares the section's.
+// At most one config of an image has that hash. Its name may be another one than
+// the caller's, so the caller compares the section's.
 func (v *View) Find(hash uint64) (Entry, error) {
 	seeded := reseed(hash, v.seed)
 	tag, line := lineTag(seeded), lineHome(seeded, v.lines)
@@ -211,7 +210,7 @@ func (v *View) record(offset uint64) (string, error) {
 	if length[0] == 0 {
 		return "", nil
 	}
-	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // of memory that is nobody else's
+	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // record is private and never changes
 }
 
 // Load copies and verifies the whole image of generation g: every line, entry,
@@ -265,9 +264,9 @@ func Load(words []uint64, g uint64) (*Image, error) {
 		}
 		m.configs = append(m.configs, c)
 	}
-	// The configs leave no choice in how they are laid out. So where each
-	// section is, and that each name's search ends at its entry, is one
-	// comparison, and its time does not depend on what a table claims.
+	// The layout follows from the configs alone. So one comparison proves the
+	// place of each section and that each name's search ends at its entry, in a
+	// time that does not depend on what the tables claim.
 	directory, size := m.directory, m.size
 	if err := m.layOut(nil); err != nil || m.size != size || len(m.directory) != len(directory) {
 		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
@@ -279,9 +278,8 @@ func Load(words []uint64, g uint64) (*Image, error) {
 	return m, nil
 }
 
-// adoptReserved takes over what a later version may have written into the
-// reserved words of a directory of this layout, and the sums over them, which
-// were verified.
+// adoptReserved copies what a later version may have written into the reserved
+// words of a directory, and the sums that cover them, which are verified already.
 func (m *Image) adoptReserved(from []uint64) {
 	copy(m.directory[headerReserved:headerWords], from[headerReserved:])
 	at := m.directory[headerEntries] / wordBytes
@@ -292,8 +290,8 @@ func (m *Image) adoptReserved(from []uint64) {
 	}
 }
 
-// verifyKeys makes the section again from its content: whatever differs is
-// damage that its hash was computed over, or a writer's mistake.
+// verifyKeys builds the section again from its content. A difference is damage
+// from before the hash was computed, or a writer's mistake.
 func (s *Section) verifyKeys() error {
 	made, err := NewOpaque(s.name, s.content)
 	if s.kind == Document {
@@ -308,7 +306,7 @@ func (s *Section) verifyKeys() error {
 	return nil
 }
 
-// equalButReserved is Equal but for what a later version may write.
+// equalButReserved is Equal except for what a later version may write.
 func (s *Section) equalButReserved(made *Section) bool {
 	const at = sectionFlags / 2 // and sectionReserved
 	return len(s.words) == len(made.words) && slices.Equal(s.words[:at], made.words[:at]) &&
