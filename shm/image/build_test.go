@@ -78,8 +78,8 @@ func TestBuildCarries(t *testing.T) {
 	}
 }
 
-// TestBuildHoldsTheNewSections is about equal sections: whoever hands out the
-// same one again has pointers compared and not bytes.
+// TestBuildHoldsTheNewSections is about equal sections: a caller that
+// passes the same one again has pointers compared and not bytes.
 func TestBuildHoldsTheNewSections(t *testing.T) {
 	m := build(t, 1, "r1", []*Section{document(t, "a", `{"n": 1}`)}, nil)
 	given := []*Section{document(t, "a", `{"n": 1}`), document(t, "b", `[]`)}

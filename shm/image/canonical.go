@@ -146,7 +146,7 @@ func appendNumber(dst []byte, text string) ([]byte, error) {
 	return strconv.AppendUint(dst, u, 10), nil
 }
 
-// shorten keeps a message readable whose text comes from outside.
+// shorten keeps a message short if it quotes text from outside.
 func shorten(s string) string {
 	if len(s) > 60 {
 		return strings.ToValidUTF8(s[:60], "") + "…"

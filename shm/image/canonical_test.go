@@ -171,7 +171,7 @@ func TestAppendFloat(t *testing.T) {
 		case err != nil || math.Float64bits(back) != bits:
 			t.Errorf("%s does not read back as %x", text, bits)
 		case !strings.ContainsAny(text, ".e") || !json.Valid([]byte(text)):
-			t.Errorf("%s is no JSON float", text)
+			t.Errorf("%s is not a JSON float", text)
 		case !ok || v.Type != Float || v.Bits != bits:
 			t.Errorf("%s is indexed as %v", text, v)
 		case refused != nil || string(canonical) != "["+text+"]":

@@ -193,7 +193,7 @@ func TestEveryBitFlipOfADirectory(t *testing.T) {
 	}
 	t.Logf("%d flips: %d found, %d not found, %d refused; %d images loaded, %d not", f.flipped, f.found, f.notFound, f.refused, f.loaded, f.notLoaded)
 	if f.found == 0 || f.notFound == 0 || f.refused < f.flipped || f.notLoaded == 0 {
-		t.Error("that can't be")
+		t.Error("these counts are impossible")
 	}
 }
 

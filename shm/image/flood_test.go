@@ -12,9 +12,6 @@ import (
 	"testing"
 )
 
-// flooded is how many keys or names an attacker chooses.
-const flooded = 100_000
-
 // inverse is that of an odd number modulo 2^64, by Newton's method.
 func inverse(n uint64) uint64 {
 	x := n

@@ -97,7 +97,7 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 	}
 	again, err := loadAny(flatten(m))
 	if err != nil || !again.Same(m.Sections()) || again.Revision() != m.Revision() {
-		t.Fatalf("what could be loaded can't be loaded from its own words: %v", err)
+		t.Fatalf("what was loaded is refused when it is stored again: %v", err)
 	}
 }
 
@@ -269,14 +269,14 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 			s := section(words, 2)
 			s[len(s)-6]++ // the value's bits
 		},
-		"a section's content is no JSON": func(words []uint64) {
+		"a section's content is not JSON": func(words []uint64) {
 			s := section(words, 2)
 			copy(bytesOf(s)[sectionHeaderWords*wordBytes+wordBytes:], `{"n":}`)
 		},
 		"a section of a kind that is not known": func(words []uint64) {
 			section(words, 2)[0] = 1 | 3<<32
 		},
-		"a section's name is none": func(words []uint64) {
+		"a section's name is not valid": func(words []uint64) {
 			section(words, 0)[sectionHeaderWords] = '\n'
 			entry(words, 0)[entryName] = HashName("\n")
 		},
@@ -407,7 +407,7 @@ func TestHostileIndex(t *testing.T) {
 			_ = v.Str()
 		}()
 	}
-	// Escapes in a number of no text, which nobody reads as a number.
+	// Escapes in a number without text.
 	words := slices.Clone(intact.words)
 	k := key(words, 0)
 	k[keyPath] = k[keyPath]&(1<<typeShift-1) | uint64(Int)<<typeShift | escapedFlag
@@ -434,7 +434,7 @@ func TestHostileIndex(t *testing.T) {
 	if v, err := lookup(s, "a"); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a cell that leads nowhere: %v, %v", v, err)
 	}
-	// A content that is no JSON, walked.
+	// A walk through content that is not JSON.
 	for _, content := range []string{
 		`{"a"`, `{"a":`, `{`, `[`, `{"a":1`, `[1,`, `{"a":"`, `{1:2}`, `{"a":[}`, strings.Repeat("[", 1000), `{"a":nul}`, `{"a":01}`,
 		strings.Repeat(`{"a":`, 500),

@@ -333,7 +333,7 @@ func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
 		return corrupt("key", n, "its type is unknown")
 	}
 	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
-		return corrupt("key", n, "its value is no string")
+		return corrupt("key", n, "its value is not a string")
 	}
 	return nil
 }

@@ -8,9 +8,8 @@ import (
 	"unsafe"
 )
 
-// scanner steps over canonical JSON, value by value. It is used on text that
-// this package made and on text that came out of shared memory, so it takes
-// every byte to be hostile all the same.
+// scanner steps over canonical JSON, value by value. The text may come out of
+// shared memory, so every byte is hostile.
 type scanner struct {
 	text []byte
 	pos  int
@@ -26,8 +25,8 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// next goes to the n-th member of an object or array whose opening bracket was
-// passed, or behind its closing one: done.
+// next moves to member n of an object or array, or behind its closing bracket and
+// returns done. The opening bracket and the members before n are behind pos.
 func (s *scanner) next(open byte, n int) (done bool, err error) {
 	switch c := s.peek(); {
 	case c == open+2: // '}' or ']'

@@ -18,9 +18,9 @@ const MaxName = 255
 // MaxSection is the greatest size of one config in its flat form, in bytes.
 const MaxSection = 1 << 30
 
-// CheckName says what is wrong with a config's name, if anything is: a name is
-// 1 to 255 bytes of UTF-8 in parts that slashes separate, no part is empty,
-// "." or "..", and none holds control characters.
+// CheckName returns an error if name is not a valid name of a config: 1 to 255
+// bytes of UTF-8 in parts that slashes separate, no part empty, "." or "..", and
+// no control characters.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -48,14 +48,16 @@ type Section struct {
 	words    []uint64 // the whole section, private, made by newWords
 	hash     uint64   // xxhash64 of words
 	nameHash uint64
-	seed     uint64 // of the table of keys
+	seed     uint64 // of the cells
 	kind     Kind
-	cut      bool     // there are keys that are not in the index
-	text     string   // this and the others are views into words: all of it
-	name     string   //
-	content  []byte   //
-	cells    []uint32 //
-	keys     []uint64 //
+	cut      bool // there are keys that are not in the index
+
+	// These are views into words.
+	text    string // all of it
+	name    string
+	content []byte
+	cells   []uint32 // none, or a power of two
+	keys    []uint64 // what they point at is checked when it is used
 }
 
 // The section's header, as 32-bit numbers.
@@ -80,10 +82,9 @@ const (
 
 var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]
 
-// NewDocument is the section of a config whose content is canonical JSON, as
-// Canonical makes it. A *DuplicateKeyError says that two paths
-// join to the same dotted key, ErrTooLarge that the section, whose index can
-// be many times its content, would be over MaxSection.
+// NewDocument returns the section of a config whose content is canonical JSON. The
+// error is a *SyntaxError, *DuplicateKeyError or *CrowdedKeyError, or matches
+// ErrTooLarge: an index can be many times its content.
 func NewDocument(name string, canonical []byte) (*Section, error) {
 	index, err := indexKeys(canonical)
 	if err != nil {
@@ -92,7 +93,7 @@ func NewDocument(name string, canonical []byte) (*Section, error) {
 	return newSection(name, Document, canonical, index)
 }
 
-// NewOpaque is the section of a config whose content only its readers know.
+// NewOpaque returns the section of a config of any bytes.
 func NewOpaque(name string, data []byte) (*Section, error) {
 	return newSection(name, Opaque, data, &keyIndex{})
 }
@@ -220,7 +221,7 @@ func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 // Keys is how many dotted keys are indexed.
 func (s *Section) Keys() int { return len(s.keys) / keyWords }
 
-// Equal says whether the two are the same config with the same content.
+// Equal reports whether the two are the same config with the same content.
 func (s *Section) Equal(other *Section) bool {
 	return s == other || s.hash == other.hash && string(bytesOf(s.words)) == string(bytesOf(other.words))
 }

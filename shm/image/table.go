@@ -56,7 +56,7 @@ func (t table) try(next []uint8, hashes []uint64, seed uint64) (crowded int) {
 		}
 	}
 	// over is how many hashes of the homes so far are in cells behind them. The
-	// first round finds what goes on from the last home to the first.
+	// first round finds how many the last home leaves to the first.
 	over, far, farthest, distances := 0, 0, 0, 0
 	for round := range 2 {
 		for i, n := range next {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Two names with one hash. XXH64 is no match for somebody who looks for them:
+// Two names with one hash. XXH64 does not resist a search for them:
 // a difference in the first eight bytes is taken back by one in the fifth.
 const (
 	twin      = "CAm8Pwfn-and-the-rest-is-equal--KjHK3uNc--up-to-the-end-of-names"
@@ -74,7 +74,7 @@ func TestSectionsWithOneHash(t *testing.T) {
 	}
 	v := open(t, flatten(build(t, 2, "r2", []*Section{second}, m)))
 	if e, err := v.Find(HashName("a")); err != nil || e.Changed != 2 {
-		t.Error("a content of the same hash is no change", err)
+		t.Error("a content of the same hash is not a change", err)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestNamesPastTheirHomeLine(t *testing.T) {
 			t.Fatalf("%d lines with the seed %d", v.lines, v.seed)
 		}
 		// An absent name's search rests on all the lines that it walks: damage in
-		// the last one is no 'not found'.
+		// the last one is not 'not found'.
 		last := (home + ofOneLine/lineCells) % lines
 		v.words[headerWords+last*lineWords] ^= 1
 		if _, err := v.Find(HashName(there[ofOneLine])); !errors.Is(err, ErrCorrupt) {
