@@ -186,58 +186,57 @@ func TestOrdinaryTablesFit(t *testing.T) {
 }
 
 // BenchmarkFlood compares keys and names that an attacker has chosen with
-// ordinary ones.
+// ordinary ones. Each step builds all, or looks all of them up.
 func BenchmarkFlood(b *testing.B) {
-	for _, texts := range []struct {
-		what   string
-		choose func(uint64) uint64
-	}{{"ordinary", ordinary}, {"chosen", oneHome}, {"within", withinReach}} {
-		keys := textsWhere(flooded, texts.choose)
-		text := keysDocument(keys)
-		s, err := NewDocument("c", text)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if (s.seed == 0) != (texts.what != "chosen") {
-			b.Fatalf("%s keys have the seed %d", texts.what, s.seed)
-		}
-		b.Run("keys/build/"+texts.what, func(b *testing.B) {
+	whats := []string{"ordinary", "chosen", "within"}
+	texts := [][]string{textsWhere(flooded, ordinary), chosen()[:flooded], textsWhere(flooded, withinReach)}
+	for i, what := range whats {
+		text := keysDocument(texts[i])
+		b.Run("keys/build/"+what, func(b *testing.B) {
 			for b.Loop() {
 				if _, err := NewDocument("c", text); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run("keys/lookup/"+texts.what, func(b *testing.B) {
-			for b.Loop() { // all of them
-				for _, key := range keys {
-					if _, err := lookup(s, key); err != nil {
+	}
+	for i, what := range whats {
+		s, err := NewDocument("c", keysDocument(texts[i]))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if (s.seed != 0) != (what == "chosen") {
+			b.Fatalf("%s keys have the seed %d", what, s.seed)
+		}
+		b.Run("keys/lookup/"+what, func(b *testing.B) {
+			var v Value
+			for b.Loop() {
+				for _, key := range texts[i] {
+					if err := s.Lookup(&v, key); err != nil {
 						b.Fatal(err)
 					}
 				}
 			}
 		})
 	}
-	for _, texts := range []struct {
-		what   string
-		choose func(uint64) uint64
-	}{{"ordinary", ordinary}, {"chosen", oneHome}} {
-		names := textsWhere(flooded, texts.choose)
-		sections := make([]*Section, len(names))
-		for i, name := range slices.Sorted(slices.Values(names)) {
-			sections[i] = opaque(b, name, "")
+	sections := make([][]*Section, 2)
+	for i, what := range whats[:2] {
+		for _, name := range slices.Sorted(slices.Values(texts[i])) {
+			sections[i] = append(sections[i], opaque(b, name, ""))
 		}
-		v := open(b, flatten(build(b, 1, "r", sections, nil)))
-		b.Run("names/build/"+texts.what, func(b *testing.B) {
+		b.Run("names/build/"+what, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Build(1, "r", sections, nil); err != nil {
+				if _, err := Build(1, "r", sections[i], nil); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
-		b.Run("names/find/"+texts.what, func(b *testing.B) {
-			for b.Loop() { // all of them
-				for _, name := range names {
+	}
+	for i, what := range whats[:2] {
+		v := open(b, flatten(build(b, 1, "r", sections[i], nil)))
+		b.Run("names/find/"+what, func(b *testing.B) {
+			for b.Loop() {
+				for _, name := range texts[i] {
 					if _, err := v.Find(HashName(name)); err != nil {
 						b.Fatal(err)
 					}
