@@ -253,11 +253,11 @@ func (c *Client) lateConfig(s *Snapshot, name string) (*config, error) {
 	}
 	found := &config{name: name, serial: s.serial}
 	err := s.region.ReadGeneration(s.Generation(), func(_ hot, words []uint64) error {
-		view, err := image.OpenGeneration(words, s.Generation())
+		view, err := image.Open(words, s.Generation())
 		if err != nil {
 			return at(s.region, err)
 		}
-		e, err := view.Find(name)
+		e, err := view.Find(image.HashName(name))
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}

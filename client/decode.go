@@ -43,7 +43,8 @@ func decodeKey[T any](c *config, key string, missing *T, strict bool) (*T, error
 	if c.section.Kind() == image.Opaque {
 		return nil, fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
 	}
-	v, err := c.section.Lookup(key)
+	var v image.Value
+	err := c.section.Lookup(&v, key)
 	if errors.Is(err, ErrNotFound) || err == nil && v.Type == image.Null && !hasNil[T]() {
 		return missing, nil
 	}

@@ -113,7 +113,7 @@ func (d Doc) lookup(v *image.Value, key string) error {
 	if d.config == nil || d.config.section == nil {
 		return ErrNotFound
 	}
-	return d.config.section.LookupTo(v, key)
+	return d.config.section.Lookup(v, key)
 }
 
 func (d Doc) fail(key string, err error) error {

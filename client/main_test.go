@@ -281,8 +281,8 @@ func (p *publisher) attach() error {
 	if err := p.Attach(); err != nil {
 		return err
 	}
-	return p.Current(func(_ uint64, words []uint64) (err error) {
-		p.current, err = image.Load(words)
+	return p.Current(func(g uint64, words []uint64) (err error) {
+		p.current, err = image.Load(words, g)
 		return err
 	})
 }

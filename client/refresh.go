@@ -142,7 +142,7 @@ func at(region *shm.Region, err error) error {
 
 // fill copies the carried configs out of an image that may change meanwhile.
 func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
-	view, err := image.OpenGeneration(words, next.Generation())
+	view, err := image.Open(words, next.Generation())
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 			next.configs[n] = old
 			continue
 		}
-		e, err := view.FindHash(k.hash)
+		e, err := view.Find(k.hash)
 		switch {
 		case errors.Is(err, image.ErrNotFound):
 			if old.config != nil && old.section == nil {
@@ -192,10 +192,10 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 // load copies the config that an entry leads to out of an image; section stays
 // nil where that is another name with the same hash.
 func (c *config) load(view *image.View, e image.Entry) error {
-	if err := view.SectionTo(&c.own, e); err != nil || c.own.Name() != c.name {
+	var err error
+	if c.own, err = view.Section(e); err != nil || c.own.Name() != c.name {
 		return err
 	}
-	var err error
 	if c.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}

@@ -70,8 +70,8 @@ func readRegion(dir string) (m *image.Image, g shm.Geometry, err error) {
 	if err != nil {
 		return nil, g, err
 	}
-	_, err = r.Read(func(_ seqlock.Hot, words []uint64) (err error) {
-		m, err = image.Load(words)
+	_, err = r.Read(func(hot seqlock.Hot, words []uint64) (err error) {
+		m, err = image.Load(words, hot.Generation())
 		return err
 	})
 	if err != nil {

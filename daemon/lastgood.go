@@ -162,7 +162,7 @@ func readLastGood(r io.Reader, size, limit int64) (*image.Image, error) {
 	for i := range words {
 		words[i] = binary.LittleEndian.Uint64(data[i*8:])
 	}
-	m, err := image.Load(words)
+	m, err := image.Load(words, h.generation)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}

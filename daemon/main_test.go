@@ -222,7 +222,7 @@ func (s *setup) read() (published, error) {
 	p := published{id: r.ID(), retired: r.Retired()}
 	_, err = r.Read(func(hot seqlock.Hot, words []uint64) error {
 		p.generation, p.configs, p.changed = hot.Generation(), map[string]string{}, map[string]uint64{}
-		v, err := image.Open(words)
+		v, err := image.Open(words, hot.Generation())
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ func (s *setup) read() (published, error) {
 			if err != nil {
 				return err
 			}
-			if found, err := v.Find(section.Name()); err != nil || found != e {
+			if found, err := v.Find(image.HashName(section.Name())); err != nil || found != e {
 				return fmt.Errorf("%s: %w", section.Name(), err)
 			}
 			p.configs[section.Name()], p.changed[section.Name()] = string(section.Content()), e.Changed

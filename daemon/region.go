@@ -143,8 +143,8 @@ func (r *region) salvage() *image.Image {
 		return nil
 	}
 	var m *image.Image
-	_, err := r.left.Read(func(_ seqlock.Hot, words []uint64) (err error) {
-		m, err = image.Load(words)
+	_, err := r.left.Read(func(hot seqlock.Hot, words []uint64) (err error) {
+		m, err = image.Load(words, hot.Generation())
 		return err
 	})
 	if err != nil {
@@ -156,12 +156,9 @@ func (r *region) salvage() *image.Image {
 // load takes over what the attached file holds.
 func (r *region) load() error {
 	return r.w.Current(func(g uint64, words []uint64) error {
-		m, err := image.Load(words)
+		m, err := image.Load(words, g)
 		if err != nil {
 			return fmt.Errorf("%s: generation %d: %w", r.w.Path(), g, err)
-		}
-		if m.Generation() != g {
-			return fmt.Errorf("%s: %w: the image of generation %d says that it is %d", r.w.Path(), shm.ErrCorrupt, g, m.Generation())
 		}
 		r.held = m
 		return nil
@@ -337,8 +334,8 @@ func (r *region) verify() {
 		if equal(words, r.held.Words()) {
 			return nil
 		}
-		m, err := image.Load(words)
-		if err == nil && (m.Generation() != r.held.Generation() || !m.Same(r.held.Sections())) {
+		m, err := image.Load(words, r.held.Generation())
+		if err == nil && !m.Same(r.held.Sections()) {
 			err = fmt.Errorf("%s: %w: it holds other configs than were published", r.w.Path(), shm.ErrCorrupt)
 		}
 		return err

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -124,7 +126,7 @@ func (r reader) check(dir string) {
 			if code != found || g != hot.Generation() || id != region.ID().String() || content != string(s.Content()) {
 				t.Errorf("%s: exit %d, generation %d, region %s: %q", s.Name(), code, g, id, content)
 			}
-			r.checkKeys(dir, s)
+			r.checkKeys(dir, &s)
 		}
 		for _, name := range []string{"absent", "gone", "", "A", "a ", strings.Repeat("long", 100)} {
 			if _, _, content, code := r.run(dir, name); code != absent {
@@ -139,15 +141,15 @@ func (r reader) checkKeys(dir string, s *image.Section) {
 	t.Helper()
 	if s.Kind() == image.Document {
 		eachKey(t, s.Content(), "", func(key string) {
-			value, err := s.Lookup(key)
-			ok(t, err)
+			var value image.Value
+			ok(t, s.Lookup(&value, key))
 			if _, _, printed, code := r.run(dir, s.Name(), key); code != found || !sameValue(value, printed) {
 				t.Errorf("%s: %q: exit %d, %q instead of %v", s.Name(), key, code, printed, value)
 			}
 		})
 	}
 	for _, key := range []string{"absent", "a.", ".a", "n.0"} {
-		if _, err := s.Lookup(key); !errors.Is(err, image.ErrNotFound) {
+		if err := s.Lookup(new(image.Value), key); !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("%s: %q: %v", s.Name(), key, err)
 		}
 		if _, _, value, code := r.run(dir, s.Name(), key); code != absent {
@@ -270,4 +272,33 @@ func TestReaderInCBesideAWriter(t *testing.T) {
 	if last < 2 {
 		t.Error("no generations went by")
 	}
+}
+
+// TestReaderInCFollowsSeeds has names and keys that are all at home in one place
+// of their tables, so that both have another seed than 0.
+func TestReaderInCFollowsSeeds(t *testing.T) {
+	r := newReader(t)
+	const n = 12
+	lines, cells := uint64(1+n/4), uint64(32)
+	var names, keys []string
+	for i := 0; len(names) < n || len(keys) < n; i++ {
+		text := fmt.Sprintf("n%d", i)
+		hash := xxhash.Sum64String(text)
+		if hash>>32*lines>>32 == 1 && len(names) < n {
+			names = append(names, text)
+		}
+		if hash%cells == 1 && len(keys) < n {
+			keys = append(keys, fmt.Sprintf("%q:%d", text, i))
+		}
+	}
+	dir, w := region(t, 2, 1<<20)
+	var sections []*image.Section
+	for _, name := range names {
+		sections = append(sections, document(t, name, "{"+strings.Join(keys, ",")+"}"))
+	}
+	m := publish(t, w, 1, "r", nil, sections...)
+	if header := m.Words()[0]; header[9] == 0 || m.Words()[1][3] == 0 {
+		t.Error("the tables have no seed")
+	}
+	r.check(dir)
 }

@@ -186,11 +186,11 @@ func read(t testing.TB, dir string, g uint64, fn func(v *image.View)) {
 	r, err := shm.Open(dir, shm.Trust{})
 	ok(t, err)
 	ok(t, r.ReadGeneration(g, func(_ seqlock.Hot, words []uint64) error {
-		v, err := image.Open(words)
+		v, err := image.Open(words, g)
 		if err != nil {
 			return err
 		}
-		if _, err := image.Load(words); err != nil {
+		if _, err := image.Load(words, g); err != nil {
 			return err
 		}
 		fn(&v)
@@ -234,7 +234,7 @@ func TestGoldenSmall(t *testing.T) {
 			for i, want := range want {
 				e, err := v.Entry(i)
 				ok(t, err)
-				if found, err := v.Find(want.name); err != nil || found != e {
+				if found, err := v.Find(image.HashName(want.name)); err != nil || found != e {
 					t.Errorf("generation %d: %s is not entry %d: %v", g, want.name, i, err)
 				}
 				s, err := v.Section(e)
@@ -245,7 +245,7 @@ func TestGoldenSmall(t *testing.T) {
 					t.Errorf("generation %d: entry %d is %v instead of %v", g, i, got, want)
 				}
 			}
-			if _, err := v.Find("absent"); !errors.Is(err, image.ErrNotFound) {
+			if _, err := v.Find(image.HashName("absent")); !errors.Is(err, image.ErrNotFound) {
 				t.Errorf("generation %d: an absent config: %v", g, err)
 			}
 		})
@@ -266,7 +266,7 @@ func TestGoldenRetired(t *testing.T) {
 		if revision, err := v.Revision(); err != nil || revision != "" || v.Len() != 0 {
 			t.Errorf("its image has the revision %q and %d configs: %v", revision, v.Len(), err)
 		}
-		if _, err := v.Find("a"); !errors.Is(err, image.ErrNotFound) {
+		if _, err := v.Find(image.HashName("a")); !errors.Is(err, image.ErrNotFound) {
 			t.Errorf("an absent config: %v", err)
 		}
 	})

@@ -89,8 +89,8 @@ func (a *app) config(r *shm.Region, name string) (*image.Section, error) {
 }
 
 // lookup finds a key, or says which ones there are.
-func lookup(config *image.Section, key string) (image.Value, error) {
-	v, err := config.Lookup(key)
+func lookup(config *image.Section, key string) (v image.Value, err error) {
+	err = config.Lookup(&v, key)
 	if errors.Is(err, image.ErrNotFound) {
 		return v, fmt.Errorf("config %s has no key %q%s; statesync get %s shows all of it",
 			config.Name(), key, didYouMean(key, keys(config)), config.Name())

@@ -54,7 +54,7 @@ func (a *app) connect(options ...client.Option) (*client.Client, error) {
 // fn begins anew at each call.
 func (a *app) read(r *shm.Region, fn func(*image.View) error) error {
 	_, err := r.Read(func(hot seqlock.Hot, words []uint64) error {
-		view, err := image.OpenGeneration(words, hot.Generation())
+		view, err := image.Open(words, hot.Generation())
 		if err != nil {
 			return err
 		}
@@ -65,15 +65,15 @@ func (a *app) read(r *shm.Region, fn func(*image.View) error) error {
 
 // find copies a config out of an image.
 func find(v *image.View, name string) (*image.Section, error) {
-	e, err := v.Find(name)
+	e, err := v.Find(image.HashName(name))
 	if err != nil {
 		return nil, err
 	}
 	s, err := v.Section(e)
 	if err == nil && s.Name() != name {
-		return nil, image.ErrNotFound // another name with the same hash
+		err = image.ErrNotFound // another name with the same hash
 	}
-	return s, err
+	return &s, err
 }
 
 // names lists the configs of an image. It copies all of them to do so.
@@ -97,7 +97,7 @@ func eachSection(v *image.View, fn func(image.Entry, *image.Section) error) erro
 		if err != nil {
 			return err
 		}
-		if err := fn(e, s); err != nil {
+		if err := fn(e, &s); err != nil {
 			return err
 		}
 	}

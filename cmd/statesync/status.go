@@ -131,7 +131,7 @@ func (s *report) image(r *shm.Region) error {
 		size       int
 	)
 	_, err := r.Read(func(hot seqlock.Hot, words []uint64) error {
-		v, err := image.OpenGeneration(words, hot.Generation())
+		v, err := image.Open(words, hot.Generation())
 		if err != nil {
 			return err
 		}

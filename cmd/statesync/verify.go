@@ -91,7 +91,7 @@ func (v *verification) current(r *shm.Region) (g uint64, m *image.Image) {
 	read := before
 	_, err = r.Read(func(hot seqlock.Hot, words []uint64) (err error) {
 		read = hot
-		m, err = load(hot, words)
+		m, err = image.Load(words, hot.Generation())
 		return err
 	})
 	return read.Generation(), v.verdict(r, read.Generation(), m, err)
@@ -103,8 +103,8 @@ func (v *verification) older(r *shm.Region, current uint64, next *image.Image) {
 	for n := uint64(1); n < uint64(r.Geometry().Slots) && n < current; n++ {
 		g := current - n
 		var m *image.Image
-		err := r.ReadGeneration(g, func(hot seqlock.Hot, words []uint64) (err error) {
-			m, err = load(hot, words)
+		err := r.ReadGeneration(g, func(_ seqlock.Hot, words []uint64) (err error) {
+			m, err = image.Load(words, g)
 			return err
 		})
 		if errors.Is(err, shm.ErrExpired) {
@@ -171,13 +171,4 @@ func (v *verification) compare(m, next *image.Image) {
 				next.Generation(), c.Name(), c.Changed)
 		}
 	}
-}
-
-// load copies and verifies the image of a generation.
-func load(hot seqlock.Hot, words []uint64) (*image.Image, error) {
-	m, err := image.Load(words)
-	if err == nil && m.Generation() != hot.Generation() {
-		err = fmt.Errorf("%w: its slot holds an image of generation %d", shm.ErrCorrupt, m.Generation())
-	}
-	return m, err
 }

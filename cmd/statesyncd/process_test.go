@@ -149,10 +149,7 @@ func (h *host) look() (id shm.ID, m *image.Image, err error) {
 		return id, nil, err
 	}
 	_, err = r.Read(func(hot seqlock.Hot, words []uint64) error {
-		m, err = image.Load(words)
-		if err == nil && m.Generation() != hot.Generation() {
-			err = fmt.Errorf("generation %d holds %d", hot.Generation(), m.Generation())
-		}
+		m, err = image.Load(words, hot.Generation())
 		return err
 	})
 	return r.ID(), m, err
@@ -319,8 +316,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			case <-time.After(time.Millisecond):
 			}
 			var m *image.Image
-			_, err := r.Read(func(_ seqlock.Hot, words []uint64) (err error) {
-				m, err = image.Load(words)
+			_, err := r.Read(func(hot seqlock.Hot, words []uint64) (err error) {
+				m, err = image.Load(words, hot.Generation())
 				return err
 			})
 			switch {

@@ -277,12 +277,9 @@ func (h *crashHost) read() (id shm.ID, generation uint64, number int, err error)
 
 // crashProve is prove for a copy of an image.
 func crashProve(generation uint64, words []uint64) (number int, err error) {
-	m, err := image.Load(words)
+	m, err := image.Load(words, generation)
 	if err != nil {
 		return 0, fmt.Errorf("generation %d: %w", generation, err)
-	}
-	if m.Generation() != generation {
-		return 0, fmt.Errorf("generation %d: its image is of %d", generation, m.Generation())
 	}
 	configs := map[string]proven{}
 	for _, s := range m.Sections() {

@@ -75,6 +75,20 @@ func testSamples(t *testing.T, file string, samples []sample) {
 	}
 }
 
+// TestKeysOfOneHash has eight keys that nobody finds by chance: all of XXH64's 64
+// bits are the same.
+func TestKeysOfOneHash(t *testing.T) {
+	var text strings.Builder
+	for _, key := range []string{
+		`00004947vY=S3kGF`, "00006000`'q*lN*n", `00009045c;0_hg+>`, `00013741cpzTbkQk`, `00017483Z^*cX(;1`, `00018951#}&zNtJ'`, `00032542K(#yZ?RQ`, `00036115RRG43BI?`,
+	} {
+		fmt.Fprintf(&text, "%q: 1\n", key)
+	}
+	r := New(Options{}).Decode(files("team/a.yaml", text.String()))
+	wantStrings(t, "problems", messages(r.Problems), []string{"team/a.yaml: config team/a: " +
+		`the hash of the key "00004947vY=S3kGF" is like those of too many other keys; rename it`})
+}
+
 func TestNames(t *testing.T) {
 	r := New(Options{Opaque: []string{"*.pem", "raw/*", "x.json"}}).Decode(files(
 		"a.json", `{"f":"json"}`,

@@ -6,9 +6,11 @@ import (
 	"math"
 	"math/big"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"go.yaml.in/yaml/v3"
@@ -49,7 +51,7 @@ func addAll(f *testing.F, seeds ...string) {
 	}
 }
 
-// FuzzJSON compares with encoding/json, and with the other reader of JSON here.
+// FuzzJSON compares with encoding/json.
 func FuzzJSON(f *testing.F) {
 	addAll(f, "{}", "[]", " [1, 2.5e-3, -0, -0.0, 1e999]", `{"a":{"b":[null,true,false,"\u00e9\ud83d\ude00\\"]}}`,
 		`{"a":1,"a":2}`, `{"a.b":1,"a":{"b":2}}`, `["\ud800"]`, `[18446744073709551615,18446744073709551616]`,
@@ -57,13 +59,17 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		content, problems := fuzzed(t, "c.json", data)
 		data = bytes.TrimPrefix(data, []byte("\ufeff"))
-		canonical, err := image.Canonical(data)
+		why := refusal(data)
 		if content == nil {
-			if err == nil && !strings.Contains(problems[len(problems)-1].What, "joins to the same dotted key") {
-				t.Errorf("refused, but canonical is %q: %v", canonical, problems[0])
+			if why == "" && !strings.Contains(problems[len(problems)-1].What, "joins to the same dotted key") {
+				t.Errorf("refused without a reason: %v", problems[0])
 			}
 			return
 		}
+		if why != "" {
+			t.Errorf("not refused, and there is reason to: %s", why)
+		}
+		canonical, err := image.Canonical(data)
 		if !bytes.Equal(content, canonical) {
 			t.Errorf("decoded to %q, but canonical is %q, %v", content, canonical, err)
 		}
@@ -290,4 +296,94 @@ func FuzzSchema(f *testing.F) {
 			t.Errorf("%d configs, and the error %v", len(r.Configs), r.Err())
 		}
 	})
+}
+
+// refusal says why a JSON text cannot be a config, with nothing of this package's:
+// "" if it can.
+func refusal(text []byte) string {
+	switch trimmed := bytes.TrimLeft(text, " \t\r\n"); {
+	case len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[':
+		return "top level"
+	case !utf8.Valid(text):
+		return "UTF-8"
+	case loneSurrogate(text):
+		return "surrogate"
+	}
+	type level struct {
+		object, value bool // value: the next token of the object is one, and no key
+		keys          map[string]bool
+	}
+	var levels []level
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			if !json.Valid(text) {
+				return "syntax"
+			}
+			return ""
+		}
+		if token == json.Delim('}') || token == json.Delim(']') {
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		if n := len(levels); n > 0 && levels[n-1].object {
+			top := &levels[n-1]
+			if top.value = !top.value; top.value {
+				if top.keys[token.(string)] {
+					return "twice"
+				}
+				top.keys[token.(string)] = true
+				continue
+			}
+		}
+		switch token := token.(type) {
+		case json.Delim:
+			levels = append(levels, level{object: token == '{', keys: map[string]bool{}})
+			if len(levels) > image.MaxDepth {
+				return "deep"
+			}
+		case json.Number:
+			if strings.ContainsAny(token.String(), ".eE") {
+				if _, err := token.Float64(); err != nil {
+					return "float64"
+				}
+			} else if i, _ := new(big.Int).SetString(token.String(), 10); !i.IsInt64() && !i.IsUint64() {
+				return "64 bits"
+			}
+		}
+	}
+}
+
+// loneSurrogate says whether an escape sequence stands for half a pair.
+func loneSurrogate(text []byte) bool {
+	unit := func(at int) (uint64, bool) {
+		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {
+			return 0, false
+		}
+		u, err := strconv.ParseUint(string(text[at+2:at+6]), 16, 16)
+		return u, err == nil
+	}
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		u, ok := unit(i)
+		switch {
+		case !ok:
+			i++
+		case u >= 0xd800 && u < 0xdc00:
+			low, ok := unit(i + 6)
+			if !ok || low < 0xdc00 || low > 0xdfff {
+				return true
+			}
+			i += 11
+		case u >= 0xdc00 && u < 0xe000:
+			return true
+		default:
+			i += 5
+		}
+	}
+	return false
 }

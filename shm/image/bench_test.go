@@ -45,7 +45,7 @@ func BenchmarkLookupKey(b *testing.B) {
 		b.ReportAllocs()
 		var v Value
 		for b.Loop() {
-			if err := s.LookupTo(&v, "weights0.elo"); err != nil || v.Type != Int {
+			if err := s.Lookup(&v, "weights0.elo"); err != nil || v.Type != Int {
 				b.Fatal(v, err)
 			}
 		}
@@ -54,7 +54,7 @@ func BenchmarkLookupKey(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if v, err := s.Lookup(bench.key); err == nil && v.Type != Int {
+				if v, err := lookup(s, bench.key); err == nil && v.Type != Int {
 					b.Fatal(v)
 				}
 			}
@@ -70,7 +70,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(fmt.Sprintf("%d/present", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Find(name); err != nil {
+				if _, err := v.Find(HashName(name)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -78,7 +78,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(fmt.Sprintf("%d/absent", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := v.Find("absent"); err != ErrNotFound {
+				if _, err := v.Find(HashName("absent")); err != ErrNotFound {
 					b.Fatal(err)
 				}
 			}
@@ -89,7 +89,7 @@ func BenchmarkFind(b *testing.B) {
 func BenchmarkSectionCopy(b *testing.B) {
 	sections := benchSections(b, 100, 30)
 	v := open(b, flatten(build(b, 1, "r", sections, nil)))
-	e, err := v.Find(sections[50].Name())
+	e, err := v.Find(HashName(sections[50].Name()))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func BenchmarkLoad(b *testing.B) {
 	words := flatten(build(b, 1, "r", benchSections(b, 300, 30), nil))
 	b.SetBytes(int64(len(words) * wordBytes))
 	for b.Loop() {
-		if _, err := Load(words); err != nil {
+		if _, err := loadAny(words); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -195,7 +195,7 @@ func BenchmarkWalk(b *testing.B) {
 	for _, key := range []string{"past.1025.dotted.key.x", "absent"} {
 		b.Run(key, func(b *testing.B) {
 			for b.Loop() {
-				_, _ = s.Lookup(key)
+				_, _ = lookup(s, key)
 			}
 		})
 	}

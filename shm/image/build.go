@@ -26,157 +26,93 @@ type Image struct {
 	generation uint64
 	revision   string
 	published  time.Time
-	configs    []Config // sorted by name
-	directory  []uint64 // header, buckets, entries, revisions, padding
-	size       int      // bytes
+	configs    []Config // sorted by name, no name twice
+	directory  []uint64 // header, bucket lines, entries, revisions, padding
+	size       int      // of the directory and all padded sections, in bytes
 }
 
 // Build makes the image of a generation out of its configs' sections, in any
-// order. What is unchanged since the image of the generation before it, prev,
-// keeps its generation of last change and its revision; prev is nil in a new
-// region. revision is what the source calls this state of it.
+// order. A section that equals the one of the same name in prev, the image of
+// the generation before, keeps its generation of last change and its revision;
+// prev is nil in a new region. revision is what the source calls this state.
 //
 // The work is in proportion to the number of configs: sections are neither
 // copied nor hashed again.
 func Build(generation uint64, revision string, sections []*Section, prev *Image) (*Image, error) {
 	m := &Image{generation: generation, revision: revision, published: time.Now()}
-	var twin *Image
-	if prev != nil && m.follow(prev, sections) {
-		twin = prev
-	} else if err := m.gather(sections); err != nil {
-		return nil, err
-	} else if prev != nil {
-		m.carry(prev)
+	sameNames := prev != nil && prev.hasNames(sections)
+	if !sameNames {
+		sections = slices.SortedFunc(slices.Values(sections), byName)
+		for i := 1; i < len(sections); i++ {
+			if sections[i].name == sections[i-1].name {
+				return nil, fmt.Errorf("two configs have the name %s", sections[i].name)
+			}
+		}
 	}
-	if err := m.layOut(twin); err != nil {
+	m.setConfigs(sections, prev)
+	if !sameNames {
+		prev = nil
+	}
+	if err := m.layOut(prev); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// follow makes the sections the image's if they are the configs of prev, by the
-// same names in the same order, which is how most changes of a source leave
-// them. Of a section that is the very one of prev it looks at the pointer only.
-func (m *Image) follow(prev *Image, sections []*Section) bool {
-	if len(sections) != len(prev.configs) {
-		return false
-	}
-	for i, s := range sections {
-		if old := prev.configs[i].Section; s != old && s.name != old.name {
-			return false
-		}
-	}
-	m.configs = slices.Clone(prev.configs)
-	for i, s := range sections {
-		switch c := &m.configs[i]; {
-		case s == c.Section:
-		case s.Equal(c.Section):
-			c.Section = s
-		default:
-			*c = Config{Section: s, Changed: m.generation, Revision: m.revision}
-		}
-	}
-	return true
+func byName(a, b *Section) int { return cmp.Compare(a.name, b.name) }
+
+// hasNames reports whether the sections are the configs of m by name and order,
+// as most changes of a source leave them. Of a section that is also in m, it
+// compares the pointer only.
+func (m *Image) hasNames(sections []*Section) bool {
+	return slices.EqualFunc(sections, m.configs, func(s *Section, c Config) bool { return s == c.Section || s.name == c.name })
 }
 
-// gather makes the sections the image's, all of them new, and sorted by name.
-func (m *Image) gather(sections []*Section) error {
-	m.configs = make([]Config, len(sections))
-	for i, s := range sections {
-		m.configs[i] = Config{Section: s, Changed: m.generation, Revision: m.revision}
+// setConfigs takes the sorted sections, and from prev what it says of the
+// unchanged ones. The sections stay the new ones: a caller that passes the same
+// section again for an unchanged config has pointers compared and not bytes.
+func (m *Image) setConfigs(sections []*Section, prev *Image) {
+	var old []Config // those of prev that are still to be compared
+	if prev != nil {
+		old = prev.configs
 	}
-	slices.SortFunc(m.configs, func(a, b Config) int { return cmp.Compare(a.name, b.name) })
-	for i := 1; i < len(m.configs); i++ {
-		if name := m.configs[i].name; name == m.configs[i-1].name {
-			return fmt.Errorf("two configs have the name %s", name)
-		}
-	}
-	return nil
-}
-
-// carry takes over what prev says of the configs that are unchanged. The
-// sections stay the new ones: whoever hands out the same one again for an
-// unchanged config, as the daemon's decoder does, has pointers compared.
-func (m *Image) carry(prev *Image) {
-	old := prev.configs
-	for i := range m.configs {
-		c := &m.configs[i]
-		for len(old) > 0 && old[0].name < c.name {
+	m.configs = make([]Config, 0, len(sections))
+	for _, s := range sections {
+		for len(old) > 0 && old[0].Section != s && old[0].name < s.name {
 			old = old[1:]
 		}
-		if len(old) > 0 && old[0].name == c.name && old[0].Equal(c.Section) {
-			c.Changed, c.Revision = old[0].Changed, old[0].Revision
+		if len(old) > 0 && (s == old[0].Section || s.Equal(old[0].Section)) {
+			m.configs = append(m.configs, Config{Section: s, Changed: old[0].Changed, Revision: old[0].Revision})
+			old = old[1:]
+		} else {
+			m.configs = append(m.configs, Config{Section: s, Changed: m.generation, Revision: m.revision})
 		}
 	}
 }
 
-// layOut computes where everything goes, and writes the directory. An image
-// that has configs of the same names, twin, has the same hash table, but for
-// its sums; twin may be nil.
-func (m *Image) layOut(twin *Image) error {
+// layOut gives each part its place, and writes the directory. sameNames is an
+// image that has configs of the same names, and therefore the same bucket lines
+// but for their sums; nil if there is none.
+func (m *Image) layOut(sameNames *Image) error {
 	lines := linesFor(len(m.configs))
 	entries := headerWords + lines*lineWords
 	revisions := entries + len(m.configs)*entryWords
-	end := revisions
-	records := map[string]int{} // where a revision's record is, in words
-	last, at := m.revision, end // most configs have the one of the config before
-	place := func(revision string) int {
-		if revision == last && len(records) > 0 {
-			return at
-		}
-		last = revision
-		var ok bool
-		if at, ok = records[revision]; !ok {
-			at = end
-			records[revision] = at
-			end += recordWords(len(revision))
-		}
-		return at
-	}
-	place(m.revision)
-	for i := range m.configs {
-		place(m.configs[i].Revision)
-	}
+	records, end := m.placeRevisions(revisions)
 	sections := aligned(end)
-	m.size = sections * wordBytes
-	for i := range m.configs {
-		m.size += m.configs[i].Size()
-	}
-	m.directory = make([]uint64, sections)
 
+	m.directory = make([]uint64, sections)
+	seed, err := m.writeLines(m.directory[headerWords:entries], sameNames)
+	if err != nil {
+		return err
+	}
+	m.size = m.writeEntries(m.directory[entries:revisions], records, sections*wordBytes)
 	for revision, at := range records {
-		n := recordWords(len(revision))
-		record := m.directory[at : at+n]
+		record := m.directory[at:][:recordWords(len(revision))]
 		record[0] = uint64(len(revision))
 		copy(bytesOf(record[1:]), revision)
-		record[n-1] = revisionSum(record[:n-1], m.generation, uint64(at*wordBytes))
+		last := len(record) - 1
+		record[last] = revisionSum(record[:last], m.generation, uint64(at*wordBytes))
 	}
-	table := buckets{words: m.directory[headerWords:entries]}
-	if twin != nil {
-		copy(table.words, twin.directory[headerWords:entries])
-	}
-	offset := sections * wordBytes
-	for i := range m.configs {
-		c := &m.configs[i]
-		e := (*[entryWords]uint64)(m.directory[entries+i*entryWords:])
-		e[entryName] = c.nameHash
-		e[entryChanged] = c.Changed
-		e[entryOffset] = uint64(offset)
-		e[entryLength] = uint64(len(c.words) * wordBytes)
-		e[entryKind] = uint64(c.kind)
-		e[entryHash] = c.hash
-		e[entryRevision] = uint64(place(c.Revision) * wordBytes)
-		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
-		offset += c.Size()
-		if twin != nil {
-			continue
-		}
-		if other, ok := table.add(e[entryName], i, m.directory[entries:]); !ok {
-			return fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
-				m.configs[other].name, c.name)
-		}
-	}
-	table.seal(m.generation)
 
 	h := m.directory[:headerWords]
 	h[headerMagic] = magic
@@ -188,52 +124,123 @@ func (m *Image) layOut(twin *Image) error {
 	h[headerSections] = uint64(sections * wordBytes)
 	h[headerRevision] = uint64(records[m.revision] * wordBytes)
 	h[headerPublished] = uint64(m.published.UnixNano())
+	h[headerSeed] = seed
 	h[headerSum] = xxhash.Sum64(bytesOf(h[:headerSum]))
 	return nil
+}
+
+// placeRevisions returns the word at which the record of each revision begins,
+// the image's own first, and where the last one ends.
+func (m *Image) placeRevisions(at int) (records map[string]int, end int) {
+	records = map[string]int{m.revision: at}
+	end = at + recordWords(len(m.revision))
+	last := m.revision // most configs have the one of the config before
+	for i := range m.configs {
+		revision := m.configs[i].Revision
+		if revision == last {
+			continue
+		}
+		last = revision
+		if _, ok := records[revision]; !ok {
+			records[revision] = end
+			end += recordWords(len(revision))
+		}
+	}
+	return records, end
+}
+
+// recordWords is the size of a revision's record: length, bytes, sum.
+func recordWords(length int) int { return 1 + wordsFor(length) + 1 }
+
+// writeEntries writes an entry for each config, whose sections begin at offset,
+// and returns where the last one ends, in bytes.
+func (m *Image) writeEntries(words []uint64, records map[string]int, offset int) (size int) {
+	last, at := m.revision, records[m.revision]
+	for i := range m.configs {
+		c := &m.configs[i]
+		if c.Revision != last {
+			last, at = c.Revision, records[c.Revision]
+		}
+		e := (*[entryWords]uint64)(words[i*entryWords:])
+		e[entryName] = c.nameHash
+		e[entryChanged] = c.Changed
+		e[entryOffset] = uint64(offset)
+		e[entryLength] = uint64(len(c.words) * wordBytes)
+		e[entryKind] = uint64(c.kind)
+		e[entryHash] = c.hash
+		e[entryRevision] = uint64(at * wordBytes)
+		e[entrySum] = seededSum((*[7]uint64)(e[:7]), m.generation, uint64(i))
+		offset += c.Size()
+	}
+	return offset
 }
 
 // linesFor is the number of bucket lines for n configs: a little over half
 // full, so that a search seldom needs a second line and always finds an end.
 func linesFor(n int) int { return 1 + n/4 }
 
-// lineHome is the line where the search for a name begins, lineTag the part of
-// its hash that a cell keeps.
+// lineReach is how many lines a search for a name reads at most.
+const lineReach = 4
+
+// nameTable is the table of names with so many lines.
+func nameTable(lines int) table {
+	return table{
+		homes: lines, width: lineCells, reach: lineReach * lineCells, mean: 3,
+		home: func(hash uint64) uint64 { return lineHome(hash, uint64(lines)) },
+	}
+}
+
+// lineHome is the line at which the search for a name begins, and lineTag the
+// part of its hash that a cell keeps.
 func lineHome(hash uint64, lines uint64) uint64 { return hash >> 32 * lines >> 32 }
 func lineTag(hash uint64) uint64                { return hash & 0xffffffff }
 
-// recordWords is the size of a revision's record: length, bytes, sum.
-func recordWords(length int) int { return 1 + wordsFor(length) + 1 }
-
-// buckets is the hash table of the names, in the making. A line's cells fill
-// from the first; a cell is tag | (entry number + 1) << 32.
-type buckets struct {
-	words []uint64
+// writeLines writes the bucket lines, and returns their seed.
+func (m *Image) writeLines(words []uint64, sameNames *Image) (seed uint64, err error) {
+	if sameNames != nil {
+		copy(words, sameNames.directory[headerWords:])
+		seed = sameNames.directory[headerSeed]
+	} else if seed, err = m.writeCells(words); err != nil {
+		return 0, err
+	}
+	for at := 0; at < len(words); at += lineWords {
+		line := words[at:][:lineWords]
+		line[lineCells] = seededSum((*[7]uint64)(line), m.generation, uint64(at/lineWords))
+	}
+	return seed, nil
 }
 
-// add puts entry number n into the table; false names an entry with the same
-// hash.
-func (b buckets) add(hash uint64, n int, entries []uint64) (other int, ok bool) {
-	lines := uint64(len(b.words) / lineWords)
-	for line := lineHome(hash, lines); ; line = (line + 1) % lines {
-		cells := b.words[line*lineWords : line*lineWords+lineCells]
-		for i, cell := range cells {
-			if cell == 0 {
-				cells[i] = lineTag(hash) | uint64(n+1)<<32
-				return 0, true
-			}
-			if o := int(cell>>32 - 1); entries[o*entryWords+entryName] == hash {
-				return o, false
+// writeCells writes the cells of the bucket lines: tag | (entry number + 1) << 32.
+// Two equal hashes have the same home, and meet there.
+func (m *Image) writeCells(words []uint64) (seed uint64, err error) {
+	hashes := make([]uint64, len(m.configs))
+	for n := range hashes {
+		hashes[n] = m.configs[n].nameHash
+	}
+	t := nameTable(len(words) / lineWords)
+	seed, next, crowded := t.arrange(hashes)
+	if crowded >= 0 {
+		return 0, fmt.Errorf("the hash of the config's name %s is like those of too many others; rename it", m.configs[crowded].name)
+	}
+	cell := func(n uint64) *uint64 {
+		n %= uint64(t.homes) * lineCells
+		return &words[n/lineCells*lineWords+n%lineCells]
+	}
+	for n, hash := range hashes {
+		hash = reseed(hash, seed)
+		tag, home := lineTag(hash), t.home(hash)
+		i := home * lineCells
+		at := i + uint64(next[home])
+		next[home]++
+		for ; i < at; i++ {
+			if other := *cell(i); other != 0 && lineTag(other) == tag && hashes[other>>32-1] == hashes[n] {
+				return 0, fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
+					m.configs[other>>32-1].name, m.configs[n].name)
 			}
 		}
+		*cell(at) = tag | uint64(n+1)<<32
 	}
-}
-
-// seal writes the lines' sums.
-func (b buckets) seal(generation uint64) {
-	for line := range uint64(len(b.words) / lineWords) {
-		words := b.words[line*lineWords:][:lineWords]
-		words[lineCells] = seededSum((*[7]uint64)(words), generation, line)
-	}
+	return seed, nil
 }
 
 // Generation is the generation that the image was built for.
@@ -263,14 +270,14 @@ func (m *Image) Sections() []*Section {
 	return sections
 }
 
-// Same says whether the sections, in any order, are just what the image holds,
-// in which case a publication would change nothing.
+// Same reports whether the sections, in any order, are exactly what the image
+// holds, so that a publication would change nothing.
 func (m *Image) Same(sections []*Section) bool {
-	sorted := slices.SortedFunc(slices.Values(sections), func(a, b *Section) int { return cmp.Compare(a.name, b.name) })
-	return slices.EqualFunc(sorted, m.configs, func(s *Section, c Config) bool { return s.Equal(c.Section) })
+	return slices.EqualFunc(slices.SortedFunc(slices.Values(sections), byName), m.configs,
+		func(s *Section, c Config) bool { return s.Equal(c.Section) })
 }
 
-// Words are the image's parts in the order in which they are to be stored, one
+// Words are the image's parts in the order in which they are stored, one
 // directly after the other. They must not be changed. A config that is the same
 // section in two images is the same memory in both.
 func (m *Image) Words() [][]uint64 {

@@ -121,116 +121,22 @@ func exact(v any) any {
 }
 
 func TestCanonicalRefuses(t *testing.T) {
-	deep := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
-	for _, test := range []struct {
-		in     string
-		offset int    // -1: any
-		reason string // a part of it
-	}{
-		{`[18446744073709551616]`, 1, "64 bits"},
-		{`[-9223372036854775809]`, 1, "64 bits"},
-		{`[` + strings.Repeat("9", 40) + `]`, 1, "64 bits"},
-		{`[1e999]`, 1, "float64"},
-		{`[-1e999]`, 1, "float64"},
-		{`[1.7976931348623159e308]`, 1, "float64"},
-		{`[01]`, -1, "leading zeros"},
-		{`[-]`, 2, "digits"},
-		{`[-01]`, -1, "digits"},
-		{`[1.]`, 3, "digits"},
-		{`[1e]`, 3, "digits"},
-		{`[1e+]`, 4, "digits"},
-		{`[.5]`, 1, "no JSON value"},
-		{`[+1]`, 1, "no JSON value"},
-		{`[0x10]`, 2, "expected"},
-		{`[1_000]`, 2, "expected"},
-		{`[Infinity]`, 1, "no JSON value"},
-		{`[NaN]`, 1, "no JSON value"},
-
-		{"[\"\xff\"]", -1, "UTF-8"},
-		{"[\"\xc0\x80\"]", -1, "UTF-8"},
-		{"[\"\xed\xa0\x80\"]", -1, "UTF-8"},
-		{"[\"\\n\xe2\x82\"]", -1, "UTF-8"},
-		{"{\"\xff\":1}", -1, "UTF-8"},
-		{`["\ud83d"]`, 2, "surrogate"},
-		{`["\ude00"]`, 2, "surrogate"},
-		{`["\ud83dx"]`, 2, "surrogate"},
-		{`["\ud83d\ud83d"]`, 2, "surrogate"},
-		{`["a\ude00\ud83d"]`, 3, "surrogate"},
-		{`{"\ud83d":1}`, 2, "surrogate"},
-		{`["\x41"]`, 2, "escape"},
-		{`["\u12"]`, 2, "escape"},
-		{`["\u12g4"]`, 2, "escape"},
-		{`["\u+123"]`, 2, "escape"},
-		{`["\U0041"]`, 2, "escape"},
-		{`["\'"]`, 2, "escape"},
-		{"[\"\n\"]", 2, "control"},
-		{"[\"a\\n\x00\"]", 5, "control"},
-		{"[\"\x1f\"]", 2, "control"},
-		{`["a`, -1, "does not end"},
-		{`["a\"]`, -1, "does not end"},
-		{`["a\`, -1, ""},
-		{`["`, -1, "does not end"},
-
-		{`{"a":1,"a":1}`, -1, `"a" twice`},
-		{`{"a":1,"\u0061":2}`, -1, `"a" twice`},
-		{`[{"b":{"a":1,"c":2,"a":{}}}]`, -1, `"a" twice`},
-		{`{"":1,"":2}`, -1, `"" twice`},
-
-		{deep(101), 100, "100 deep"},
-		{deep(100000), 100, "100 deep"},
-		{strings.Repeat(`{"a":`, 101) + `1` + strings.Repeat("}", 101), 500, "100 deep"},
-
-		{``, 0, "top"},
-		{` `, 1, "top"},
-		{`1`, 0, "top"},
-		{`"a"`, 0, "top"},
-		{`null`, 0, "top"},
-		{`true`, 0, "top"},
-		{"\ufeff{}", 0, "top"},
-		{"\x00", 0, "top"},
-		{`,`, 0, "top"},
-		{`}`, 0, "top"},
-
-		{`[] []`, 3, "follows"},
-		{`{}x`, 2, "follows"},
-		{"[]\x00", 2, "follows"},
-		{`[]]`, 2, "follows"},
-		{`{} // c`, 3, "follows"},
-
-		{`[`, 1, "no JSON value"},
-		{`[1`, 2, "expected"},
-		{`[1,`, 3, "no JSON value"},
-		{`[1,]`, 3, "no JSON value"},
-		{`[,]`, 1, "no JSON value"},
-		{`[1 2]`, 3, "expected"},
-		{`[1}`, 2, "expected"},
-		{`[nul]`, 1, "no JSON value"},
-		{`[nulll]`, 5, "expected"},
-		{`[True]`, 1, "no JSON value"},
-		{`{`, 1, "key"},
-		{`{"a"`, 4, "':'"},
-		{`{"a":`, 5, "no JSON value"},
-		{`{"a":1`, 6, "'}'"},
-		{`{"a":1,}`, 7, "key"},
-		{`{,}`, 1, "key"},
-		{`{a:1}`, 1, "key"},
-		{`{'a':1}`, 1, "key"},
-		{`{"a" 1}`, 5, "':'"},
-		{`{"a":1 "b":2}`, 7, "'}'"},
-		{`{1:2}`, 1, "key"},
-		{`[/**/]`, 1, "no JSON value"},
+	for in, reason := range map[string]string{
+		`[18446744073709551616]`:    "64 bits",
+		`[-9223372036854775809]`:    "64 bits",
+		`[1e999]`:                   "float64",
+		`[-1.7976931348623159e308]`: "float64",
+		"[\"\xff\"]":                "UTF-8",
+		"[\"\xed\xa0\x80\"]":        "UTF-8",
+		`[] []`:                     "follows",
+		`{}x`:                       "follows",
+		`[]]`:                       "follows",
+		`[1,]`:                      "invalid character",
+		`{"a":`:                     "EOF",
+		``:                          "EOF",
 	} {
-		got, err := Canonical([]byte(test.in))
-		syntax := (*SyntaxError)(nil)
-		if !errors.As(err, &syntax) {
-			t.Errorf("%.60q: %.60q, %v instead of a refusal", test.in, got, err)
-			continue
-		}
-		if test.offset >= 0 && syntax.Offset != test.offset || !strings.Contains(syntax.Reason, test.reason) {
-			t.Errorf("%.60q: byte %d: %s; that should be byte %d: …%s…", test.in, syntax.Offset, syntax.Reason, test.offset, test.reason)
-		}
-		if syntax.Offset < 0 || syntax.Offset > len(test.in) {
-			t.Errorf("%.60q: byte %d is not in the text", test.in, syntax.Offset)
+		if got, err := Canonical([]byte(in)); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%q: %q, %v; that should be …%s…", in, got, err, reason)
 		}
 	}
 }
@@ -238,7 +144,7 @@ func TestCanonicalRefuses(t *testing.T) {
 // TestErrorsStayShort is about texts of which a part gets into a message.
 func TestErrorsStayShort(t *testing.T) {
 	long := strings.Repeat("9", 1<<16)
-	for _, in := range []string{`[` + long + `]`, `[1e` + long + `]`, `{"` + long + `":1,"` + long + `":2}`} {
+	for _, in := range []string{`[` + long + `]`, `[1e` + long + `]`} {
 		_, err := Canonical([]byte(in))
 		if err == nil || len(err.Error()) > 1000 {
 			t.Errorf("a text of %d bytes has an error of %d", len(in), len(fmt.Sprint(err)))
@@ -265,7 +171,7 @@ func TestAppendFloat(t *testing.T) {
 		case err != nil || math.Float64bits(back) != bits:
 			t.Errorf("%s does not read back as %x", text, bits)
 		case !strings.ContainsAny(text, ".e") || !json.Valid([]byte(text)):
-			t.Errorf("%s is no JSON float", text)
+			t.Errorf("%s is not a JSON float", text)
 		case !ok || v.Type != Float || v.Bits != bits:
 			t.Errorf("%s is indexed as %v", text, v)
 		case refused != nil || string(canonical) != "["+text+"]":

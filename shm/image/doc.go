@@ -4,17 +4,17 @@
 //
 // # What it promises
 //
-//   - What is found is whole: an entry and a section are accepted with their
-//     sums only. What is not found is proven absent: each line of the directory
-//     that the search walked is verified, so that a flipped bit is an error and
-//     never a silent default.
+//   - What is found is whole: an entry and a section are accepted only if their
+//     sums match. What is not found is proven absent: each bucket line that the
+//     search read is verified, so a flipped bit is an error and never a silent
+//     default.
 //   - The work of a look-up does not depend on how many configs there are, nor
-//     on how large the others are.
-//   - Every byte is taken to be hostile: bounds come before use, nothing
-//     panics, and no search goes on for ever. The sums catch accidents, not
-//     attackers; who may write is decided by package shm.
-//   - Sections are immutable, and what they hand out is valid for as long as it
-//     is referenced.
+//     on how large the others are. It is bounded, and that of a build is linear,
+//     whatever the names and the keys are: see table.
+//   - Every byte is hostile: bounds are checked before use, nothing panics, and
+//     every search ends. The sums catch accidents, not attackers; package shm
+//     decides which writers to trust.
+//   - Sections are immutable. What they return stays valid while it is referenced.
 //
 // # The bytes
 //
@@ -26,11 +26,11 @@
 //	sections  on 64 B          name, content, key index; one per config
 //
 // The sums of lines, entries and revisions are taken over their bytes followed
-// by the image's generation and their own number: a part that was left behind
-// by another generation, or stands in the wrong place, is not accepted. The
+// by the image's generation and their own number: a part that another
+// generation left behind, or that is in the wrong place, is not accepted. The
 // hash of a section is not seeded, because a section is the same in every
-// generation in which its config is unchanged. There is no sum over the whole;
-// who wants to check everything walks the parts (see Load).
+// generation in which its config is unchanged. There is no sum over the whole:
+// Load verifies all parts.
 //
 // A section:
 //

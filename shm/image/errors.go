@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// ErrNotFound says that an image has no config of that name, or a config no
-// such key; it is proven, not assumed.
+// ErrNotFound means that an image has no config of that name, or a config no such
+// key. It is proven by the sums, not assumed.
 var ErrNotFound = errors.New("not found")
 
-// ErrCorrupt matches every error about bytes that are not what this package
-// writes. In a slot whose sequence has moved meanwhile it means nothing: the
-// copy is torn, and the reader tries again.
+// ErrCorrupt matches every error about bytes that this package does not write. In
+// a slot whose sequence has changed meanwhile it means nothing: the copy is torn,
+// and the reader tries again.
 var ErrCorrupt = errors.New("corrupt")
 
-// ErrTooLarge says that a config, or all of them together, does not fit.
+// ErrTooLarge means that a config is larger than MaxSection, or its index is.
 var ErrTooLarge = errors.New("too large")
 
-// corruptError names the part that is damaged.
+// corruptError names the damaged part.
 type corruptError struct {
 	part string
 	n    uint64 // its number, or its offset
@@ -34,8 +34,7 @@ func corrupt(part string, n uint64, why string) error {
 	return &corruptError{part: part, n: n, why: why}
 }
 
-// SyntaxError says where a JSON text can't be read, or holds what a config
-// must not hold.
+// SyntaxError is the place at which a text is not canonical JSON of a config.
 type SyntaxError struct {
 	Offset int // bytes from the text's start
 	Reason string
@@ -43,12 +42,23 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %s", e.Offset, e.Reason) }
 
-// DuplicateKeyError says that two paths of a config join to the same dotted
-// key, as {"a.b": 1, "a": {"b": 2}} does: no reader could tell them apart.
+// DuplicateKeyError means that two paths of a config join to the same dotted key,
+// as in {"a.b": 1, "a": {"b": 2}}: no reader could tell them apart.
 type DuplicateKeyError struct {
 	Key string
 }
 
 func (e *DuplicateKeyError) Error() string {
 	return fmt.Sprintf("two paths lead to the key %q; rename one of them", shorten(e.Key))
+}
+
+// CrowdedKeyError means that too many keys of a config have hashes like this
+// one's, so that no seed gives its table of keys short searches. It takes keys
+// that were chosen for this.
+type CrowdedKeyError struct {
+	Key string
+}
+
+func (e *CrowdedKeyError) Error() string {
+	return fmt.Sprintf("the hash of the key %q is like those of too many other keys; rename it", shorten(e.Key))
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
@@ -68,7 +69,7 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 		}
 		return err == nil
 	}
-	v, err := Open(words)
+	v, err := openAny(words)
 	if !check(err) {
 		return
 	}
@@ -81,22 +82,22 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 		_, err = v.SectionRevision(e)
 		check(err)
 		if s, err := v.Section(e); check(err) {
-			exerciseSection(t, s, "n", "a.0", "")
+			exerciseSection(t, &s, "n", "a.0", "")
 		}
 	}
 	for _, name := range names {
-		follow(v.Find(name))
+		follow(v.Find(HashName(name)))
 	}
 	for i := range min(v.Len(), 100) {
 		follow(v.Entry(i))
 	}
-	m, err := Load(words)
+	m, err := loadAny(words)
 	if !check(err) {
 		return
 	}
-	again, err := Load(flatten(m))
+	again, err := loadAny(flatten(m))
 	if err != nil || !again.Same(m.Sections()) || again.Revision() != m.Revision() {
-		t.Fatalf("what could be loaded can't be loaded from its own words: %v", err)
+		t.Fatalf("what was loaded is refused when it is stored again: %v", err)
 	}
 }
 
@@ -110,7 +111,7 @@ func exerciseSection(t *testing.T, s *Section, keys ...string) {
 		}
 	}
 	for _, key := range keys {
-		v, err := s.Lookup(key)
+		v, err := lookup(s, key)
 		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
 				t.Fatalf("%q: neither corrupt nor not found: %v", key, err)
@@ -132,11 +133,11 @@ func TestHostileParts(t *testing.T) {
 	intact := flatten(build(t, 1, "r", sections, nil))
 	at := int(open(t, intact).entriesAt) // where a's entry is
 	find := func(words []uint64) error {
-		v, err := Open(words)
+		v, err := openAny(words)
 		if err != nil {
 			return err
 		}
-		e, err := v.Find("a")
+		e, err := v.Find(HashName("a"))
 		if err != nil {
 			return err
 		}
@@ -180,7 +181,7 @@ func TestHostileParts(t *testing.T) {
 		if err := find(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if _, err := Load(words); !errors.Is(err, ErrCorrupt) {
+		if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: it can be loaded: %v", what, err)
 		}
 	}
@@ -225,6 +226,271 @@ func TestHostileImages(t *testing.T) {
 			}
 			seal(words)
 			exercise(t, words, "a", "b", "absent")
+		}
+	}
+}
+
+func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
+	sections := []*Section{document(t, "a", `{"n": 1}`), document(t, "b", `{"n": 2}`), document(t, "c", `{"n": 3}`)}
+	m := build(t, 5, "r", sections, nil)
+	intact := flatten(m)
+	v := open(t, intact)
+	entry := func(words []uint64, n int) []uint64 {
+		return words[int(v.entriesAt)+n*entryWords:][:entryWords]
+	}
+	section := func(words []uint64, n int) []uint64 {
+		e := entry(words, n)
+		return words[e[entryOffset]/wordBytes:][:e[entryLength]/wordBytes]
+	}
+	for what, damage := range map[string]func(words []uint64){
+		"two entries change places": func(words []uint64) {
+			a, b := [entryWords]uint64(entry(words, 0)), [entryWords]uint64(entry(words, 1))
+			copy(entry(words, 0), b[:])
+			copy(entry(words, 1), a[:])
+		},
+		"two entries lead to one section": func(words []uint64) {
+			copy(entry(words, 1), entry(words, 0))
+		},
+		"two sections change places": func(words []uint64) {
+			a, b := slices.Clone(section(words, 0)), slices.Clone(section(words, 1))
+			copy(section(words, 0), b)
+			copy(section(words, 1), a)
+			e, f := entry(words, 0), entry(words, 1)
+			e[entryOffset], f[entryOffset] = f[entryOffset], e[entryOffset]
+		},
+		"an entry is not in the table": func(words []uint64) {
+			for i := range lineCells {
+				if words[headerWords+i]>>32 == 2 {
+					words[headerWords+i] ^= 0xff
+				}
+			}
+		},
+		"a section's index is not that of its content": func(words []uint64) {
+			s := section(words, 2)
+			s[len(s)-6]++ // the value's bits
+		},
+		"a section's content is not JSON": func(words []uint64) {
+			s := section(words, 2)
+			copy(bytesOf(s)[sectionHeaderWords*wordBytes+wordBytes:], `{"n":}`)
+		},
+		"a section of a kind that is not known": func(words []uint64) {
+			section(words, 2)[0] = 1 | 3<<32
+		},
+		"a section's name is not valid": func(words []uint64) {
+			section(words, 0)[sectionHeaderWords] = '\n'
+			entry(words, 0)[entryName] = HashName("\n")
+		},
+	} {
+		words := slices.Clone(intact)
+		damage(words)
+		seal(words)
+		if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs)}
+	slices.Reverse(unsorted.configs)
+	if err := unsorted.layOut(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadAny(flatten(unsorted)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("entries that are not sorted: %v", err)
+	}
+	words := slices.Clone(intact)
+	seal(words)
+	if !slices.Equal(words, intact) {
+		t.Error("seal does not compute the sums that are there")
+	}
+}
+
+func TestHostileLengths(t *testing.T) {
+	const most = 1<<32 - 1
+	for _, test := range []struct {
+		what                                          string
+		name, kind, content, keys, keyBytes, cells, n uint64 // n: words that are there beyond those, or below
+		whole                                         bool
+	}{
+		{what: "opaque", name: 5, kind: 2, content: 9, whole: true},
+		{what: "the longest name", name: 255, kind: 1, content: 2, whole: true},
+		{what: "keys", name: 1, kind: 1, content: 100, keys: 2, keyBytes: 10, cells: 4, whole: true},
+		{what: "a full table", name: 1, kind: 1, content: 100, keys: 4, keyBytes: 10, cells: 4, whole: true},
+		{what: "no name", kind: 1, content: 2},
+		{what: "a name that is too long", name: 256, kind: 1, content: 2},
+		{what: "no kind", name: 1, content: 2},
+		{what: "an unknown kind", name: 1, kind: 3, content: 2},
+		{what: "keys without a table", name: 1, kind: 1, content: 2, keys: 1, keyBytes: 1},
+		{what: "fewer cells than keys", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 2},
+		{what: "a table of three", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 3},
+		{what: "a word less", name: 1, kind: 1, content: 2, n: 1<<64 - 1},
+		{what: "a word more", name: 1, kind: 1, content: 2, n: 1},
+	} {
+		inWords := func(bytes uint64) uint64 { return (bytes + 7) / 8 }
+		size := 4 + inWords(test.name) + inWords(test.content) + test.cells/2 + 3*test.keys + inWords(test.keyBytes) + test.n
+		words := make([]uint64, size)
+		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
+		s, err := sectionOver(words)
+		if test.whole {
+			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.Keys() != int(test.keys) {
+				t.Errorf("%s: %v, %v", test.what, s, err)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, %v", test.what, s, err)
+		}
+		for i := range 6 { // each of the lengths as great as it can be
+			words[i/2] |= most << (i % 2 * 32)
+			if s, err := sectionOver(words); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: with a length of 4 GiB: %v, %v", test.what, s, err)
+			}
+		}
+	}
+}
+
+func TestHostileSections(t *testing.T) {
+	intact := document(t, "name", `{"a": [1, "x\ny"], "b": 2.5}`)
+	if _, err := sectionOver(intact.words); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(intact.words) {
+		if _, err := sectionOver(intact.words[:n:n]); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("the first %d words: %v", n, err)
+		}
+	}
+	// Every bit flip that its hash would not show.
+	words := append([]uint64(nil), intact.words...)
+	for bit := range len(words) * 64 {
+		words[bit/64] ^= 1 << (bit % 64)
+		s, err := sectionOver(words)
+		if err == nil {
+			exerciseSection(t, s, "a", "a.0", "a.1", "b", "absent", "")
+		} else if !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+		words[bit/64] ^= 1 << (bit % 64)
+	}
+}
+
+func TestHostileIndex(t *testing.T) {
+	intact := document(t, "c", `{"a": "x\ny", "b": [1, 2]}`)
+	key := func(words []uint64, n int) []uint64 { // key n's words
+		at := len(words) - len(intact.keys) - 1 // a word of key bytes
+		return words[at+n*keyWords:][:keyWords]
+	}
+	all := uint64(math.MaxUint32)
+	for what, damage := range map[string]func(k []uint64){
+		"the key's name is before the end by its offset": func(k []uint64) { k[keyPath] |= all },
+		"the key's name is too long":                     func(k []uint64) { k[keyPath] |= pathLength << 32 },
+		"the value's text is beyond the content":         func(k []uint64) { k[keyText] = all | 1<<32 },
+		"the value's text is too long":                   func(k []uint64) { k[keyText] = k[keyText]&all | all<<32 },
+		"a type that is not known":                       func(k []uint64) { k[keyPath] |= uint64(types) << typeShift },
+		"the greatest type":                              func(k []uint64) { k[keyPath] |= typeMask << typeShift },
+		"a string without quotes":                        func(k []uint64) { k[keyText] &= all },
+		"a string of half a quote":                       func(k []uint64) { k[keyText] = k[keyText]&all | 1<<32 },
+	} {
+		words := slices.Clone(intact.words)
+		damage(key(words, 0))
+		s, err := sectionOver(words)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		v, err := lookup(s, "a")
+		if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v, %v", what, v, err)
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s: panic: %v", what, r)
+				}
+			}()
+			_ = v.Str()
+		}()
+	}
+	// Escapes in a number without text.
+	words := slices.Clone(intact.words)
+	k := key(words, 0)
+	k[keyPath] = k[keyPath]&(1<<typeShift-1) | uint64(Int)<<typeShift | escapedFlag
+	k[keyText] &= all
+	s, err := sectionOver(words)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := lookup(s, "a")
+	if text := v.Str(); err != nil || text != "" {
+		t.Errorf("a number with escapes: %q, %v", text, err)
+	}
+	// A cell that leads nowhere.
+	words = slices.Clone(intact.words)
+	if s, err = sectionOver(words); err != nil {
+		t.Fatal(err)
+	}
+	cells := s.cells
+	for i := range cells {
+		if cells[i] != 0 {
+			cells[i] = cells[i]&^numberMask | 1000
+		}
+	}
+	if v, err := lookup(s, "a"); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a cell that leads nowhere: %v, %v", v, err)
+	}
+	// A walk through content that is not JSON.
+	for _, content := range []string{
+		`{"a"`, `{"a":`, `{`, `[`, `{"a":1`, `[1,`, `{"a":"`, `{1:2}`, `{"a":[}`, strings.Repeat("[", 1000), `{"a":nul}`, `{"a":01}`,
+		strings.Repeat(`{"a":`, 500),
+	} {
+		made := newCut(t, content)
+		exerciseSection(t, made, "a", "a.a", "0", "0.0", strings.Repeat("a.", 300)+"a")
+		if v, err := lookup(made, "b"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%.30q: the walk passes the damage: %v, %v", content, v, err)
+		}
+	}
+}
+
+// TestSearchesEndWithinReach puts what is looked for just where a search does
+// not come any more, in tables without an empty cell.
+func TestSearchesEndWithinReach(t *testing.T) {
+	s, err := NewDocument("c", keysDocument(textsWhere(50, ordinary)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := s.key(3)
+	hash := HashName(key)
+	for at, want := range map[uint64]error{keyReach - 1: nil, keyReach: ErrNotFound} {
+		hostile, err := sectionOver(slices.Clone(s.words))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range hostile.cells {
+			hostile.cells[i] = ^cellTag(hash)<<numberBits | 1
+		}
+		hostile.cells[(hash+at)%uint64(len(s.cells))] = cellTag(hash)<<numberBits | 4
+		if _, err := lookup(hostile, key); err != want {
+			t.Errorf("a key %d cells from home: %v", at, err)
+		}
+	}
+
+	var sections []*Section
+	for _, name := range textsWhere(50, ordinary) {
+		sections = append(sections, opaque(t, name, ""))
+	}
+	intact := flatten(build(t, 1, "r", sections, nil))
+	name := sections[0].Name()
+	number, _ := slices.BinarySearch(slices.Sorted(slices.Values(textsWhere(50, ordinary))), name)
+	lines := uint64(linesFor(len(sections)))
+	for at, want := range map[uint64]error{lineReach - 1: nil, lineReach: ErrNotFound} {
+		words := slices.Clone(intact)
+		for line := range lines {
+			for i := range uint64(lineCells) {
+				words[headerWords+line*lineWords+i] = 1<<32 | ^lineTag(HashName(name))&0xffffffff
+			}
+		}
+		line := (lineHome(HashName(name), lines) + at) % lines
+		words[headerWords+line*lineWords] = uint64(number+1)<<32 | lineTag(HashName(name))
+		seal(words)
+		v := open(t, words)
+		if _, err := v.Find(HashName(name)); err != want {
+			t.Errorf("a name %d lines from home: %v", at, err)
 		}
 	}
 }

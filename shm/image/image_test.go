@@ -51,11 +51,34 @@ func flatten(m *Image) []uint64 {
 
 func open(t testing.TB, words []uint64) View {
 	t.Helper()
-	v, err := Open(words)
+	v, err := openAny(words)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// openAny and loadAny take an image by the generation that it says it is of.
+func openAny(words []uint64) (View, error)   { return Open(words, generationOf(words)) }
+func loadAny(words []uint64) (*Image, error) { return Load(words, generationOf(words)) }
+
+func generationOf(words []uint64) uint64 {
+	if len(words) < headerWords {
+		return 0
+	}
+	return words[headerGeneration]
+}
+
+// sectionOver is parseSection into a new Section, whose hash is not known.
+func sectionOver(words []uint64) (*Section, error) {
+	s, err := parseSection(words, 0)
+	return &s, err
+}
+
+// lookup is Lookup by value.
+func lookup(s *Section, key string) (v Value, err error) {
+	err = s.Lookup(&v, key)
+	return v, err
 }
 
 // wordsOf is a byte sequence as an image's words; what is over is dropped.
@@ -83,7 +106,7 @@ func TestRoundTrip(t *testing.T) {
 	if len(words)*wordBytes != m.Size() {
 		t.Fatalf("the parts have %d words, and the size is %d bytes", len(words), m.Size())
 	}
-	loaded, err := Load(words)
+	loaded, err := loadAny(words)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +126,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(revision, err)
 	}
 	for _, want := range sections {
-		e, err := v.Find(want.Name())
+		e, err := v.Find(HashName(want.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +140,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 	for i := range 3000 {
-		if _, err := v.Find(fmt.Sprintf("absent-%d", i)); !errors.Is(err, ErrNotFound) {
+		if _, err := v.Find(HashName(fmt.Sprintf("absent-%d", i))); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +151,7 @@ func TestRoundTrip(t *testing.T) {
 func TestViewIsPrivate(t *testing.T) {
 	words := flatten(build(t, 1, "r", []*Section{document(t, "a", `{"k": "some text"}`)}, nil))
 	v := open(t, words)
-	e, err := v.Find("a")
+	e, err := v.Find(HashName("a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +160,7 @@ func TestViewIsPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(words)
-	value, err := s.Lookup("k")
+	value, err := lookup(&s, "k")
 	if err != nil || value.Str() != "some text" || s.Name() != "a" || string(s.Content()) != `{"k":"some text"}` {
 		t.Fatal(value, err, s.Name(), string(s.Content()))
 	}
@@ -150,7 +173,7 @@ func TestFewConfigs(t *testing.T) {
 			sections = append(sections, document(t, fmt.Sprintf("c%d", i), fmt.Sprintf(`[%d]`, i)))
 		}
 		words := flatten(build(t, 3, "", sections, nil))
-		m, err := Load(words)
+		m, err := loadAny(words)
 		if err != nil {
 			t.Fatalf("%d configs: %v", n, err)
 		}
@@ -158,7 +181,7 @@ func TestFewConfigs(t *testing.T) {
 			t.Fatalf("%d configs were put in, and others came out", n)
 		}
 		v := open(t, words)
-		if _, err := v.Find("d"); !errors.Is(err, ErrNotFound) {
+		if _, err := v.Find(HashName("d")); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("%d configs: %v", n, err)
 		}
 		if _, err := v.Entry(n); !errors.Is(err, ErrCorrupt) {

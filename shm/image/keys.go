@@ -10,12 +10,12 @@ import (
 	"unsafe"
 )
 
-// MaxElements is how many elements of an array have keys of their own. Keys of
-// later ones are found by walking the content: slower, never 'not found'.
+// MaxElements is how many elements of an array have keys in the index. Keys of
+// later elements are found by walking the content, which is slower.
 const MaxElements = 1024
 
-// MaxKey is how long a dotted key in the index can be, in bytes. Longer ones,
-// too, are found by walking: the index of a small document can't be huge.
+// MaxKey is the greatest length of a dotted key in the index, in bytes. Longer
+// keys are found by walking as well, so the index of a small document stays small.
 const MaxKey = 1024
 
 // Type is the type of a key's value.
@@ -61,10 +61,10 @@ func (v Value) Int() int64 { return int64(v.Bits) }
 // Float is a Float's value.
 func (v Value) Float() float64 { return math.Float64frombits(v.Bits) }
 
-// Str is a String's value. It allocates only where the text has escapes, and
-// is a view into the section elsewhere.
+// Str is a String's value: a view into the section, or a copy if the text has
+// escapes. It is empty for other types.
 func (v Value) Str() string {
-	if len(v.Text) <= 2 { // also of a Value that is no String
+	if len(v.Text) <= 2 {
 		return ""
 	}
 	if v.Escaped {
@@ -97,16 +97,16 @@ const (
 	maxKeys    = numberMask
 )
 
-// keyIndex is a section's index in the making. Offsets in keys are those in
-// the content, and beyond it, those in text.
+// keyIndex is what indexKeys makes of a content. Offsets in keys count from the
+// start of the content; those at or past its end are in text.
 type keyIndex struct {
 	keys  []uint64
-	text  []byte // the dotted keys that are not in the content in one piece
+	text  []byte // the dotted keys that the content does not have in one piece
 	flags int
 }
 
-// cellsFor is the size of the hash table for n keys: at most half full, so
-// that a search ends after a step or two.
+// cellsFor is the number of cells for n keys. They are at most half full, so a
+// search reads one or two.
 func cellsFor(n int) int {
 	if n == 0 {
 		return 0
@@ -118,29 +118,53 @@ func cellsFor(n int) int {
 	return cells
 }
 
-// cellHome is where the search for a key begins, cellTag the part of its hash
-// that a cell keeps.
-func cellHome(hash uint64, cells int) int { return int(hash & uint64(cells-1)) }
-func cellTag(hash uint64) uint32          { return uint32(hash >> (32 + numberBits)) }
+// keyReach is how many cells a search for a key reads at most.
+const keyReach = 16
 
-// fill writes the hash table of a section whose keys are there. Two equal keys
-// would meet in it.
-func (s *Section) fill() error {
-	for n := range s.Keys() {
-		key := s.key(n)
-		hash := hashName(key)
-		tag, i := cellTag(hash), cellHome(hash, len(s.cells))
-		for ; s.cells[i] != 0; i = (i + 1) & (len(s.cells) - 1) {
-			if s.cells[i]>>numberBits == tag && s.key(int(s.cells[i]&numberMask-1)) == key {
-				return &DuplicateKeyError{Key: strings.Clone(key)}
+// keyTable is the table of keys with so many cells.
+func keyTable(cells int) table {
+	return table{
+		homes: cells, width: 1, reach: keyReach, mean: 1,
+		home: func(hash uint64) uint64 { return hash & uint64(cells-1) },
+	}
+}
+
+// cellTag is the part of a key's hash that a cell keeps.
+func cellTag(hash uint64) uint32 { return uint32(hash >> (32 + numberBits)) }
+
+// writeCells writes the cells of a section whose keys are written, and their
+// seed. Two equal keys have the same home, and meet there.
+func (s *Section) writeCells() error {
+	hashes := make([]uint64, s.Keys())
+	for n := range hashes {
+		hashes[n] = HashName(s.key(n))
+	}
+	t := keyTable(len(s.cells))
+	seed, next, crowded := t.arrange(hashes)
+	if crowded >= 0 {
+		return &CrowdedKeyError{Key: strings.Clone(s.key(crowded))}
+	}
+	s.seed = seed
+	s.words[sectionFlags/2] |= seed << seedShift
+	mask := uint64(len(s.cells) - 1)
+	for n, hash := range hashes {
+		hash = reseed(hash, seed)
+		tag, i := cellTag(hash), t.home(hash)
+		at := i + uint64(next[i])
+		next[i]++
+		for ; i < at; i++ {
+			cell := s.cells[i&mask]
+			if cell != 0 && cell>>numberBits == tag && s.key(int(cell&numberMask-1)) == s.key(n) {
+				return &DuplicateKeyError{Key: strings.Clone(s.key(n))}
 			}
 		}
-		s.cells[i] = tag<<numberBits | uint32(n+1)
+		s.cells[at&mask] = tag<<numberBits | uint32(n+1)
 	}
 	return nil
 }
 
-// key is the dotted form of key number n of a section that was made here.
+// key is the dotted key with number n. The section's index must be valid: it was
+// made here or verified.
 func (s *Section) key(n int) string {
 	path := s.keys[n*keyWords+keyPath]
 	return s.text[path&math.MaxUint32:][:path>>32&pathLength]
@@ -257,24 +281,15 @@ func (b *indexer) add(depth, at int) error {
 	return nil
 }
 
-// Lookup finds a dotted key ("weights.elo", "pools.0.name") in place. The
-// error is ErrNotFound, or matches ErrCorrupt. It allocates nothing, unless it
-// has to walk an array's elements past MaxElements.
-func (s *Section) Lookup(key string) (Value, error) {
-	var v Value
-	if err := s.LookupTo(&v, key); err != nil {
-		return Value{}, err
-	}
-	return v, nil
-}
-
-// LookupTo is Lookup into a Value of the caller's, which on the hot path is
-// not copied from hand to hand. After an error the Value means nothing.
-func (s *Section) LookupTo(v *Value, key string) error {
+// Lookup finds a dotted key ("weights.elo", "pools.0.name") and stores its value
+// into v, which on the hot path is then not copied from hand to hand. The error
+// is ErrNotFound, or matches ErrCorrupt; v means nothing then. It allocates
+// nothing, unless it has to walk an array's elements past MaxElements.
+func (s *Section) Lookup(v *Value, key string) error {
 	mask := uint64(len(s.cells) - 1)
-	hash := hashName(key)
+	hash := reseed(HashName(key), s.seed)
 	i := hash
-	for range s.cells {
+	for range min(len(s.cells), keyReach) {
 		cell := s.cells[i&mask]
 		if cell == 0 {
 			break
@@ -318,7 +333,7 @@ func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
 		return corrupt("key", n, "its type is unknown")
 	}
 	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
-		return corrupt("key", n, "its value is no string")
+		return corrupt("key", n, "its value is not a string")
 	}
 	return nil
 }

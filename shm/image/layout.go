@@ -39,7 +39,8 @@ const (
 	headerSections  //
 	headerRevision  // the image's own revision's record
 	headerPublished // nanoseconds since 1970, for people
-	headerReserved  // zero up to the sum
+	headerSeed      // of the bucket lines
+	headerReserved  // zero up to the sum, if no later version wrote them
 	headerSum       = headerWords - 1
 )
 
@@ -49,7 +50,7 @@ const (
 	entryChanged         // generation of last change
 	entryOffset          // bytes from the image's start
 	entryLength          // bytes
-	entryKind            // a Kind; the upper half is zero
+	entryKind            // a Kind; the upper half is reserved
 	entryHash            // xxhash64 of the section
 	entryRevision        // byte offset of the revision's record
 	entrySum
@@ -57,7 +58,7 @@ const (
 
 // These hold at compile time or the package does not build.
 var (
-	_ = [1]struct{}{}[headerReserved-9]
+	_ = [1]struct{}{}[headerReserved-10]
 	_ = [1]struct{}{}[entrySum-(entryWords-1)]
 	_ = [1]struct{}{}[unsafe.Sizeof(uintptr(0))-wordBytes] // 64-bit machines only
 )

@@ -4,11 +4,12 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
+	"unsafe"
 )
 
-// scanner steps over canonical JSON, value by value. It is used on text that
-// this package made and on text that came out of shared memory, so it takes
-// every byte to be hostile all the same.
+// scanner steps over canonical JSON, value by value. The text may come out of
+// shared memory, so every byte is hostile.
 type scanner struct {
 	text []byte
 	pos  int
@@ -24,8 +25,8 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// next goes to the n-th member of an object or array whose opening bracket was
-// passed, or behind its closing one: done.
+// next moves to member n of an object or array, or behind its closing bracket and
+// returns done. The opening bracket and the members before n are behind pos.
 func (s *scanner) next(open byte, n int) (done bool, err error) {
 	switch c := s.peek(); {
 	case c == open+2: // '}' or ']'
@@ -154,4 +155,55 @@ func (s *scanner) skipOpen(depth int) error {
 		}
 	}
 	return s.fail("a closing bracket expected")
+}
+
+// unquote reads the canonical JSON string at the start of b and returns how many
+// bytes of b it took; or, with a reason, how many of them are valid. A string
+// without escapes is a view into b.
+func unquote(b []byte) (s string, n int, reason string) {
+	end := 1
+	for end < len(b) && b[end] != '"' && b[end] != '\\' && b[end] >= ' ' {
+		end++
+	}
+	end = min(end, len(b))
+	out := b[1:end:end] // the first append copies it
+	for end < len(b) && b[end] != '"' {
+		c, size := b[end], 1
+		if c < ' ' {
+			return "", end, "a control character in a string must be escaped"
+		}
+		if c == '\\' {
+			if c, size = unescape(b[end:]); size == 0 {
+				return "", end, "not an escape of canonical JSON"
+			}
+		}
+		out = append(out, c)
+		end += size
+	}
+	if end >= len(b) {
+		return "", len(b), "the string does not end"
+	}
+	if !utf8.Valid(out) {
+		return "", 1, "the string is not UTF-8"
+	}
+	return unsafe.String(unsafe.SliceData(out), len(out)), end + 1, ""
+}
+
+// unescape reads the escape sequence at the start of b; size is 0 if it is not
+// one of those that AppendString writes.
+func unescape(b []byte) (c byte, size int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	if i := strings.IndexByte(`"\bfnrt`, b[1]); i >= 0 {
+		return "\"\\\b\f\n\r\t"[i], 2
+	}
+	if len(b) < 6 || b[1] != 'u' || b[2] != '0' || b[3] != '0' {
+		return 0, 0
+	}
+	high, low := strings.IndexByte(hexDigits[:2], b[4]), strings.IndexByte(hexDigits, b[5])
+	if high < 0 || low < 0 {
+		return 0, 0
+	}
+	return byte(high<<4 | low), 6
 }

@@ -18,9 +18,9 @@ const MaxName = 255
 // MaxSection is the greatest size of one config in its flat form, in bytes.
 const MaxSection = 1 << 30
 
-// CheckName says what is wrong with a config's name, if anything is: a name is
-// 1 to 255 bytes of UTF-8 in parts that slashes separate, no part is empty,
-// "." or "..", and none holds control characters.
+// CheckName returns an error if name is not a valid name of a config: 1 to 255
+// bytes of UTF-8 in parts that slashes separate, no part empty, "." or "..", and
+// no control characters.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -48,13 +48,16 @@ type Section struct {
 	words    []uint64 // the whole section, private, made by newWords
 	hash     uint64   // xxhash64 of words
 	nameHash uint64
+	seed     uint64 // of the cells
 	kind     Kind
-	cut      bool     // there are keys that are not in the index
-	text     string   // this and the others are views into words: all of it
-	name     string   //
-	content  []byte   //
-	cells    []uint32 //
-	keys     []uint64 //
+	cut      bool // there are keys that are not in the index
+
+	// These are views into words.
+	text    string // all of it
+	name    string
+	content []byte
+	cells   []uint32 // none, or a power of two
+	keys    []uint64 // what they point at is checked when it is used
 }
 
 // The section's header, as 32-bit numbers.
@@ -65,19 +68,23 @@ const (
 	sectionKeys             // how many
 	sectionKeyBytes         // length in bytes of the keys that the content does not have
 	sectionCells            // how many: a power of two, or 0
-	sectionFlags            // flagCut
-	sectionReserved         //
+	sectionFlags            // flagCut, and the table's seed
+	sectionReserved         // zero, as are other flags, if no later version wrote them
 	sectionHeaderEnd        //
 )
 
-const flagCut = 1
+const (
+	flagCut   = 1
+	seedShift = 8 // a byte
+
+	knownFlags = flagCut | 0xff<<seedShift
+)
 
 var _ = [1]struct{}{}[sectionHeaderEnd*4-sectionHeaderWords*wordBytes]
 
-// NewDocument is the section of a config whose content is canonical JSON, as
-// Canonical makes it. A *DuplicateKeyError says that two paths
-// join to the same dotted key, ErrTooLarge that the section, whose index can
-// be many times its content, would be over MaxSection.
+// NewDocument returns the section of a config whose content is canonical JSON. The
+// error is a *SyntaxError, *DuplicateKeyError or *CrowdedKeyError, or matches
+// ErrTooLarge: an index can be many times its content.
 func NewDocument(name string, canonical []byte) (*Section, error) {
 	index, err := indexKeys(canonical)
 	if err != nil {
@@ -86,7 +93,7 @@ func NewDocument(name string, canonical []byte) (*Section, error) {
 	return newSection(name, Document, canonical, index)
 }
 
-// NewOpaque is the section of a config whose content only its readers know.
+// NewOpaque returns the section of a config of any bytes.
 func NewOpaque(name string, data []byte) (*Section, error) {
 	return newSection(name, Opaque, data, &keyIndex{})
 }
@@ -129,13 +136,13 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	}
 	s, err := parseSection(words, 0)
 	if err == nil {
-		err = s.fill()
+		err = s.writeCells()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
 	s.hash = xxhash.Sum64(bytesOf(words))
-	return s, nil
+	return &s, nil
 }
 
 // newWords is memory for a section of n words, with zeros behind them to where
@@ -145,21 +152,12 @@ func newWords(n int) []uint64 { return make([]uint64, n, aligned(n)) }
 // padded is the section with the zeros behind it.
 func (s *Section) padded() []uint64 { return s.words[:aligned(len(s.words))] }
 
-// parseSection is parse into a new Section.
-func parseSection(words []uint64, hash uint64) (*Section, error) {
-	s := new(Section)
-	if err := s.parse(words, hash); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// parse makes s the section over words, which it keeps, and whose hash was
-// computed or verified by the caller. It checks that the parts fill the words
-// exactly; what the key index points at is checked by each look-up.
-func (s *Section) parse(words []uint64, hash uint64) error {
+// parseSection returns the section over words, which it keeps, and whose hash
+// the caller has computed or verified. It checks that the parts fill the words
+// exactly; each look-up checks what the key index points at.
+func parseSection(words []uint64, hash uint64) (Section, error) {
 	if len(words) < sectionHeaderWords {
-		return corrupt("section of words", uint64(len(words)), "shorter than its header")
+		return Section{}, corrupt("section of words", uint64(len(words)), "shorter than its header")
 	}
 	var field [sectionHeaderEnd]uint64
 	for i := range field {
@@ -179,19 +177,20 @@ func (s *Section) parse(words []uint64, hash uint64) error {
 	)
 	switch {
 	case end != uint64(len(words)):
-		return corrupt("section of words", uint64(len(words)), "its parts do not fill it")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its parts do not fill it")
 	case nameLen == 0 || nameLen > MaxName:
-		return corrupt("section of words", uint64(len(words)), "its name is too short or too long")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its name is too short or too long")
 	case kind != Document && kind != Opaque:
-		return corrupt("section of words", uint64(len(words)), "its kind is unknown")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its kind is unknown")
 	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
-		return corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
+		return Section{}, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
 	all := bytesOf(words)
 	text := unsafe.String(&all[0], len(all))
-	*s = Section{
+	s := Section{
 		words:   words,
 		hash:    hash,
+		seed:    field[sectionFlags] >> seedShift & 0xff,
 		kind:    kind,
 		cut:     field[sectionFlags]&flagCut != 0,
 		text:    text,
@@ -202,8 +201,8 @@ func (s *Section) parse(words []uint64, hash uint64) error {
 	if cellsLen > 0 {
 		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
 	}
-	s.nameHash = hashName(s.name)
-	return nil
+	s.nameHash = HashName(s.name)
+	return s, nil
 }
 
 // Name is the config's name.
@@ -222,7 +221,7 @@ func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 // Keys is how many dotted keys are indexed.
 func (s *Section) Keys() int { return len(s.keys) / keyWords }
 
-// Equal says whether the two are the same config with the same content.
+// Equal reports whether the two are the same config with the same content.
 func (s *Section) Equal(other *Section) bool {
 	return s == other || s.hash == other.hash && string(bytesOf(s.words)) == string(bytesOf(other.words))
 }

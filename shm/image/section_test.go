@@ -43,7 +43,7 @@ func TestSections(t *testing.T) {
 		if s.Size()%64 != 0 || s.Size() < 32+n+1+2*n || s.Size() > 32+n+1+2*n+16+64 {
 			t.Fatalf("%d bytes for a name of %d and a content of %d", s.Size(), n+1, 2*n)
 		}
-		if _, err := s.Lookup("n"); err != ErrNotFound {
+		if _, err := lookup(s, "n"); err != ErrNotFound {
 			t.Fatal(err)
 		}
 		if cap(s.Content()) != len(s.Content()) {
@@ -88,73 +88,5 @@ func TestStringsOfKindsAndTypes(t *testing.T) {
 		if Type(i).String() != name {
 			t.Errorf("type %d is %s", i, Type(i))
 		}
-	}
-}
-
-func TestHostileLengths(t *testing.T) {
-	const most = 1<<32 - 1
-	for _, test := range []struct {
-		what                                          string
-		name, kind, content, keys, keyBytes, cells, n uint64 // n: words that are there beyond those, or below
-		whole                                         bool
-	}{
-		{what: "opaque", name: 5, kind: 2, content: 9, whole: true},
-		{what: "the longest name", name: 255, kind: 1, content: 2, whole: true},
-		{what: "keys", name: 1, kind: 1, content: 100, keys: 2, keyBytes: 10, cells: 4, whole: true},
-		{what: "a full table", name: 1, kind: 1, content: 100, keys: 4, keyBytes: 10, cells: 4, whole: true},
-		{what: "no name", kind: 1, content: 2},
-		{what: "a name that is too long", name: 256, kind: 1, content: 2},
-		{what: "no kind", name: 1, content: 2},
-		{what: "an unknown kind", name: 1, kind: 3, content: 2},
-		{what: "keys without a table", name: 1, kind: 1, content: 2, keys: 1, keyBytes: 1},
-		{what: "fewer cells than keys", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 2},
-		{what: "a table of three", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 3},
-		{what: "a word less", name: 1, kind: 1, content: 2, n: 1<<64 - 1},
-		{what: "a word more", name: 1, kind: 1, content: 2, n: 1},
-	} {
-		inWords := func(bytes uint64) uint64 { return (bytes + 7) / 8 }
-		size := 4 + inWords(test.name) + inWords(test.content) + test.cells/2 + 3*test.keys + inWords(test.keyBytes) + test.n
-		words := make([]uint64, size)
-		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
-		s, err := parseSection(words, 0)
-		if test.whole {
-			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.Keys() != int(test.keys) {
-				t.Errorf("%s: %v, %v", test.what, s, err)
-			}
-			continue
-		}
-		if !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%s: %v, %v", test.what, s, err)
-		}
-		for i := range 6 { // each of the lengths as great as it can be
-			words[i/2] |= most << (i % 2 * 32)
-			if s, err := parseSection(words, 0); !errors.Is(err, ErrCorrupt) {
-				t.Errorf("%s: with a length of 4 GiB: %v, %v", test.what, s, err)
-			}
-		}
-	}
-}
-
-func TestHostileSections(t *testing.T) {
-	intact := document(t, "name", `{"a": [1, "x\ny"], "b": 2.5}`)
-	if _, err := parseSection(intact.words, intact.hash); err != nil {
-		t.Fatal(err)
-	}
-	for n := range len(intact.words) {
-		if _, err := parseSection(intact.words[:n:n], 0); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("the first %d words: %v", n, err)
-		}
-	}
-	// Every bit flip that its hash would not show.
-	words := append([]uint64(nil), intact.words...)
-	for bit := range len(words) * 64 {
-		words[bit/64] ^= 1 << (bit % 64)
-		s, err := parseSection(words, 0)
-		if err == nil {
-			exerciseSection(t, s, "a", "a.0", "a.1", "b", "absent", "")
-		} else if !errors.Is(err, ErrCorrupt) {
-			t.Fatalf("bit %d: %v", bit, err)
-		}
-		words[bit/64] ^= 1 << (bit % 64)
 	}
 }

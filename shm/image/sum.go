@@ -38,10 +38,10 @@ func seededSum(part *[7]uint64, generation, number uint64) uint64 {
 	return avalanche(bits.RotateLeft64(h, 27)*prime1 + prime4)
 }
 
-// hashName is xxhash64 of a config's name or of a key, which entries, cells and
+// HashName is xxhash64 of a config's name or of a key, which entries, cells and
 // look-ups know it by. Most are shorter than a stripe of 32 bytes, and for those
 // the library's call costs more than the work.
-func hashName(name string) uint64 {
+func HashName(name string) uint64 {
 	n := len(name)
 	if n >= 32 {
 		return xxhash.Sum64String(name)

@@ -43,7 +43,7 @@ func TestHashName(t *testing.T) {
 		for i := range key {
 			key[i] = byte(r.Uint32())
 		}
-		if got, want := hashName(string(key)), xxhash.Sum64(key); got != want {
+		if got, want := HashName(string(key)), xxhash.Sum64(key); got != want {
 			t.Fatalf("%q is %#x in place of %#x", key, got, want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Two names with one hash. XXH64 is no match for somebody who looks for them:
+// Two names with one hash. XXH64 does not resist a search for them:
 // a difference in the first eight bytes is taken back by one in the fifth.
 const (
 	twin      = "CAm8Pwfn-and-the-rest-is-equal--KjHK3uNc--up-to-the-end-of-names"
@@ -18,7 +18,7 @@ const (
 )
 
 func TestNamesWithOneHash(t *testing.T) {
-	if hashName(twin) != hashName(otherTwin) {
+	if HashName(twin) != HashName(otherTwin) {
 		t.Fatal("the hash has changed")
 	}
 	a, b := document(t, twin, `{"n": 1}`), document(t, otherTwin, `{"n": 2}`)
@@ -29,7 +29,7 @@ func TestNamesWithOneHash(t *testing.T) {
 	// With one of them there, a search for the other one leads to it. That the
 	// name is another one is for the caller to see.
 	v := open(t, flatten(build(t, 1, "r", []*Section{a}, nil)))
-	e, err := v.Find(otherTwin)
+	e, err := v.Find(HashName(otherTwin))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestNamesWithOneHash(t *testing.T) {
 	// other's place.
 	next := build(t, 2, "r", []*Section{b}, build(t, 1, "r", []*Section{a}, nil))
 	v = open(t, flatten(next))
-	if e, err := v.Find(twin); err != nil || e.Changed != 2 {
+	if e, err := v.Find(HashName(twin)); err != nil || e.Changed != 2 {
 		t.Fatal(e, err)
 	}
 }
@@ -73,19 +73,19 @@ func TestSectionsWithOneHash(t *testing.T) {
 		t.Error("a content of the same hash is the same")
 	}
 	v := open(t, flatten(build(t, 2, "r2", []*Section{second}, m)))
-	if e, err := v.Find("a"); err != nil || e.Changed != 2 {
-		t.Error("a content of the same hash is no change", err)
+	if e, err := v.Find(HashName("a")); err != nil || e.Changed != 2 {
+		t.Error("a content of the same hash is not a change", err)
 	}
 }
 
 func TestKeysWithOneHash(t *testing.T) {
 	s := document(t, "c", `{"`+twin+`": 1, "`+otherTwin+`": 2, "x": 3}`)
 	for key, want := range map[string]int64{twin: 1, otherTwin: 2, "x": 3} {
-		if v, err := s.Lookup(key); err != nil || v.Int() != want {
+		if v, err := lookup(s, key); err != nil || v.Int() != want {
 			t.Errorf("%s: %v, %v", key, v, err)
 		}
 	}
-	if v, err := document(t, "c", `{"`+twin+`": 1}`).Lookup(otherTwin); err != ErrNotFound {
+	if v, err := lookup(document(t, "c", `{"`+twin+`": 1}`), otherTwin); err != ErrNotFound {
 		t.Errorf("another key of the same hash: %v, %v", v, err)
 	}
 }
@@ -94,7 +94,7 @@ func TestKeysWithOneHash(t *testing.T) {
 func namesWhere(n int, ok func(hash uint64) bool) []string {
 	var names []string
 	for i := 0; len(names) < n; i++ {
-		if name := fmt.Sprintf("name-%d", i); ok(hashName(name)) {
+		if name := fmt.Sprintf("name-%d", i); ok(HashName(name)) {
 			names = append(names, name)
 		}
 	}
@@ -109,12 +109,12 @@ func checkTable(t *testing.T, names, absent []string) View {
 		sections = append(sections, opaque(t, name, fmt.Sprintf("[%d]", i)))
 	}
 	words := flatten(build(t, 9, "r", sections, nil))
-	if _, err := Load(words); err != nil {
+	if _, err := loadAny(words); err != nil {
 		t.Fatal(err)
 	}
 	v := open(t, words)
 	for i, name := range names {
-		e, err := v.Find(name)
+		e, err := v.Find(HashName(name))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -124,36 +124,31 @@ func checkTable(t *testing.T, names, absent []string) View {
 		}
 	}
 	for _, name := range absent {
-		if _, err := v.Find(name); !errors.Is(err, ErrNotFound) {
+		if _, err := v.Find(HashName(name)); !errors.Is(err, ErrNotFound) {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
 	return v
 }
 
-func TestNamesOfOneLine(t *testing.T) {
-	const n = 60
+func TestNamesPastTheirHomeLine(t *testing.T) {
+	const n, ofOneLine = 200, 20
 	lines := uint64(linesFor(n))
 	for _, home := range []uint64{0, 7, lines - 1} { // of the last line the search goes on at the first
-		all := namesWhere(2*n, func(hash uint64) bool { return lineHome(hash, lines) == home })
-		v := checkTable(t, all[:n], all[n:])
-		if v.lines != lines {
-			t.Fatalf("%d lines instead of %d", v.lines, lines)
-		}
-		full := 0
-		for line := range lines {
-			if v.words[headerWords+line*lineWords+lineCells-1] != 0 {
-				full++
-			}
-		}
-		if full != n/lineCells {
-			t.Fatalf("%d lines are full", full)
+		there := namesWhere(ofOneLine+10, func(hash uint64) bool { return lineHome(hash, lines) == home })
+		far := namesWhere(n-ofOneLine, func(hash uint64) bool {
+			after := (lineHome(hash, lines) + lines - home) % lines
+			return after >= lineReach
+		})
+		v := checkTable(t, slices.Concat(there[:ofOneLine], far), there[ofOneLine:])
+		if v.lines != lines || v.seed != 0 {
+			t.Fatalf("%d lines with the seed %d", v.lines, v.seed)
 		}
 		// An absent name's search rests on all the lines that it walks: damage in
-		// the last one is no 'not found'.
-		last := (home + n/lineCells) % lines
+		// the last one is not 'not found'.
+		last := (home + ofOneLine/lineCells) % lines
 		v.words[headerWords+last*lineWords] ^= 1
-		if _, err := v.Find(all[n]); !errors.Is(err, ErrCorrupt) {
+		if _, err := v.Find(HashName(there[ofOneLine])); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("line %d is damaged, and an absent name is %v", last, err)
 		}
 	}
@@ -164,7 +159,7 @@ func TestNamesWithOneTag(t *testing.T) {
 	// same lower halves.
 	pairs := [][2]string{{"name-117599", "name-132319"}, {"name-106459", "name-132793"}}
 	for _, pair := range pairs {
-		if lineTag(hashName(pair[0])) != lineTag(hashName(pair[1])) || hashName(pair[0]) == hashName(pair[1]) {
+		if lineTag(HashName(pair[0])) != lineTag(HashName(pair[1])) || HashName(pair[0]) == HashName(pair[1]) {
 			t.Fatal("the hash has changed")
 		}
 	}
@@ -192,8 +187,7 @@ func TestManyConfigs(t *testing.T) {
 		// A table that is fuller than half, and no search that goes on for long.
 		walked := 0
 		for _, name := range slices.Concat(names, absent) {
-			hash := hashName(name)
-			line := lineHome(hash, v.lines)
+			line := lineHome(reseed(HashName(name), v.seed), v.lines)
 			for v.words[headerWords+line*lineWords+lineCells-1] != 0 {
 				walked++
 				line = (line + 1) % v.lines
@@ -201,38 +195,6 @@ func TestManyConfigs(t *testing.T) {
 		}
 		if lines := int(v.lines); lines > 1+n/4 || walked > (n+200)/2 {
 			t.Errorf("%d configs: %d lines, and %d more walked than one each", n, lines, walked)
-		}
-	}
-}
-
-// TestKeysOfOneCell is the worst that a table of keys can look like.
-func TestKeysOfOneCell(t *testing.T) {
-	const n = 64
-	cells := cellsFor(n)
-	var keys, absent []string
-	for i := 0; len(keys) < n || len(absent) < n; i++ {
-		key := fmt.Sprintf("key-%d", i)
-		if cellHome(hashName(key), cells) != cells-2 {
-			continue
-		}
-		if len(keys) < n {
-			keys = append(keys, key)
-		} else {
-			absent = append(absent, key)
-		}
-	}
-	s := document(t, "c", `{"`+strings.Join(keys, `":true,"`)+`":true}`)
-	if len(s.cells) != cells {
-		t.Fatalf("%d cells instead of %d", len(s.cells), cells)
-	}
-	for _, key := range keys {
-		if v, err := s.Lookup(key); err != nil || !v.Bool() {
-			t.Errorf("%s: %v, %v", key, v, err)
-		}
-	}
-	for _, key := range absent {
-		if v, err := s.Lookup(key); err != ErrNotFound {
-			t.Errorf("%s: %v, %v", key, v, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 	"unsafe"
@@ -11,37 +12,28 @@ import (
 	"github.com/statesync/statesync/seqlock"
 )
 
-// View looks things up in an image that lies in memory which may change at any
-// moment: a slot. Each of its methods copies a part before it looks at it, and
-// verifies the part's sum. In a slot, everything that it says counts only if
-// the slot's sequence is still the same afterwards.
+// View reads an image in memory that may change at any moment: a slot. Each
+// method copies a part before it uses it, and verifies the part's sum. What it
+// returns is valid only if the slot's sequence is unchanged afterwards.
 //
-// Its methods neither block nor make a syscall, and fault where the memory
-// does. Only Section and Revision allocate.
+// The methods neither block nor make a syscall, and fault where the memory
+// does. Only Section, Revision and SectionRevision allocate.
 type View struct {
 	words      []uint64
 	generation uint64
+	seed       uint64 // of the bucket lines
+	lines      uint64 // how many, at least 1
 	entries    uint64 // how many
-	lines      uint64
-	entriesAt  uint64 // in words
-	sectionsAt uint64
-	revision   uint64 // byte offset of the image's own revision's record
-	published  int64
+	entriesAt  uint64 // in words; lines and entries end within words
+	sectionsAt uint64 // in words; at most len(words)
+	revision   uint64 // byte offset of the image's own revision's record, unchecked
+	published  int64  // nanoseconds since 1970
 }
 
-// OpenGeneration is Open of the image that a slot of generation g is to hold.
-// Sums are of an image's own generation, so that an older one that was copied
-// whole into the slot is to be told by its generation alone.
-func OpenGeneration(words []uint64, g uint64) (View, error) {
-	v, err := Open(words)
-	if err == nil && v.generation != g {
-		return View{}, fmt.Errorf("%w: the slot of generation %d holds an image of %d", ErrCorrupt, g, v.generation)
-	}
-	return v, err
-}
-
-// Open verifies the header of the image that fills words.
-func Open(words []uint64) (View, error) {
+// Open verifies the header of the image of generation g that fills words. A
+// stale image copied whole into a slot still verifies; only its generation
+// reveals it.
+func Open(words []uint64, g uint64) (View, error) {
 	if len(words) < headerWords {
 		return View{}, corrupt("image of words", uint64(len(words)), "shorter than its header")
 	}
@@ -62,11 +54,14 @@ func Open(words []uint64) (View, error) {
 		sectionsAt: h[headerSections] / wordBytes,
 		revision:   h[headerRevision],
 		published:  int64(h[headerPublished]),
+		seed:       h[headerSeed],
 	}
-	// None of these can overflow: counts have 32 bits, and offsets are no
-	// greater than the length once the last line has been compared.
+	// None of these overflows: counts have 32 bits, and after the last case
+	// offsets are at most the length.
 	size := uint64(len(words))
 	switch {
+	case v.generation != g:
+		return View{}, corrupt("header of generation", v.generation, fmt.Sprintf("its place is that of generation %d", g))
 	case h[headerLength] != size*wordBytes:
 		return View{}, corrupt("header of generation", v.generation, "its length is not that of the image")
 	case v.lines == 0 || v.entriesAt != headerWords+v.lines*lineWords:
@@ -91,7 +86,7 @@ func (v *View) Published() time.Time { return time.Unix(0, v.published) }
 // Revision is what the source calls the state that the image was built from.
 func (v *View) Revision() (string, error) { return v.record(v.revision) }
 
-// Entry is a config's line in the directory.
+// Entry is a config's entry in the directory.
 type Entry struct {
 	// Changed is the generation of last change. Within one region id, a config
 	// of the same name with the same Changed has the same content.
@@ -105,34 +100,29 @@ type Entry struct {
 	number   uint64
 }
 
-// Place is where in an image a look-up finds a config: the numbers of the words
-// with which its bucket line, its entry and its section begin. It is likely to
-// be there in the next image too.
+// Place is where a look-up finds a config in an image: the numbers of the first
+// words of its bucket line, its entry and its section. They are likely to be the
+// same in the next image.
 type Place [3]uint64
 
 // Place is an entry's.
 func (v *View) Place(e Entry) Place {
 	return Place{
-		headerWords + lineHome(e.name, v.lines)*lineWords,
+		headerWords + lineHome(reseed(e.name, v.seed), v.lines)*lineWords,
 		v.entriesAt + e.number*entryWords,
 		e.offset / wordBytes,
 	}
 }
 
-// Find looks a config up. ErrNotFound is proven: all lines that the search
-// walked are whole.
+// Find finds the config whose name has a hash, HashName. ErrNotFound is proven:
+// the sums of all lines that the search read match.
 //
-// The entry is that of the only config whose name has the hash of this one. It
-// may be another name all the same, and the caller compares the section's.
-func (v *View) Find(name string) (Entry, error) { return v.FindHash(HashName(name)) }
-
-// HashName is the hash of a config's name, for FindHash.
-func HashName(name string) uint64 { return hashName(name) }
-
-// FindHash is Find for a name whose hash is known.
-func (v *View) FindHash(hash uint64) (Entry, error) {
-	tag, line := lineTag(hash), lineHome(hash, v.lines)
-	for range v.lines {
+// At most one config of an image has that hash. Its name may be another one than
+// the caller's, so the caller compares the section's.
+func (v *View) Find(hash uint64) (Entry, error) {
+	seeded := reseed(hash, v.seed)
+	tag, line := lineTag(seeded), lineHome(seeded, v.lines)
+	for range min(v.lines, lineReach) {
 		var cells [lineWords]uint64
 		seqlock.LoadWords(cells[:], v.words[headerWords+line*lineWords:])
 		if seededSum((*[7]uint64)(cells[:]), v.generation, line) != cells[lineCells] {
@@ -177,36 +167,24 @@ func (v *View) entry(n uint64) (Entry, error) {
 }
 
 // Section copies and verifies the section that an entry leads to.
-func (v *View) Section(e Entry) (*Section, error) {
-	s := new(Section)
-	if err := v.SectionTo(s, e); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// SectionTo is Section into one of the caller's, whose allocation is thereby
-// the caller's too. After an error it means nothing.
-func (v *View) SectionTo(s *Section, e Entry) error {
+func (v *View) Section(e Entry) (Section, error) {
 	size := uint64(len(v.words)) * wordBytes
 	switch {
 	case e.offset%wordBytes != 0 || e.length%wordBytes != 0 || e.length > MaxSection:
-		return corrupt("section at byte", e.offset, "its place or its length is impossible")
+		return Section{}, corrupt("section at byte", e.offset, "its place or its length is impossible")
 	case e.offset < v.sectionsAt*wordBytes || e.offset > size || e.length > size-e.offset:
-		return corrupt("section at byte", e.offset, "it is out of bounds")
+		return Section{}, corrupt("section at byte", e.offset, "it is out of bounds")
 	}
 	words := newWords(int(e.length / wordBytes))
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
 	if xxhash.Sum64(bytesOf(words)) != e.hash {
-		return corrupt("section at byte", e.offset, "its hash does not match")
+		return Section{}, corrupt("section at byte", e.offset, "its hash does not match")
 	}
-	if err := s.parse(words, e.hash); err != nil {
-		return err
+	s, err := parseSection(words, e.hash)
+	if err == nil && s.nameHash != e.name {
+		return Section{}, corrupt("section at byte", e.offset, "it is not the config that its entry names")
 	}
-	if s.nameHash != e.name {
-		return corrupt("section at byte", e.offset, "it is not the config that its entry names")
-	}
-	return nil
+	return s, err
 }
 
 // SectionRevision is the source's revision that brought an entry's section.
@@ -232,14 +210,14 @@ func (v *View) record(offset uint64) (string, error) {
 	if length[0] == 0 {
 		return "", nil
 	}
-	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // of memory that is nobody else's
+	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // record is private and never changes
 }
 
-// Load copies and verifies a whole image: every line, entry, revision and
-// section, and that they belong to each other. A daemon that attaches to a
-// region does so, and so do tools.
-func Load(words []uint64) (*Image, error) {
-	v, err := Open(words)
+// Load copies and verifies the whole image of generation g: every line, entry,
+// revision and section, and that they belong to each other. A daemon that
+// attaches to a region does so, and so do tools.
+func Load(words []uint64, g uint64) (*Image, error) {
+	v, err := Open(words, g)
 	if err != nil {
 		return nil, err
 	}
@@ -265,10 +243,11 @@ func Load(words []uint64) (*Image, error) {
 		if used += e.length; used > uint64(m.size) {
 			return nil, corrupt("entry", uint64(i), "the sections are larger than the image")
 		}
-		c := Config{Changed: e.Changed}
-		if c.Section, err = v.Section(e); err != nil {
+		s, err := v.Section(e)
+		if err != nil {
 			return nil, err
 		}
+		c := Config{Section: &s, Changed: e.Changed}
 		revision, ok := revisions[e.revision]
 		if !ok {
 			if revision, err = v.SectionRevision(e); err != nil {
@@ -285,18 +264,34 @@ func Load(words []uint64) (*Image, error) {
 		}
 		m.configs = append(m.configs, c)
 	}
-	// The configs leave no choice in how they are laid out. So where each
-	// section is, and that each name's search ends at its entry, is one
-	// comparison, and its time does not depend on what a table claims.
+	// The layout follows from the configs alone. So one comparison proves the
+	// place of each section and that each name's search ends at its entry, in a
+	// time that does not depend on what the tables claim.
 	directory, size := m.directory, m.size
-	if err := m.layOut(nil); err != nil || m.size != size || !slices.Equal(m.directory, directory) {
+	if err := m.layOut(nil); err != nil || m.size != size || len(m.directory) != len(directory) {
+		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
+	}
+	m.adoptReserved(directory)
+	if !slices.Equal(m.directory, directory) {
 		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
 	}
 	return m, nil
 }
 
-// verifyKeys makes the section again from its content: whatever differs is
-// damage that its hash was computed over, or a writer's mistake.
+// adoptReserved copies what a later version may have written into the reserved
+// words of a directory, and the sums that cover them, which are verified already.
+func (m *Image) adoptReserved(from []uint64) {
+	copy(m.directory[headerReserved:headerWords], from[headerReserved:])
+	at := m.directory[headerEntries] / wordBytes
+	for range m.configs {
+		m.directory[at+entryKind] |= from[at+entryKind] &^ math.MaxUint32
+		m.directory[at+entrySum] = from[at+entrySum]
+		at += entryWords
+	}
+}
+
+// verifyKeys builds the section again from its content. A difference is damage
+// from before the hash was computed, or a writer's mistake.
 func (s *Section) verifyKeys() error {
 	made, err := NewOpaque(s.name, s.content)
 	if s.kind == Document {
@@ -305,8 +300,15 @@ func (s *Section) verifyKeys() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", corrupt("section of words", uint64(len(s.words)), "its content is impossible"), err)
 	}
-	if !s.Equal(made) {
+	if !s.equalButReserved(made) {
 		return corrupt("section of words", uint64(len(s.words)), "its key index is not that of its content")
 	}
 	return nil
+}
+
+// equalButReserved is Equal except for what a later version may write.
+func (s *Section) equalButReserved(made *Section) bool {
+	const at = sectionFlags / 2 // and sectionReserved
+	return len(s.words) == len(made.words) && slices.Equal(s.words[:at], made.words[:at]) &&
+		s.words[at]&knownFlags == made.words[at] && slices.Equal(s.words[at+1:], made.words[at+1:])
 }

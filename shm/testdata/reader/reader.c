@@ -36,6 +36,8 @@ enum {
 	TABLE_ENTRY = 128 / 8,
 	TRIES = 256,
 	CUT = 1,
+	LINE_REACH = 4,         /* lines that a search for a name looks at */
+	CELL_REACH = 16,        /* cells that a search for a key looks at */
 };
 
 #define LO(word) ((word) & 0xffffffff)
@@ -56,6 +58,13 @@ enum {
 static uint64_t rotl(uint64_t x, int r) { return x << r | x >> (64 - r); }
 static uint64_t mix(uint64_t acc, uint64_t lane) { return rotl(acc + lane * P2, 31) * P1; }
 static uint64_t merge(uint64_t h, uint64_t acc) { return (h ^ mix(0, acc)) * P1 + P4; }
+
+static uint64_t avalanche(uint64_t h)
+{
+	h = (h ^ h >> 33) * P2;
+	h = (h ^ h >> 29) * P3;
+	return h ^ h >> 32;
+}
 
 static uint64_t word_at(const unsigned char *p)
 {
@@ -88,10 +97,11 @@ static uint64_t xxh64(const void *data, size_t n)
 	}
 	for (; p < end; p++)
 		h = rotl(h ^ *p * P5, 11) * P1;
-	h = (h ^ h >> 33) * P2;
-	h = (h ^ h >> 29) * P3;
-	return h ^ h >> 32;
+	return avalanche(h);
 }
+
+/* The hash by which a table with a seed knows what has the hash h. */
+static uint64_t reseed(uint64_t h, uint64_t seed) { return seed == 0 ? h : avalanche(h + seed * P1); }
 
 /* Loads from the mapping. */
 
@@ -134,8 +144,8 @@ struct section {
 static enum result find(const uint64_t *image, const uint64_t h[16], const char *name, uint64_t e[8])
 {
 	uint64_t generation = h[1], entries = LO(h[3]), lines = HI(h[3]);
-	uint64_t hash = xxh64(name, strlen(name)), i = HI(hash) * lines >> 32;
-	for (uint64_t n = 0; n < lines; n++, i = i + 1 == lines ? 0 : i + 1) {
+	uint64_t hash = xxh64(name, strlen(name)), seeded_hash = reseed(hash, h[9]), i = HI(seeded_hash) * lines >> 32;
+	for (uint64_t n = 0; n < lines && n < LINE_REACH; n++, i = i + 1 == lines ? 0 : i + 1) {
 		uint64_t line[8];
 		copy(line, image + 16 + 8 * i, 8);
 		if (seeded(line, generation, i) != line[7])
@@ -143,7 +153,7 @@ static enum result find(const uint64_t *image, const uint64_t h[16], const char 
 		for (int c = 0; c < 7; c++) {
 			if (line[c] == 0)
 				return ABSENT;
-			if (LO(line[c]) != LO(hash))
+			if (LO(line[c]) != LO(seeded_hash))
 				continue;
 			uint64_t number = HI(line[c]) - 1;
 			if (number >= entries)
@@ -256,8 +266,9 @@ static enum result parse(const struct section *s, struct parts *p)
 
 static enum result find_key(const struct parts *p, const char *key, const uint64_t **found)
 {
-	uint64_t len = strlen(key), hash = xxh64(key, len), i = p->cell_count ? hash & (p->cell_count - 1) : 0;
-	for (uint64_t n = 0; n < p->cell_count; n++, i = (i + 1) & (p->cell_count - 1)) {
+	uint64_t len = strlen(key), hash = reseed(xxh64(key, len), p->flags >> 8 & 0xff);
+	uint64_t i = p->cell_count ? hash & (p->cell_count - 1) : 0;
+	for (uint64_t n = 0; n < p->cell_count && n < CELL_REACH; n++, i = (i + 1) & (p->cell_count - 1)) {
 		uint32_t cell = p->cells[i];
 		uint64_t number = (uint64_t)(cell & 0xffffff) - 1;
 		if (cell == 0)
