@@ -204,7 +204,6 @@ func (c *Client) Snapshot() *Snapshot {
 	if err == nil && hot == s.hot {
 		return s
 	}
-	s.prefetch(hot)
 	return c.catchUp()
 }
 

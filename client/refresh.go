@@ -173,7 +173,6 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 		case err != nil:
 			return err
 		case same && old.config != nil && old.section != nil && e.Changed == old.changed:
-			old.place = view.Place(e)
 			next.configs[n] = old
 			continue
 		}
@@ -184,7 +183,7 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 		if old.config != nil && old.sameContent(found) {
 			found = old.config // in another region: its generations say nothing
 		}
-		next.configs[n] = held{config: found, changed: e.Changed, place: view.Place(e)}
+		next.configs[n] = held{config: found, changed: e.Changed}
 	}
 	return nil
 }

@@ -31,19 +31,10 @@ type Snapshot struct {
 	late sync.Map // name to *config
 }
 
-// prefetch has the processor fetch what a refresh will look at if the configs
-// are where they are in s.
-func (s *Snapshot) prefetch(hot seqlock.Hot) {
-	for n := range min(len(s.configs), 8) {
-		s.region.Prefetch(hot, s.configs[n].place[:])
-	}
-}
-
 // held is a config in a snapshot.
 type held struct {
 	*config
 	changed uint64 // generation of last change, in the snapshot's region
-	place   image.Place
 }
 
 // config is one config with one content, shared by all snapshots in which it

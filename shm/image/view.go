@@ -102,21 +102,6 @@ type Entry struct {
 	length   uint64
 	hash     uint64
 	revision uint64
-	number   uint64
-}
-
-// Place is where in an image a look-up finds a config: the numbers of the words
-// with which its bucket line, its entry and its section begin. It is likely to
-// be there in the next image too.
-type Place [3]uint64
-
-// Place is an entry's.
-func (v *View) Place(e Entry) Place {
-	return Place{
-		headerWords + lineHome(e.name, v.lines)*lineWords,
-		v.entriesAt + e.number*entryWords,
-		e.offset / wordBytes,
-	}
 }
 
 // Find looks a config up. ErrNotFound is proven: all lines that the search
@@ -172,7 +157,6 @@ func (v *View) entry(n uint64) (Entry, error) {
 	return Entry{
 		Changed: e[entryChanged], name: e[entryName], offset: e[entryOffset], length: e[entryLength],
 		hash: e[entryHash], revision: e[entryRevision],
-		number: n,
 	}, nil
 }
 
