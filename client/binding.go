@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -10,8 +11,8 @@ import (
 )
 
 // Binding is a typed view of one config, which follows the region: the config
-// is decoded into a T once per change, on a goroutine of its own. A T that was
-// handed out is valid for ever, is shared by everybody who got it, and must not
+// is decoded into a T once per change, and never under a lock or while a caller
+// of Get waits. A T that was handed out is valid for ever, is shared by everybody who got it, and must not
 // be changed.
 //
 // Make a binding once, when the program starts; a client keeps its bindings
@@ -26,12 +27,13 @@ type Binding[T any] struct {
 	number  int    // of the config in the client
 	options bindOptions
 	decode  func(*config) (*T, error)
-	initial *T // of the default, or zero
+	initial *T   // of the default, or zero
+	plain   bool // settling runs no code of the application
 
 	mu       sync.Mutex
 	accepted []accepted[T] // the newest few, oldest first
-	wanted   *config       // what Get should be of
-	chasing  bool          // a goroutine is busy with that
+	latest   *config       // what Get should be of
+	decoding bool          // a goroutine is bringing Get up to latest
 
 	handedOut handedOut[T] // in tests
 }
@@ -74,8 +76,8 @@ func WithDefault[T any](value T) BindOption {
 }
 
 // WithValidate lets a binding refuse a value that decodes but does not make
-// sense. The value must not be changed. Like decoding it runs on a goroutine
-// of its own, once per change.
+// sense. The value must not be changed. It runs once per change, on a goroutine
+// that nothing else waits for.
 func WithValidate[T any](validate func(*T) error) BindOption {
 	return func(o *bindOptions) { o.validate = validate }
 }
@@ -84,7 +86,7 @@ func WithValidate[T any](validate func(*T) error) BindOption {
 // misspelt key is found.
 func Strict() BindOption { return func(o *bindOptions) { o.strict = true } }
 
-// OnError calls a function with each refusal, on the goroutine that decoded.
+// OnError calls a function with each refusal, on a goroutine of its own.
 func OnError(hook func(error)) BindOption { return func(o *bindOptions) { o.onError = hook } }
 
 // Bind makes a binding of a config to a Go type. Documents are decoded as
@@ -125,6 +127,7 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 		option(&b.options)
 	}
 	b.client = c
+	b.plain = b.options.validate == nil && isPlain(reflect.TypeFor[T]())
 	b.initial = new(T)
 	if b.options.initial != nil {
 		initial, ok := b.options.initial.(*T)
@@ -144,7 +147,7 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 	c.mu.Lock()
 	c.bindings = append(c.bindings, b)
 	s := c.current.Load()
-	b.follow(s)
+	b.advance(s)
 	c.mu.Unlock()
 	_ = b.await(context.Background(), s)
 }
@@ -174,7 +177,7 @@ func (b *Binding[T]) In(s *Snapshot) *T {
 // inOther is In of another content than the newest that was settled.
 func (b *Binding[T]) inOther(s *Snapshot) *T {
 	if s != nil && s.client == b.client && b.number < len(s.configs) {
-		c := b.cell(s.configs[b.number].config)
+		c := b.begin(s.configs[b.number].config)
 		select {
 		case <-c.done:
 			return c.value.Load() // without the reason, which Lookup would have to wrap
@@ -200,7 +203,7 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	if err != nil {
 		return b.newest(s.serial), b.fail(s, err)
 	}
-	c := b.cell(config)
+	c := b.begin(config)
 	if config.section == nil {
 		return c.value.Load(), b.fail(s, s.absent())
 	}
@@ -258,23 +261,42 @@ func (b *Binding[T]) newestLocked(serial uint64) *T {
 	return b.initial
 }
 
-// cell is the cell of a content. Who comes first starts the decoding. That a
-// config is absent is settled at once: by then, the newest accepted value is
-// the one to go on with.
-func (b *Binding[T]) cell(config *config) *cell[T] {
+// begin is the cell of a content. The first caller starts the decoding, or
+// does it: of a small content into a plain type.
+func (b *Binding[T]) begin(config *config) *cell[T] {
+	c, first := b.cell(config)
+	switch {
+	case !first:
+	case b.inline(config):
+		b.settle(c)
+	default:
+		go b.settle(c)
+	}
+	return c
+}
+
+// inline reports whether a content may be decoded on a goroutine that has more
+// to do: this takes a bounded time, and runs no code of the application.
+func (b *Binding[T]) inline(config *config) bool {
+	return b.plain && len(config.section.Content()) <= maxInline
+}
+
+// cell is the cell of a content, and whether the caller is the first to ask for
+// it, and has to settle it. That a config is absent is settled here: the newest
+// accepted value is the one to go on with.
+func (b *Binding[T]) cell(config *config) (c *cell[T], first bool) {
 	config.mu.Lock()
 	defer config.mu.Unlock()
 	if c, ok := config.cells[b]; ok {
-		return c.(*cell[T])
+		return c.(*cell[T]), false
 	}
-	c := &cell[T]{config: config, done: make(chan struct{})}
+	c = &cell[T]{config: config, done: make(chan struct{})}
 	if config.cells == nil {
 		config.cells = make(map[any]any)
 	}
 	config.cells[b] = c
 	if config.section != nil {
-		go b.settle(c)
-		return c
+		return c, true
 	}
 	b.mu.Lock()
 	c.refused = true
@@ -282,11 +304,11 @@ func (b *Binding[T]) cell(config *config) *cell[T] {
 	b.settled(c)
 	b.mu.Unlock()
 	close(c.done)
-	return c
+	return c, false
 }
 
-// settle decodes and validates. This is where the user's code runs: on a
-// goroutine that nobody depends on, with panics and Goexit caught.
+// settle decodes and validates. This is where the application's code runs. It
+// may panic, or end the goroutine by runtime.Goexit.
 func (b *Binding[T]) settle(c *cell[T]) {
 	var value *T
 	err := errGoexit
@@ -328,8 +350,10 @@ func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
 	b.mu.Unlock()
 	close(c.done)
 	if err != nil && b.options.onError != nil {
-		defer func() { _ = recover() }() // a hook's panic is not to end the application
-		b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.first, Err: err})
+		go func() { // a hook that blocks does not delay the next decoding
+			defer func() { _ = recover() }() // and its panic does not end the application
+			b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.first, Err: err})
+		}()
 	}
 }
 
@@ -359,46 +383,60 @@ func (b *Binding[T]) accept(config *config, value *T) {
 	}
 }
 
-// follow has Get brought up to a snapshot. A content that is superseded while
-// an older one is being decoded is passed over.
-func (b *Binding[T]) follow(s *Snapshot) {
+// advance makes a snapshot's config the latest, and has Get brought up to it: by
+// the follower where it can do that itself, else by a goroutine. Its caller
+// holds the client's mutex. A content that is superseded while an older one is
+// being decoded is passed over.
+func (b *Binding[T]) advance(s *Snapshot) {
 	if b.number >= len(s.configs) {
 		return
 	}
-	if config := s.configs[b.number].config; config.section == nil {
+	config := s.configs[b.number].config
+	if config.section == nil {
 		b.cell(config)
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.wanted == s.configs[b.number].config {
+	if b.latest == config {
 		return
 	}
-	b.wanted = s.configs[b.number].config
-	if !b.chasing {
-		b.chasing = true
-		go b.chase()
+	b.latest = config
+	queue := b.client.queue
+	if b.inline(config) && queue.add(len(config.section.Content()), func() { b.begin(config) }) {
+		return
 	}
+	if b.decoding {
+		return
+	}
+	b.decoding = true
+	if queue != nil {
+		queue.started = true
+	}
+	go b.decodeLatest(config)
 }
 
-// chase settles what is wanted until nothing newer is.
-func (b *Binding[T]) chase() {
-	for {
+// decodeLatest settles a config, and then the latest one if that is another by
+// then. It goes on after a runtime.Goexit in the application's code, which ends
+// its goroutine.
+func (b *Binding[T]) decodeLatest(config *config) {
+	defer func() {
 		b.mu.Lock()
-		wanted := b.wanted
-		b.mu.Unlock()
-		select {
-		case <-b.cell(wanted).done:
-		case <-b.client.closed:
+		defer b.mu.Unlock()
+		if b.latest == config || b.client.isClosed() {
+			b.decoding = false
 			return
 		}
-		b.mu.Lock()
-		if b.wanted == wanted {
-			b.chasing = false
-			b.mu.Unlock()
-			return
-		}
-		b.mu.Unlock()
+		go b.decodeLatest(b.latest)
+	}()
+	c, first := b.cell(config)
+	if first {
+		b.settle(c)
+		return
+	}
+	select {
+	case <-c.done:
+	case <-b.client.closed:
 	}
 }
 
@@ -407,7 +445,7 @@ func (b *Binding[T]) await(ctx context.Context, s *Snapshot) error {
 		return nil
 	}
 	select {
-	case <-b.cell(s.configs[b.number].config).done:
+	case <-b.begin(s.configs[b.number].config).done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for config %s to be decoded: %w", b.name, context.Cause(ctx))

@@ -60,6 +60,12 @@ type Client struct {
 	changed  chan struct{} // closed when current moves; nil while nobody waits for that
 	err      error         // of the last refresh
 	refused  *shm.Region   // at the path, and of no use
+	queue    *decodeQueue  // of the follower while it refreshes, else nil
+
+	// These are the follower's own.
+	sleptAt  time.Time     // when it last went to sleep
+	sleptCPU time.Duration // what the process had used then
+	started  bool          // its last refresh started goroutines
 
 	closing   sync.Once
 	closed    chan struct{}
@@ -76,8 +82,9 @@ type carried struct {
 
 // bound is what a client needs of a binding, of whatever type.
 type bound interface {
-	// follow tells of a new snapshot. It does not block.
-	follow(s *Snapshot)
+	// advance tells of a new snapshot. It does not block. The client's mutex is
+	// held.
+	advance(s *Snapshot)
 	// await returns when the binding has settled what it has in s.
 	await(ctx context.Context, s *Snapshot) error
 	// verify says whether a value that was handed out has been changed since.

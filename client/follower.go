@@ -21,8 +21,10 @@ const (
 )
 
 // follow is the follower. It sleeps until the hot word moves and brings the
-// newest snapshot up to it; the bindings decode on goroutines of their own, so
-// that no user's code runs here.
+// newest snapshot up to it. It decodes small contents into plain types itself:
+// a sleeping process pays more for a goroutine than for the decoding. Other
+// bindings decode on goroutines of their own, so that no code of the application
+// runs here.
 func (c *Client) follow() {
 	defer close(c.following)
 	look := lookFirst
@@ -36,13 +38,15 @@ func (c *Client) follow() {
 			}
 		}
 		// The generation is new, or the region is retired, damaged or not there.
-		err := c.refresh(0)
+		err := c.update(0)
 		if err == nil && c.current.Load() != s {
 			look = lookFirst
-			// The goroutines that decode are next on this processor. If the follower
-			// went to sleep in the kernel with it, they would wait in a busy process
-			// until the scheduler takes the processor away.
-			runtime.Gosched()
+			if c.started && c.isBusy() {
+				// The goroutines that decode are next on this processor, and no other
+				// takes them. If the follower went to sleep in the kernel, it would keep
+				// the processor for up to 20 ms.
+				runtime.Gosched()
+			}
 			continue
 		}
 		select {
@@ -61,10 +65,56 @@ func (c *Client) sleepOn(s *Snapshot) {
 	if c.sleepsOn.Load() != s.region { // a store would take the line from exact readers
 		c.sleepsOn.Store(s.region)
 	}
+	if c.started { // isBusy will ask
+		c.sleptAt, c.sleptCPU = time.Now(), processCPU()
+	}
 	if s.region.Wait(s.hot, followWait) != nil {
 		return // its memory is gone, which the next look at it will say, too
 	}
 	if hot, err := s.region.Hot(); err == nil && hot == s.hot && !s.region.Beating() && s.region.Replaced() {
-		_ = c.refresh(silentWriter)
+		_ = c.update(silentWriter)
 	}
+}
+
+// isBusy reports whether the process has used more than a quarter of its
+// processors since the follower last went to sleep. Where it has used less, an
+// idle processor takes a goroutine that is started. Giving way then would cost
+// more than the change: the Go runtime polls every 20 µs, for 10 ms, for the
+// processor of a goroutine that sleeps in the kernel just after it was scheduled.
+func (c *Client) isBusy() bool {
+	used, elapsed := processCPU()-c.sleptCPU, time.Since(c.sleptAt)
+	return 4*used > elapsed*time.Duration(runtime.GOMAXPROCS(0))
+}
+
+// update is the follower's refresh. It decodes what is queued when the mutex is
+// free again.
+func (c *Client) update(reason why) error {
+	queue := decodeQueue{room: maxInline}
+	c.mu.Lock()
+	c.queue = &queue
+	err := c.refreshLocked(reason)
+	c.queue = nil
+	c.mu.Unlock()
+	c.started = c.started || queue.started
+	for _, decode := range queue.decodings {
+		decode()
+	}
+	return err
+}
+
+// decodeQueue is what the follower decodes itself of one change.
+type decodeQueue struct {
+	decodings []func()
+	room      int  // bytes of content that still fit
+	started   bool // a goroutine decodes something else
+}
+
+// add reports whether the decoding of a content of so many bytes is queued.
+func (q *decodeQueue) add(size int, decode func()) bool {
+	if q == nil || size > q.room {
+		return false
+	}
+	q.room -= size
+	q.decodings = append(q.decodings, decode)
+	return true
 }

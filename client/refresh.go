@@ -224,7 +224,7 @@ func (c *Client) move(next *Snapshot) {
 	c.current.Store(next)
 	c.announce()
 	for _, b := range c.bindings {
-		b.follow(next)
+		b.advance(next)
 	}
 }
 
