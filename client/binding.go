@@ -10,16 +10,16 @@ import (
 	"sync/atomic"
 )
 
-// Binding is a typed view of one config, which follows the region: the config
-// is decoded into a T once per change, and never under a lock or while a caller
-// of Get waits. A T that was handed out is valid for ever, is shared by everybody who got it, and must not
-// be changed.
+// Binding is a typed view of one config. It follows the region: the config is
+// decoded into a T once per change, and never while a caller of Get waits. A T
+// that was handed out stays valid, is shared by all callers, and must not be
+// changed.
 //
 // Make a binding once, when the program starts; a client keeps its bindings
 // for as long as it lives.
 type Binding[T any] struct {
 	value atomic.Pointer[T]       // what Get returns; never nil
-	last  atomic.Pointer[cell[T]] // the newest that was settled: In's short way
+	last  atomic.Pointer[cell[T]] // the newest settled cell, for In's fast path
 
 	client  *Client
 	name    string // of the config
@@ -27,29 +27,30 @@ type Binding[T any] struct {
 	number  int    // of the config in the client
 	options bindOptions
 	decode  func(*config) (*T, error)
-	initial *T   // of the default, or zero
+	initial *T   // the default, or zero
 	plain   bool // settling runs no code of the application
 
-	mu       sync.Mutex
-	accepted []accepted[T] // the newest few, oldest first
-	latest   *config       // what Get should be of
-	decoding bool          // a goroutine is bringing Get up to latest
-
-	handedOut handedOut[T] // in tests
+	// mu guards what follows.
+	mu        sync.Mutex
+	accepted  []accepted[T] // the newest few, oldest first
+	latest    *config       // of the newest snapshot
+	decoding  bool          // a goroutine is bringing Get up to latest
+	handedOut handedOut[T]  // in tests
 }
 
-// cell is one config's content decoded for one binding, once.
+// cell is one config decoded for one binding, once.
 type cell[T any] struct {
 	config *config
-	done   chan struct{} // closed when the rest is settled
-	// value is of this content; or of the newest accepted one before it, where
-	// this one was refused or is absent: then an older one may still come.
+	done   chan struct{} // closed when the fields below are settled
+	// value is decoded from config. If that was refused or is absent, value is the
+	// newest one accepted before it, and is replaced if an older config is accepted
+	// later.
 	value   atomic.Pointer[T]
 	refused bool
 	err     error // why it was refused
 }
 
-// accepted is a value and what it was made of.
+// accepted is a value and the config that it was decoded from.
 type accepted[T any] struct {
 	config *config
 	value  *T
@@ -143,7 +144,7 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 		b.handedOut.initially(b.initial)
 	}
 	b.value.Store(b.initial)
-	b.number = c.carry(b.name)
+	b.number = c.track(b.name)
 	c.mu.Lock()
 	c.bindings = append(c.bindings, b)
 	s := c.current.Load()
@@ -157,15 +158,15 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 // the region. Two Gets may be of two generations; see In.
 func (b *Binding[T]) Get() *T { return b.value.Load() }
 
-// In is the value in a snapshot's generation, so that several bindings, and
-// whatever else is read through the snapshot, belong together. Where that
-// generation's value was refused, or its config is gone, it is the newest
-// accepted one that is not newer than the snapshot, or the default where four
-// newer ones have been accepted before anybody asked; Lookup says so. A nil
-// snapshot means Get.
+// In is the value in a snapshot's generation: all values that are read through
+// one snapshot belong together. If that generation's value was refused, or its
+// config is gone, it is the newest accepted value that is not newer than the
+// snapshot. It is the default if the binding has accepted four newer values
+// since. Lookup returns the reason. A nil snapshot means Get.
 //
-// The first In of a content waits until it is decoded. After that it neither
-// blocks nor allocates.
+// The first In of a content decodes it, or blocks until it is decoded or the
+// client is closed. After that In does not block, allocates nothing and makes no
+// syscall.
 func (b *Binding[T]) In(s *Snapshot) *T {
 	c := b.last.Load()
 	if c != nil && s != nil && b.number < len(s.configs) && s.configs[b.number].config == c.config {
@@ -188,8 +189,8 @@ func (b *Binding[T]) inOther(s *Snapshot) *T {
 	return value
 }
 
-// Lookup is In with the reason why the value is not that of the snapshot's
-// generation. The error is a *ConfigError that matches ErrNotFound,
+// Lookup is In, with the reason if the value is not that of the snapshot's
+// generation. It allocates for an error. The error is a *ConfigError that matches ErrNotFound,
 // ErrNoRegion, ErrWrongType, ErrExpired, ErrCorrupt or ErrClosed, or wraps what
 // decoding or validation returned.
 func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
@@ -220,8 +221,8 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	}
 }
 
-// Err is why the value that Get returns is not that of the newest generation,
-// as far as the binding has come; nil where it is.
+// Err is the reason why Get does not return the newest generation's value, else
+// nil. A value that is still being decoded is no reason.
 func (b *Binding[T]) Err() error {
 	s := b.client.current.Load()
 	config, err := s.numbered(b.number, b.name)
@@ -261,8 +262,8 @@ func (b *Binding[T]) newestLocked(serial uint64) *T {
 	return b.initial
 }
 
-// begin is the cell of a content. The first caller starts the decoding, or
-// does it: of a small content into a plain type.
+// begin returns the cell of a config. The first caller decodes a small config
+// into a plain type itself, and has a goroutine decode any other.
 func (b *Binding[T]) begin(config *config) *cell[T] {
 	c, first := b.cell(config)
 	switch {
@@ -275,15 +276,15 @@ func (b *Binding[T]) begin(config *config) *cell[T] {
 	return c
 }
 
-// inline reports whether a content may be decoded on a goroutine that has more
-// to do: this takes a bounded time, and runs no code of the application.
+// inline reports whether the follower and readers may decode a config
+// themselves: it takes a bounded time, and runs no code of the application.
 func (b *Binding[T]) inline(config *config) bool {
 	return b.plain && len(config.section.Content()) <= maxInline
 }
 
-// cell is the cell of a content, and whether the caller is the first to ask for
-// it, and has to settle it. That a config is absent is settled here: the newest
-// accepted value is the one to go on with.
+// cell returns the cell of a config, and whether the caller is the first to ask
+// for it. The first one must settle it. An absent config is settled here, with
+// the newest accepted value.
 func (b *Binding[T]) cell(config *config) (c *cell[T], first bool) {
 	config.mu.Lock()
 	defer config.mu.Unlock()
@@ -334,8 +335,8 @@ func (b *Binding[T]) make(config *config) (*T, error) {
 	return value, nil
 }
 
-// finish settles a cell. Get moves, forward only, before anybody who waits for
-// the cell goes on.
+// finish settles a cell. Get moves, forward only, before the waits for the cell
+// end.
 func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
 	b.mu.Lock()
 	if err == nil {
@@ -352,19 +353,20 @@ func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
 	if err != nil && b.options.onError != nil {
 		go func() { // a hook that blocks does not delay the next decoding
 			defer func() { _ = recover() }() // and its panic does not end the application
-			b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.first, Err: err})
+			b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.changed, Err: err})
 		}()
 	}
 }
 
-// settled remembers a cell, if it is the newest. Its caller holds mu.
+// settled remembers a cell if it is the newest. The caller holds mu.
 func (b *Binding[T]) settled(c *cell[T]) {
 	if last := b.last.Load(); last == nil || last.config.serial <= c.config.serial {
 		b.last.Store(c)
 	}
 }
 
-// accept remembers a value, and hands it out if it is the newest.
+// accept remembers a value, and makes it Get's if it is the newest. The caller
+// holds mu.
 func (b *Binding[T]) accept(config *config, value *T) {
 	at := len(b.accepted)
 	for at > 0 && b.accepted[at-1].config.serial > config.serial {
@@ -375,7 +377,7 @@ func (b *Binding[T]) accept(config *config, value *T) {
 	if at == len(b.accepted)-1 {
 		b.value.Store(value)
 		if last := b.last.Load(); last != nil && last.refused && last.config.serial >= config.serial {
-			last.value.Store(value) // which had to do without it
+			last.value.Store(value) // until now it had an older one
 		}
 	}
 	if len(b.accepted) > maxAccepted {
@@ -383,10 +385,10 @@ func (b *Binding[T]) accept(config *config, value *T) {
 	}
 }
 
-// advance makes a snapshot's config the latest, and has Get brought up to it: by
-// the follower where it can do that itself, else by a goroutine. Its caller
-// holds the client's mutex. A content that is superseded while an older one is
-// being decoded is passed over.
+// advance makes a snapshot's config the latest, and has it decoded: by the
+// follower, if that is the caller and may do it, else by a goroutine. The caller
+// holds the client's mutex. A config that is superseded while an older one is
+// being decoded is never decoded.
 func (b *Binding[T]) advance(s *Snapshot) {
 	if b.number >= len(s.configs) {
 		return
@@ -416,9 +418,9 @@ func (b *Binding[T]) advance(s *Snapshot) {
 	go b.decodeLatest(config)
 }
 
-// decodeLatest settles a config, and then the latest one if that is another by
-// then. It goes on after a runtime.Goexit in the application's code, which ends
-// its goroutine.
+// decodeLatest settles a config, and then the latest one if that has become
+// another. runtime.Goexit in the application's code ends the goroutine, and so
+// the rest is deferred.
 func (b *Binding[T]) decodeLatest(config *config) {
 	defer func() {
 		b.mu.Lock()

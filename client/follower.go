@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// followWait bounds the follower's sleep: a waiter can be requeued away by
-	// anybody who can map the region, and a daemon that died has no one to say
-	// that its region was replaced.
+	// followWait bounds the follower's sleep: any process that can map the region
+	// can move its waiters to another word, and a dead daemon wakes no reader when
+	// its region is replaced.
 	followWait = 2 * time.Second
 
-	// lookFirst and lookLast are how often the path is looked at while there is
-	// no region to sleep on: at first, and in the long run.
+	// lookFirst and lookLast are the first and the longest pause between looks at
+	// the path while there is no region to sleep on.
 	lookFirst = 10 * time.Millisecond
 	lookLast  = followWait
 )
@@ -53,23 +53,23 @@ func (c *Client) follow() {
 		case <-c.closed:
 		case <-time.After(look):
 		}
-		if !errors.Is(err, shm.ErrBusy) { // a writer that was too fast for us is no reason to look less often
+		if !errors.Is(err, shm.ErrBusy) { // a writer that is too fast is there: keep looking
 			look = min(2*look, lookLast)
 		}
 	}
 }
 
-// sleepOn sleeps until the hot word is another than the snapshot's, and for a
-// bounded time. A region whose writer is silent may have been replaced.
+// sleepOn sleeps until the hot word differs from the snapshot's, or for
+// followWait. A region whose writer is silent may have been replaced.
 func (c *Client) sleepOn(s *Snapshot) {
-	if c.sleepsOn.Load() != s.region { // a store would take the line from exact readers
+	if c.sleepsOn.Load() != s.region { // a store would take the cache line from exact readers
 		c.sleepsOn.Store(s.region)
 	}
 	if c.started { // isBusy will ask
 		c.sleptAt, c.sleptCPU = time.Now(), processCPU()
 	}
 	if s.region.Wait(s.hot, followWait) != nil {
-		return // its memory is gone, which the next look at it will say, too
+		return // its memory is gone, and the next look at it fails
 	}
 	if hot, err := s.region.Hot(); err == nil && hot == s.hot && !s.region.Beating() && s.region.Replaced() {
 		_ = c.update(silentWriter)
@@ -86,9 +86,9 @@ func (c *Client) isBusy() bool {
 	return 4*used > elapsed*time.Duration(runtime.GOMAXPROCS(0))
 }
 
-// update is the follower's refresh. It decodes what is queued when the mutex is
-// free again.
-func (c *Client) update(reason why) error {
+// update is the follower's refresh. It decodes what advance queued after it has
+// released the mutex.
+func (c *Client) update(reason refreshReason) error {
 	queue := decodeQueue{room: maxInline}
 	c.mu.Lock()
 	c.queue = &queue
@@ -106,7 +106,7 @@ func (c *Client) update(reason why) error {
 type decodeQueue struct {
 	decodings []func()
 	room      int  // bytes of content that still fit
-	started   bool // a goroutine decodes something else
+	started   bool // goroutines decode what is not queued
 }
 
 // add reports whether the decoding of a content of so many bytes is queued.
