@@ -36,6 +36,12 @@ func TestMain(m *testing.M) {
 		err = waitOnFutex(arg)
 	case "client":
 		err = followClient(arg)
+	case "naked":
+		err = sleepNaked(arg)
+	case "plain", "validated":
+		err = sleepWithClient(arg, role)
+	case "busy-plain", "busy-validated":
+		err = computeAndFollow(arg, strings.TrimPrefix(role, "busy-"))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -3,22 +3,23 @@ package client
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-// Binding is a typed view of one config, which follows the region: the config
-// is decoded into a T once per change, on a goroutine of its own. A T that was
-// handed out is valid for ever, is shared by everybody who got it, and must not
-// be changed.
+// Binding is a typed view of one config. It follows the region: the config is
+// decoded into a T once per change, and never while a caller of Get waits. A T
+// that was handed out stays valid, is shared by all callers, and must not be
+// changed.
 //
 // Make a binding once, when the program starts; a client keeps its bindings
 // for as long as it lives.
 type Binding[T any] struct {
 	value atomic.Pointer[T]       // what Get returns; never nil
-	last  atomic.Pointer[cell[T]] // the newest that was settled: In's short way
+	last  atomic.Pointer[cell[T]] // the newest settled cell, for In's fast path
 
 	client  *Client
 	name    string // of the config
@@ -26,28 +27,30 @@ type Binding[T any] struct {
 	number  int    // of the config in the client
 	options bindOptions
 	decode  func(*config) (*T, error)
-	initial *T // of the default, or zero
+	initial *T   // the default, or zero
+	plain   bool // settling runs no code of the application
 
-	mu       sync.Mutex
-	accepted []accepted[T] // the newest few, oldest first
-	wanted   *config       // what Get should be of
-	chasing  bool          // a goroutine is busy with that
-
-	handedOut handedOut[T] // in tests
+	// mu guards what follows.
+	mu        sync.Mutex
+	accepted  []accepted[T] // the newest few, oldest first
+	latest    *config       // of the newest snapshot
+	decoding  bool          // a goroutine is bringing Get up to latest
+	handedOut handedOut[T]  // in tests
 }
 
-// cell is one config's content decoded for one binding, once.
+// cell is one config decoded for one binding, once.
 type cell[T any] struct {
 	config *config
-	done   chan struct{} // closed when the rest is settled
-	// value is of this content; or of the newest accepted one before it, where
-	// this one was refused or is absent: then an older one may still come.
+	done   chan struct{} // closed when the fields below are settled
+	// value is decoded from config. If that was refused or is absent, value is the
+	// newest one accepted before it, and is replaced if an older config is accepted
+	// later.
 	value   atomic.Pointer[T]
 	refused bool
 	err     error // why it was refused
 }
 
-// accepted is a value and what it was made of.
+// accepted is a value and the config that it was decoded from.
 type accepted[T any] struct {
 	config *config
 	value  *T
@@ -74,8 +77,8 @@ func WithDefault[T any](value T) BindOption {
 }
 
 // WithValidate lets a binding refuse a value that decodes but does not make
-// sense. The value must not be changed. Like decoding it runs on a goroutine
-// of its own, once per change.
+// sense. The value must not be changed. It runs once per change, on a goroutine
+// that nothing else waits for.
 func WithValidate[T any](validate func(*T) error) BindOption {
 	return func(o *bindOptions) { o.validate = validate }
 }
@@ -84,7 +87,7 @@ func WithValidate[T any](validate func(*T) error) BindOption {
 // misspelt key is found.
 func Strict() BindOption { return func(o *bindOptions) { o.strict = true } }
 
-// OnError calls a function with each refusal, on the goroutine that decoded.
+// OnError calls a function with each refusal, on a goroutine of its own.
 func OnError(hook func(error)) BindOption { return func(o *bindOptions) { o.onError = hook } }
 
 // Bind makes a binding of a config to a Go type. Documents are decoded as
@@ -125,6 +128,7 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 		option(&b.options)
 	}
 	b.client = c
+	b.plain = b.options.validate == nil && isPlain(reflect.TypeFor[T]())
 	b.initial = new(T)
 	if b.options.initial != nil {
 		initial, ok := b.options.initial.(*T)
@@ -140,11 +144,11 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 		b.handedOut.initially(b.initial)
 	}
 	b.value.Store(b.initial)
-	b.number = c.carry(b.name)
+	b.number = c.track(b.name)
 	c.mu.Lock()
 	c.bindings = append(c.bindings, b)
 	s := c.current.Load()
-	b.follow(s)
+	b.advance(s)
 	c.mu.Unlock()
 	_ = b.await(context.Background(), s)
 }
@@ -154,15 +158,15 @@ func (b *Binding[T]) start(c *Client, options []BindOption) {
 // the region. Two Gets may be of two generations; see In.
 func (b *Binding[T]) Get() *T { return b.value.Load() }
 
-// In is the value in a snapshot's generation, so that several bindings, and
-// whatever else is read through the snapshot, belong together. Where that
-// generation's value was refused, or its config is gone, it is the newest
-// accepted one that is not newer than the snapshot, or the default where four
-// newer ones have been accepted before anybody asked; Lookup says so. A nil
-// snapshot means Get.
+// In is the value in a snapshot's generation: all values that are read through
+// one snapshot belong together. If that generation's value was refused, or its
+// config is gone, it is the newest accepted value that is not newer than the
+// snapshot. It is the default if the binding has accepted four newer values
+// since. Lookup returns the reason. A nil snapshot means Get.
 //
-// The first In of a content waits until it is decoded. After that it neither
-// blocks nor allocates.
+// The first In of a content decodes it, or blocks until it is decoded or the
+// client is closed. After that In does not block, allocates nothing and makes no
+// syscall.
 func (b *Binding[T]) In(s *Snapshot) *T {
 	c := b.last.Load()
 	if c != nil && s != nil && b.number < len(s.configs) && s.configs[b.number].config == c.config {
@@ -174,7 +178,7 @@ func (b *Binding[T]) In(s *Snapshot) *T {
 // inOther is In of another content than the newest that was settled.
 func (b *Binding[T]) inOther(s *Snapshot) *T {
 	if s != nil && s.client == b.client && b.number < len(s.configs) {
-		c := b.cell(s.configs[b.number].config)
+		c := b.begin(s.configs[b.number].config)
 		select {
 		case <-c.done:
 			return c.value.Load() // without the reason, which Lookup would have to wrap
@@ -185,8 +189,8 @@ func (b *Binding[T]) inOther(s *Snapshot) *T {
 	return value
 }
 
-// Lookup is In with the reason why the value is not that of the snapshot's
-// generation. The error is a *ConfigError that matches ErrNotFound,
+// Lookup is In, with the reason if the value is not that of the snapshot's
+// generation. It allocates for an error. The error is a *ConfigError that matches ErrNotFound,
 // ErrNoRegion, ErrWrongType, ErrExpired, ErrCorrupt or ErrClosed, or wraps what
 // decoding or validation returned.
 func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
@@ -200,7 +204,7 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	if err != nil {
 		return b.newest(s.serial), b.fail(s, err)
 	}
-	c := b.cell(config)
+	c := b.begin(config)
 	if config.section == nil {
 		return c.value.Load(), b.fail(s, s.absent())
 	}
@@ -217,8 +221,8 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	}
 }
 
-// Err is why the value that Get returns is not that of the newest generation,
-// as far as the binding has come; nil where it is.
+// Err is the reason why Get does not return the newest generation's value, else
+// nil. A value that is still being decoded is no reason.
 func (b *Binding[T]) Err() error {
 	s := b.client.current.Load()
 	config, err := s.numbered(b.number, b.name)
@@ -258,23 +262,42 @@ func (b *Binding[T]) newestLocked(serial uint64) *T {
 	return b.initial
 }
 
-// cell is the cell of a content. Who comes first starts the decoding. That a
-// config is absent is settled at once: by then, the newest accepted value is
-// the one to go on with.
-func (b *Binding[T]) cell(config *config) *cell[T] {
+// begin returns the cell of a config. The first caller decodes a small config
+// into a plain type itself, and has a goroutine decode any other.
+func (b *Binding[T]) begin(config *config) *cell[T] {
+	c, first := b.cell(config)
+	switch {
+	case !first:
+	case b.inline(config):
+		b.settle(c)
+	default:
+		go b.settle(c)
+	}
+	return c
+}
+
+// inline reports whether the follower and readers may decode a config
+// themselves: it takes a bounded time, and runs no code of the application.
+func (b *Binding[T]) inline(config *config) bool {
+	return b.plain && len(config.section.Content()) <= maxInline
+}
+
+// cell returns the cell of a config, and whether the caller is the first to ask
+// for it. The first one must settle it. An absent config is settled here, with
+// the newest accepted value.
+func (b *Binding[T]) cell(config *config) (c *cell[T], first bool) {
 	config.mu.Lock()
 	defer config.mu.Unlock()
 	if c, ok := config.cells[b]; ok {
-		return c.(*cell[T])
+		return c.(*cell[T]), false
 	}
-	c := &cell[T]{config: config, done: make(chan struct{})}
+	c = &cell[T]{config: config, done: make(chan struct{})}
 	if config.cells == nil {
 		config.cells = make(map[any]any)
 	}
 	config.cells[b] = c
 	if config.section != nil {
-		go b.settle(c)
-		return c
+		return c, true
 	}
 	b.mu.Lock()
 	c.refused = true
@@ -282,11 +305,11 @@ func (b *Binding[T]) cell(config *config) *cell[T] {
 	b.settled(c)
 	b.mu.Unlock()
 	close(c.done)
-	return c
+	return c, false
 }
 
-// settle decodes and validates. This is where the user's code runs: on a
-// goroutine that nobody depends on, with panics and Goexit caught.
+// settle decodes and validates. This is where the application's code runs. It
+// may panic, or end the goroutine by runtime.Goexit.
 func (b *Binding[T]) settle(c *cell[T]) {
 	var value *T
 	err := errGoexit
@@ -312,8 +335,8 @@ func (b *Binding[T]) make(config *config) (*T, error) {
 	return value, nil
 }
 
-// finish settles a cell. Get moves, forward only, before anybody who waits for
-// the cell goes on.
+// finish settles a cell. Get moves, forward only, before the waits for the cell
+// end.
 func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
 	b.mu.Lock()
 	if err == nil {
@@ -328,19 +351,22 @@ func (b *Binding[T]) finish(c *cell[T], value *T, err error) {
 	b.mu.Unlock()
 	close(c.done)
 	if err != nil && b.options.onError != nil {
-		defer func() { _ = recover() }() // a hook's panic is not to end the application
-		b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.first, Err: err})
+		go func() { // a hook that blocks does not delay the next decoding
+			defer func() { _ = recover() }() // and its panic does not end the application
+			b.options.onError(&ConfigError{Config: b.name, Key: b.key, Generation: c.config.changed, Err: err})
+		}()
 	}
 }
 
-// settled remembers a cell, if it is the newest. Its caller holds mu.
+// settled remembers a cell if it is the newest. The caller holds mu.
 func (b *Binding[T]) settled(c *cell[T]) {
 	if last := b.last.Load(); last == nil || last.config.serial <= c.config.serial {
 		b.last.Store(c)
 	}
 }
 
-// accept remembers a value, and hands it out if it is the newest.
+// accept remembers a value, and makes it Get's if it is the newest. The caller
+// holds mu.
 func (b *Binding[T]) accept(config *config, value *T) {
 	at := len(b.accepted)
 	for at > 0 && b.accepted[at-1].config.serial > config.serial {
@@ -351,7 +377,7 @@ func (b *Binding[T]) accept(config *config, value *T) {
 	if at == len(b.accepted)-1 {
 		b.value.Store(value)
 		if last := b.last.Load(); last != nil && last.refused && last.config.serial >= config.serial {
-			last.value.Store(value) // which had to do without it
+			last.value.Store(value) // until now it had an older one
 		}
 	}
 	if len(b.accepted) > maxAccepted {
@@ -359,46 +385,60 @@ func (b *Binding[T]) accept(config *config, value *T) {
 	}
 }
 
-// follow has Get brought up to a snapshot. A content that is superseded while
-// an older one is being decoded is passed over.
-func (b *Binding[T]) follow(s *Snapshot) {
+// advance makes a snapshot's config the latest, and has it decoded: by the
+// follower, if that is the caller and may do it, else by a goroutine. The caller
+// holds the client's mutex. A config that is superseded while an older one is
+// being decoded is never decoded.
+func (b *Binding[T]) advance(s *Snapshot) {
 	if b.number >= len(s.configs) {
 		return
 	}
-	if config := s.configs[b.number].config; config.section == nil {
+	config := s.configs[b.number].config
+	if config.section == nil {
 		b.cell(config)
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.wanted == s.configs[b.number].config {
+	if b.latest == config {
 		return
 	}
-	b.wanted = s.configs[b.number].config
-	if !b.chasing {
-		b.chasing = true
-		go b.chase()
+	b.latest = config
+	queue := b.client.queue
+	if b.inline(config) && queue.add(len(config.section.Content()), func() { b.begin(config) }) {
+		return
 	}
+	if b.decoding {
+		return
+	}
+	b.decoding = true
+	if queue != nil {
+		queue.started = true
+	}
+	go b.decodeLatest(config)
 }
 
-// chase settles what is wanted until nothing newer is.
-func (b *Binding[T]) chase() {
-	for {
+// decodeLatest settles a config, and then the latest one if that has become
+// another. runtime.Goexit in the application's code ends the goroutine, and so
+// the rest is deferred.
+func (b *Binding[T]) decodeLatest(config *config) {
+	defer func() {
 		b.mu.Lock()
-		wanted := b.wanted
-		b.mu.Unlock()
-		select {
-		case <-b.cell(wanted).done:
-		case <-b.client.closed:
+		defer b.mu.Unlock()
+		if b.latest == config || b.client.isClosed() {
+			b.decoding = false
 			return
 		}
-		b.mu.Lock()
-		if b.wanted == wanted {
-			b.chasing = false
-			b.mu.Unlock()
-			return
-		}
-		b.mu.Unlock()
+		go b.decodeLatest(b.latest)
+	}()
+	c, first := b.cell(config)
+	if first {
+		b.settle(c)
+		return
+	}
+	select {
+	case <-c.done:
+	case <-b.client.closed:
 	}
 }
 
@@ -407,7 +447,7 @@ func (b *Binding[T]) await(ctx context.Context, s *Snapshot) error {
 		return nil
 	}
 	select {
-	case <-b.cell(s.configs[b.number].config).done:
+	case <-b.begin(s.configs[b.number].config).done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for config %s to be decoded: %w", b.name, context.Cause(ctx))

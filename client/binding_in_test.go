@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,7 +187,9 @@ func TestBindingsOfOneSnapshotBelongTogether(t *testing.T) {
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)
-	a, b := client.Bind[number](c, "a"), client.BindKey[uint64](c, "b", "N", 0)
+	// One binding takes a goroutine, and the other does not: they come apart.
+	a := client.Bind[number](c, "a", client.WithValidate(func(*number) error { runtime.Gosched(); return nil }))
+	b := client.BindKey[uint64](c, "b", "N", 0)
 	stop := flatOut(t, func() error { return p.publish(numbered(p.current.Generation() + 1)) })
 	var apart atomic.Uint64 // how often two Gets were of two generations
 	var readers sync.WaitGroup

@@ -73,14 +73,17 @@ func hasNil[T any]() bool {
 	return false
 }
 
-// unmarshal decodes a copy of the text: a type's own UnmarshalJSON may do with
-// it what it likes.
+// unmarshal decodes as encoding/json does it. It decodes a copy of the text: a
+// type's own UnmarshalJSON may do with it what it likes.
 func unmarshal(text []byte, v any, strict bool) error {
-	d := json.NewDecoder(bytes.NewReader(text))
+	var err error
 	if strict {
+		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
+		err = d.Decode(v)
+	} else {
+		err = json.Unmarshal(bytes.Clone(text), v)
 	}
-	err := d.Decode(v)
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
 		return fmt.Errorf("%w: %w", ErrWrongType, err)
 	}

@@ -39,7 +39,7 @@ func (d Doc) Changed() uint64 {
 	if d.config == nil {
 		return 0
 	}
-	return d.config.first
+	return d.config.changed
 }
 
 // Revision is what the source calls the state that brought the content: a

@@ -10,137 +10,167 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-type hot = seqlock.Hot
+// How long exact readers leave a region alone that is damaged, or that was
+// retired and has no successor yet.
+const (
+	retryDamaged = 10 * time.Millisecond
+	retryRetired = time.Millisecond
+)
 
-// why is what makes a refresh more than a look at the hot word.
-type why uint8
+// processStart is where time is counted from by a clock that does not jump.
+var processStart = time.Now()
+
+// refreshReason forces work beyond checking the hot word.
+type refreshReason uint8
 
 const (
-	moreConfigs  why = 1 << iota // some are carried that the newest snapshot lacks
-	silentWriter                 // another region may have come to the path
+	newlyTracked refreshReason = 1 << iota // the newest snapshot lacks a tracked config
+	silentWriter                           // another region may be at the path
 )
+
+// Snapshot is the newest committed generation: every publication that returned
+// before the call is in it. Take one per request, and read everything of the
+// request through it.
+//
+// While nothing was published it is one load of shared memory: it allocates
+// nothing, makes no syscall and does not block. After a publication the first
+// caller copies what changed of the configs that the client uses, and the
+// others wait for that.
+//
+// While the region is damaged, gone or being replaced, it is the last good
+// generation; Stats says why.
+func (c *Client) Snapshot() *Snapshot {
+	s := c.current.Load()
+	if s.region == nil {
+		return s
+	}
+	hot, err := s.region.Hot()
+	if err == nil && hot == s.hot {
+		return s
+	}
+	return c.catchUp()
+}
+
+// catchUp refreshes, unless that failed a moment ago, and returns the newest
+// snapshot.
+func (c *Client) catchUp() *Snapshot {
+	if at := c.retryAt.Load(); at == 0 || int64(time.Since(processStart)) >= at {
+		_ = c.refresh(0) // Stats has the error; the last good snapshot stays
+	}
+	return c.current.Load()
+}
 
 // refresh brings the newest snapshot up to date, for the follower and for
 // exact readers alike. An error leaves it as it is.
-func (c *Client) refresh(reason why) error {
+func (c *Client) refresh(reason refreshReason) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.refreshLocked(reason)
 }
 
-// refreshLocked is refresh with mu held.
-func (c *Client) refreshLocked(reason why) error {
+// refreshLocked is refresh. The caller holds mu.
+func (c *Client) refreshLocked(reason refreshReason) error {
 	if c.isClosed() {
 		return ErrClosed
 	}
 	c.counters.refreshes.Add(1)
-	c.err = c.tryRefresh(reason&moreConfigs != 0, reason&silentWriter != 0 || c.err != nil)
+	region := c.current.Load().region
+	var err error
+	if region != nil {
+		err = c.refreshFrom(region, reason)
+	}
+	if region == nil || err != nil || c.err != nil || reason&silentWriter != 0 || c.current.Load().retired {
+		switched, openErr := c.switchRegion(reason)
+		switch {
+		case switched:
+			err = nil
+		case region == nil:
+			err = openErr
+		case openErr != nil:
+			err = errors.Join(err, fmt.Errorf("the region that is now at the path is unusable: %w", openErr))
+		}
+	}
+	if s := c.current.Load(); s.region == nil && reason&newlyTracked != 0 {
+		c.install(c.withoutRegion(s))
+	}
+	var retry int64
+	switch {
+	case err != nil && !errors.Is(err, shm.ErrBusy): // a writer that was too fast is no damage
+		retry = int64(time.Since(processStart) + retryDamaged)
+	case c.current.Load().retired:
+		retry = int64(time.Since(processStart) + retryRetired)
+	}
+	if c.retryAt.Load() != retry { // a store would take the cache line from exact readers
+		c.retryAt.Store(retry)
+	}
+	c.err = damaged(err)
 	return c.err
 }
 
-func (c *Client) tryRefresh(more, look bool) error {
-	prev := c.current.Load()
-	var err error
-	if prev.region != nil {
-		err = c.refreshFrom(prev.region, prev, more)
-		if err == nil && !look && !c.current.Load().retired {
-			if c.retryAt.Load() != 0 {
-				c.retryAt.Store(0)
-			}
-			return nil
-		}
-		// What we have is damaged, retired or silent.
-	}
-	found, openErr := c.lookAtPath(more)
-	switch {
-	case found:
-		err = nil
-	case prev.region == nil:
-		err = openErr
-	case openErr != nil:
-		err = errors.Join(err, fmt.Errorf("another region is at the path, and can't be used: %w", openErr))
-	}
-	switch {
-	case err != nil && !found && !errors.Is(err, shm.ErrBusy): // that is no damage: the next look may be lucky
-		c.retryIn(retryDamaged)
-	case c.current.Load().retired:
-		c.retryIn(retryRetired)
-	default:
-		c.retryAt.Store(0)
-	}
-	if prev.region == nil && !found && more {
-		c.move(c.withoutRegion(prev))
-	}
-	return damaged(err)
-}
-
-// lookAtPath goes over to the region at the path, if it is another one than we
-// have. What can't be used stays unused until the path names another file.
-func (c *Client) lookAtPath(more bool) (found bool, err error) {
-	prev := c.current.Load()
-	if prev.region != nil && !prev.region.Replaced() {
+// switchRegion goes over to the region at the path, and reports whether that is
+// another one than the client has. An unusable region stays mapped and is tried
+// again until the path names another file.
+func (c *Client) switchRegion(reason refreshReason) (switched bool, err error) {
+	old := c.current.Load().region
+	if old != nil && !old.Replaced() {
 		return false, nil
 	}
-	next := c.refused
-	if next == nil || next.Replaced() {
-		if next, err = shm.Open(c.dir, c.trust); err != nil {
+	region := c.refused
+	if region == nil || region.Replaced() {
+		if region, err = shm.Open(c.dir, c.trust); err != nil {
 			c.refused = nil
-			if prev.region != nil {
+			if old != nil {
 				c.counters.refusedRegions.Add(1)
 			}
 			return false, err
 		}
 	}
-	if err = c.refreshFrom(next, prev, more); err != nil {
-		if c.refused != next {
+	if err = c.refreshFrom(region, reason); err != nil {
+		if c.refused != region {
 			c.counters.refusedRegions.Add(1)
 		}
-		c.refused = next // looked at again, but not mapped again
+		c.refused = region
 		return false, err
 	}
 	c.refused = nil
 	return true, nil
 }
 
-// refreshFrom makes a snapshot of a region's current generation the newest,
-// if it isn't.
-func (c *Client) refreshFrom(region *shm.Region, prev *Snapshot, more bool) error {
+// refreshFrom makes the current generation of a region the newest snapshot,
+// unless it is that already.
+func (c *Client) refreshFrom(region *shm.Region, reason refreshReason) error {
+	prev := c.current.Load()
 	next := &Snapshot{client: c, region: region, serial: prev.serial, published: prev.published}
 	same := region == prev.region
-	effort, err := region.Read(func(h hot, words []uint64) error {
-		next.hot, next.retired = h&^1, h.Retired()
-		if same && next.hot == prev.hot && !more {
+	unchanged := false
+	effort, err := region.Read(func(hot seqlock.Hot, words []uint64) error {
+		next.hot, next.retired = hot&^1, hot.Retired()
+		unchanged = same && next.hot == prev.hot && reason&newlyTracked == 0
+		if unchanged {
 			next.configs = prev.configs
 			return nil
 		}
-		return at(region, c.fill(next, prev, same, words))
+		return inRegion(region, c.fill(next, prev, same, words))
 	})
 	if effort != (shm.Effort{}) {
 		c.counters.lapped.Add(uint64(effort.Lapped))
 		c.counters.torn.Add(uint64(effort.Torn))
 	}
-	if errors.Is(err, shm.ErrFault) {
+	switch {
+	case errors.Is(err, shm.ErrFault):
 		c.counters.faults.Add(1)
-	}
-	if err == nil && same && next.hot < prev.hot {
+	case err == nil && same && next.hot < prev.hot:
 		err = fmt.Errorf("%s: %w: its generation went back from %d to %d",
 			region.Path(), shm.ErrCorrupt, prev.Generation(), next.Generation())
 	}
-	if err == nil && (!same || next.hot != prev.hot || next.retired != prev.retired || more) {
-		c.move(next)
+	if err == nil && (!unchanged || next.retired != prev.retired) {
+		c.install(next)
 	}
 	return err
 }
 
-// at says which region an error is about.
-func at(region *shm.Region, err error) error {
-	if err != nil {
-		err = fmt.Errorf("%s: %w", region.Path(), err)
-	}
-	return err
-}
-
-// fill copies the carried configs out of an image that may change meanwhile.
+// fill copies the tracked configs that changed since prev out of an image,
+// which the writer may overwrite meanwhile, and takes the others from prev.
 func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 	view, err := image.Open(words, next.Generation())
 	if err != nil {
@@ -151,9 +181,9 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 	if next.hot != prev.hot || !same {
 		next.serial = c.serial + 1
 	}
-	next.configs = make([]held, len(c.carried))
-	for n, k := range c.carried {
-		var old held
+	next.configs = make([]entry, len(c.tracked))
+	for n, name := range c.tracked {
+		var old entry
 		if n < len(prev.configs) {
 			old = prev.configs[n]
 		}
@@ -161,36 +191,33 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 			next.configs[n] = old
 			continue
 		}
-		e, err := view.Find(k.hash)
+		e, err := view.Find(name.hash)
 		switch {
 		case errors.Is(err, image.ErrNotFound):
-			if old.config != nil && old.section == nil {
-				next.configs[n] = old
-				continue
+			next.configs[n] = old
+			if old.config == nil || old.section != nil {
+				next.configs[n] = entry{config: &config{name: name.text, serial: next.serial}}
 			}
-			next.configs[n] = held{config: &config{name: k.name, serial: next.serial}}
-			continue
 		case err != nil:
 			return err
-		case same && old.config != nil && old.section != nil && e.Changed == old.changed:
-			old.place = view.Place(e)
+		case same && old.config != nil && old.section != nil && e.Changed == old.changedHere:
 			next.configs[n] = old
-			continue
+		default:
+			found := &config{name: name.text, serial: next.serial}
+			if err := found.load(&view, e); err != nil {
+				return err
+			}
+			if old.config != nil && old.sameContent(found) {
+				found = old.config // generations of two regions say nothing about it
+			}
+			next.configs[n] = entry{config: found, changedHere: e.Changed}
 		}
-		found := &config{name: k.name, serial: next.serial}
-		if err := found.load(&view, e); err != nil {
-			return err
-		}
-		if old.config != nil && old.sameContent(found) {
-			found = old.config // in another region: its generations say nothing
-		}
-		next.configs[n] = held{config: found, changed: e.Changed, place: view.Place(e)}
 	}
 	return nil
 }
 
-// load copies the config that an entry leads to out of an image; section stays
-// nil where that is another name with the same hash.
+// load copies the config that an entry leads to out of an image. It leaves
+// section nil if that is another name with the same hash.
 func (c *config) load(view *image.View, e image.Entry) error {
 	var err error
 	if c.own, err = view.Section(e); err != nil || c.own.Name() != c.name {
@@ -199,7 +226,7 @@ func (c *config) load(view *image.View, e image.Entry) error {
 	if c.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}
-	c.section, c.first = &c.own, e.Changed
+	c.section, c.changed = &c.own, e.Changed
 	return nil
 }
 
@@ -210,35 +237,30 @@ func (c *config) sameContent(other *config) bool {
 	return c.section.Equal(other.section)
 }
 
-// withoutRegion is prev, which has no region, with all carried configs absent.
+// inRegion adds to an error the region that it is about.
+func inRegion(region *shm.Region, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", region.Path(), err)
+	}
+	return err
+}
+
+// withoutRegion is prev, which has no region, with all tracked configs absent.
 func (c *Client) withoutRegion(prev *Snapshot) *Snapshot {
-	next := &Snapshot{client: c, serial: prev.serial, configs: make([]held, len(c.carried))}
+	next := &Snapshot{client: c, serial: prev.serial, configs: make([]entry, len(c.tracked))}
 	for n := copy(next.configs, prev.configs); n < len(next.configs); n++ {
-		next.configs[n].config = &config{name: c.carried[n].name}
+		next.configs[n].config = &config{name: c.tracked[n].text}
 	}
 	return next
 }
 
-// move makes a snapshot the newest, and tells everybody.
-func (c *Client) move(next *Snapshot) {
+// install makes a snapshot the newest, and tells waiters and bindings. The
+// caller holds mu.
+func (c *Client) install(next *Snapshot) {
 	c.serial = max(c.serial, next.serial)
 	c.current.Store(next)
-	c.announce()
+	c.wakeWaiters()
 	for _, b := range c.bindings {
-		b.follow(next)
+		b.advance(next)
 	}
 }
-
-// announce wakes everybody who waits for the newest snapshot to change.
-func (c *Client) announce() {
-	if c.changed != nil {
-		close(c.changed)
-		c.changed = nil
-	}
-}
-
-// retryIn keeps exact readers from looking at the region for a while.
-func (c *Client) retryIn(d time.Duration) { c.retryAt.Store(int64(time.Since(processStart) + d)) }
-
-// processStart is where time is counted from by a clock that does not jump.
-var processStart = time.Now()

@@ -16,55 +16,47 @@ import (
 // number of goroutines.
 type Snapshot struct {
 	client  *Client
-	region  *shm.Region // nil: there is none (yet)
-	hot     seqlock.Hot // without the retired bit, so that a retired region is looked at each time
+	region  *shm.Region // nil while there is none
+	hot     seqlock.Hot // the hot word without its retired bit: a retired region never equals it
 	retired bool
-	// serial counts the client's snapshots of different content, over all
-	// regions: it orders what generations of two regions can't.
+	// serial counts the client's snapshots of different content. It orders them
+	// across regions, whose generations are not comparable.
 	serial    uint64
 	published time.Time
-	// configs are the carried ones, by their number in the client. A config's
-	// first snapshot may be younger than this one, which then has fewer.
-	configs []held
+	// configs are the tracked ones, by their number in the client. A config that
+	// was tracked after the snapshot was made is not among them.
+	configs []entry
 	// late are configs that were first asked for on this snapshot when it was
 	// no longer the newest.
 	late sync.Map // name to *config
 }
 
-// prefetch has the processor fetch what a refresh will look at if the configs
-// are where they are in s.
-func (s *Snapshot) prefetch(hot seqlock.Hot) {
-	for n := range min(len(s.configs), 8) {
-		s.region.Prefetch(hot, s.configs[n].place[:])
-	}
-}
-
-// held is a config in a snapshot.
-type held struct {
+// entry is a config in a snapshot.
+type entry struct {
 	*config
-	changed uint64 // generation of last change, in the snapshot's region
-	place   image.Place
+	changedHere uint64 // generation of last change, in the snapshot's region
 }
 
-// config is one config with one content, shared by all snapshots in which it
-// is that; so its identity is that of the content.
+// config is one config with one content. All snapshots with that content share
+// it, so equal pointers mean equal content.
 type config struct {
 	name     string
-	section  *image.Section // own; nil: there is no config of that name
+	section  *image.Section // own, or nil if there is no config of that name
 	own      image.Section
-	first    uint64 // generation of last change, in the region it was first seen in
+	changed  uint64 // generation of last change, in the region it was copied from
 	revision string
 	serial   uint64 // of the first snapshot that has it
 
+	// mu guards what follows.
 	mu    sync.Mutex
 	cells map[any]any // *Binding[T] to *cell[T]
 }
 
-// Generation is the snapshot's generation; 0 where there is no region.
+// Generation is the snapshot's generation, 0 without a region.
 func (s *Snapshot) Generation() uint64 { return s.hot.Generation() }
 
-// RegionID names the region, in hexadecimal; empty where there is none.
-// Generations of different regions can't be compared.
+// RegionID names the region, in hexadecimal; it is empty without a region.
+// Generations of different regions are not comparable.
 func (s *Snapshot) RegionID() string {
 	if s.region == nil {
 		return ""
@@ -72,59 +64,16 @@ func (s *Snapshot) RegionID() string {
 	return s.region.ID().String()
 }
 
-// Get finds a config in the snapshot's generation. Errors are *ConfigError
-// and match ErrNotFound, ErrNoRegion, ErrExpired, ErrCorrupt or ErrClosed.
-//
-// For a config that was got before, or is bound, it allocates nothing and
-// makes no syscall. The first time, it is copied out of the region.
-func (s *Snapshot) Get(name string) (Doc, error) {
-	c, err := s.config(name)
-	if err == nil && c.section != nil {
-		return Doc{config: c, generation: s.Generation()}, nil
-	}
-	if err == nil {
-		err = s.absent()
-	}
-	return Doc{}, &ConfigError{Config: name, Generation: s.Generation(), Err: err}
-}
-
-// absent is why a config is not there.
-func (s *Snapshot) absent() error {
-	if s.hot == 0 {
-		return ErrNoRegion
-	}
-	return ErrNotFound
-}
-
-// config finds a config by name.
-func (s *Snapshot) config(name string) (*config, error) {
-	if n, ok := (*s.client.numbers.Load())[name]; ok && n < len(s.configs) {
-		return s.configs[n].config, nil
-	}
-	if c, ok := s.late.Load(name); ok {
-		return c.(*config), nil
-	}
-	return s.client.lateConfig(s, name)
-}
-
-// numbered finds a carried config.
-func (s *Snapshot) numbered(n int, name string) (*config, error) {
-	if n < len(s.configs) {
-		return s.configs[n].config, nil
-	}
-	return s.config(name)
-}
-
 type contextKey struct{}
 
-// NewContext carries a snapshot along, so that everything a request calls
-// reads one generation.
+// NewContext returns a context with a snapshot, so that everything a request
+// calls reads one generation.
 func NewContext(ctx context.Context, s *Snapshot) context.Context {
 	return context.WithValue(ctx, contextKey{}, s)
 }
 
-// FromContext is the snapshot that NewContext put there, nil where there is
-// none. Binding.In takes nil to mean what Get returns.
+// FromContext is the snapshot that NewContext put into a context, else nil.
+// Binding.In takes nil to mean what Get returns.
 func FromContext(ctx context.Context) *Snapshot {
 	s, _ := ctx.Value(contextKey{}).(*Snapshot)
 	return s

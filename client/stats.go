@@ -12,8 +12,8 @@ type counters struct {
 	refreshes, lapped, torn, faults, refusals, refusedRegions atomic.Uint64
 }
 
-// Stats is how a client and its region are doing, for an application's own
-// metrics and for people.
+// Stats is the state of a client and of its region, for an application's metrics
+// and logs.
 type Stats struct {
 	RegionID   string        // in hexadecimal; empty without a region
 	Generation uint64        // of the newest snapshot; 0 without a region
@@ -21,21 +21,22 @@ type Stats struct {
 	// DaemonAlive says whether the writer's heart has beaten in the last 5 s. A
 	// dead one harms no reader: the configs only get older.
 	DaemonAlive bool
-	// SourceLastGood is how long ago the daemon last read its source and found
-	// it good; negative where it never did.
+	// SourceLastGood is how long ago the daemon last read a valid revision from
+	// its source; negative if it never did.
 	SourceLastGood time.Duration
 	Observed       string // the newest revision seen with the present content
 	Problem        string // why a newer revision is not published
-	Refreshes      uint64 // looks at a region that had changed, or seemed to
-	Retries        uint64 // copies that had to begin anew, the torn ones included
-	TornReads      uint64 // copies that the writer ran into
-	Faults         uint64 // touches of memory that was gone
-	Refusals       uint64 // values that a binding did not accept
-	RefusedRegions uint64 // looks at another file at the path that could not be used
-	Err            error  // why the newest look at the region failed; nil if it did not
+	Refreshes      uint64 // reads of a region that had changed, or seemed to
+	Retries        uint64 // copies that were started again, torn ones included
+	TornReads      uint64 // copies that the writer overwrote
+	Faults         uint64 // accesses to memory that was gone
+	Refusals       uint64 // values that bindings refused
+	RefusedRegions uint64 // times that another region at the path was unusable
+	Err            error  // of the newest read of the region; nil if it succeeded
 }
 
-// Stats reads them. It makes a few syscalls.
+// Stats returns the present ones. It makes a few syscalls and allocates. It may
+// block while another goroutine refreshes.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	s, err := c.current.Load(), c.err

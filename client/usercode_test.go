@@ -219,6 +219,107 @@ func TestUserCodeThatIsSlow(t *testing.T) {
 	}
 }
 
+// The follower starts the decoding, and has a stack of its own.
+func TestUserCodeNeverRunsOnTheFollower(t *testing.T) {
+	t.Parallel()
+	stacks := make(chan string, 100)
+	note := func() {
+		stack := make([]byte, 64<<10)
+		stacks <- string(stack[:runtime.Stack(stack, false)])
+	}
+	do := errand(t, func([]byte) error { note(); return errors.New("no") })
+	p := created(t, regionIn(t), 1, both("", 1))
+	c := open(t, p.dir())
+	client.Bind[rude](c, "rude", client.OnError(func(error) { note() }))
+	client.Bind[number](c, "polite", client.WithValidate(func(n *number) error {
+		if n.N > 1 {
+			note()
+		}
+		return nil
+	}))
+	for n := 2; n < 12; n++ {
+		p.next(t, both(do, n))
+		for range 3 {
+			if stack := inTime(t, "the application's code is called", stacks); strings.Contains(stack, "(*Client).follow") {
+				t.Fatalf("it runs on the follower: %s", stack)
+			}
+		}
+	}
+}
+
+// A goroutine that the application's code ends does not take the contents along
+// that came meanwhile.
+func TestUserCodeThatExitsLate(t *testing.T) {
+	t.Parallel()
+	asleep, wake := make(chan struct{}, 10), make(chan struct{})
+	do := errand(t, func([]byte) error { asleep <- struct{}{}; <-wake; runtime.Goexit(); return nil })
+	p := created(t, regionIn(t), 1, both("", 1))
+	c := open(t, p.dir())
+	b := client.Bind[rude](c, "rude")
+	polite := client.Bind[number](c, "polite")
+	p.next(t, both(do, 2))
+	inTime(t, "the decoder sleeps", asleep)
+	p.next(t, both("", 3))
+	eventually(t, "the other binding follows", func() bool { return polite.Get().N == 3 })
+	close(wake)
+	eventually(t, "the binding follows", func() bool { return b.Get().N == 3 })
+	want(t, "Refusals", c.Stats().Refusals, 1)
+	p.next(t, both("", 4))
+	eventually(t, "the binding still follows", func() bool { return b.Get().N == 4 })
+}
+
+func TestHookThatBlocksDelaysNoDecoding(t *testing.T) {
+	t.Parallel()
+	wake := make(chan struct{})
+	defer close(wake)
+	p := created(t, regionIn(t), 1, both("", 1))
+	c := open(t, p.dir())
+	called := make(chan error, 10)
+	block := client.OnError(func(err error) { called <- err; <-wake })
+	refuse := func(n uint64) error {
+		if n == 2 {
+			return errors.New("two is refused")
+		}
+		return nil
+	}
+	decoded := client.Bind[rude](c, "rude", block)
+	validated := client.Bind[number](c, "polite", block, client.WithValidate(func(n *number) error { return refuse(n.N) }))
+	plain := client.BindKey(c, "rude", "N", 0, block)
+	do := errand(t, func([]byte) error { return refuse(2) })
+	p.next(t, configs{"rude": rude{do, 2}, "polite": number{2}})
+	for range 2 {
+		inTime(t, "the hook is called", called)
+	}
+	p.next(t, configs{"rude": configs{"N": "no number"}, "polite": number{3}})
+	for range 2 {
+		inTime(t, "the hook is called", called)
+	}
+	p.next(t, both("", 4))
+	eventually(t, "the bindings follow", func() bool {
+		return decoded.Get().N == 4 && validated.Get().N == 4 && plain.Get() == 4
+	})
+	must(t, c.Close())
+}
+
+// Contents of any size are followed, whether the follower decodes them itself
+// or not.
+func TestPlainTypesFollowContentsOfAnySize(t *testing.T) {
+	t.Parallel()
+	p := created(t, regionIn(t), 1, configs{"a": "", "b": ""})
+	c := open(t, p.dir())
+	a, b := client.Bind[string](c, "a"), client.Bind[string](c, "b")
+	for i, size := range []int{20_000, 0, 1, 25_000, 2} {
+		text := strings.Repeat(string(rune('a'+i)), size)
+		p.next(t, configs{"a": text, "b": text + text[:size/2]})
+		eventually(t, "the bindings follow", func() bool { return *a.Get() == text && *b.Get() == text+text[:size/2] })
+		text += "exact"
+		p.next(t, configs{"a": text, "b": text})
+		s := c.Snapshot()
+		want(t, "In", *a.In(s), text)
+		eventually(t, "the bindings follow", func() bool { return *a.Get() == text && *b.Get() == text })
+	}
+}
+
 func TestCloseDoesNotWaitForUserCode(t *testing.T) {
 	t.Parallel()
 	asleep, wake := make(chan struct{}, 10), make(chan struct{})

@@ -28,8 +28,8 @@ func (c *Client) verify() error {
 	return nil
 }
 
-// handedOut is what a binding has handed out, where package clienttest wants
-// to know whether that was changed.
+// handedOut is what a binding has handed out, if package clienttest is to verify
+// that it has not been changed.
 type handedOut[T any] struct {
 	initial *T
 	text    []byte // initial as JSON
@@ -38,7 +38,7 @@ type handedOut[T any] struct {
 
 func (h *handedOut[T]) initially(value *T) {
 	h.initial = value
-	h.text, _ = json.Marshal(value) // what has no JSON is not looked at
+	h.text, _ = json.Marshal(value) // a value without JSON is not verified
 }
 
 func (h *handedOut[T]) add(config *config, value *T) {

@@ -3,7 +3,11 @@ package client
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"iter"
+	"slices"
+
+	"github.com/statesync/statesync/shm"
 )
 
 // Change is what Watch yields: the newest state of a config, or of one of its
@@ -38,7 +42,7 @@ func (c *Client) WatchKey(ctx context.Context, config, key string) iter.Seq[Chan
 
 func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
-		number := c.carry(name)
+		number := c.track(name)
 		type state struct {
 			config *config
 			region bool
@@ -47,7 +51,7 @@ func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 		var text []byte // of the key
 		change := Change{Config: name, Key: key}
 		for first := true; ctx.Err() == nil && !c.isClosed(); first = false {
-			moved := c.moved()
+			changed := c.nextChange()
 			s := c.Snapshot()
 			config, err := s.numbered(number, name)
 			if err == nil && config.section == nil {
@@ -74,10 +78,65 @@ func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 				text = value
 			}
 			select {
-			case <-moved:
+			case <-changed:
 			case <-ctx.Done():
 			case <-c.closed:
 			}
 		}
+	}
+}
+
+// WaitGeneration blocks until every binding has settled generation g of the
+// region or a later one: accepted its value, or refused it. The error matches
+// the context's, ErrReplaced if the region becomes another one meanwhile, or
+// ErrClosed.
+func (c *Client) WaitGeneration(ctx context.Context, g uint64) error {
+	var region *shm.Region
+	for {
+		changed := c.nextChange()
+		s := c.Snapshot()
+		switch {
+		case region == nil:
+			region = s.region
+		case s.region != nil && s.region.ID() != region.ID():
+			return fmt.Errorf("waiting for generation %d of region %s: %w by %s", g, region.ID(), ErrReplaced, s.RegionID())
+		}
+		if s.hot != 0 && s.Generation() >= g {
+			c.mu.Lock()
+			bindings := slices.Clone(c.bindings)
+			c.mu.Unlock()
+			for _, b := range bindings {
+				if err := b.await(ctx, s); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for generation %d, at %d: %w", g, s.Generation(), context.Cause(ctx))
+		case <-c.closed:
+			return ErrClosed
+		}
+	}
+}
+
+// nextChange is closed when the newest snapshot is not the present one any more.
+func (c *Client) nextChange() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.changed
+}
+
+// wakeWaiters ends the waits for the newest snapshot to change. The caller
+// holds mu.
+func (c *Client) wakeWaiters() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
 	}
 }

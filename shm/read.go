@@ -53,20 +53,6 @@ func (r *Region) Hot() (hot seqlock.Hot, err error) {
 	return r.l.Ring.Hot(), nil
 }
 
-// Prefetch has the processor fetch what Read will look at first, and some
-// words of the image, all at the same time. It is a hint: nothing comes of a
-// wrong one, or of memory that is gone. It does not wait.
-func (r *Region) Prefetch(hot seqlock.Hot, words []uint64) {
-	n := r.l.Ring.Slot(hot.Generation())
-	slot := r.l.Slot(n)
-	seqlock.Prefetch(r.l.Length(n))
-	seqlock.Prefetch(&slot[0])
-	seqlock.Prefetch(&slot[8])
-	for _, at := range words {
-		seqlock.Prefetch(&slot[min(at, uint64(len(slot)-1))])
-	}
-}
-
 // Read calls fn with the current generation's image, which may change under
 // fn's hands at any moment: fn copies what it needs, with bounds and sums
 // checked, and what it returned counts only when Read returns the same. fn is

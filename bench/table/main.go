@@ -51,6 +51,20 @@ var rows = []row{
 	{"publish 1 MiB, 1 of 500 configs changed", "Publish/1MiB/500-configs/publish ns/op", "Publish/1MiB/500-configs/floor ns/op", 3},
 	{"publish 21 MiB, 1 of 10,000 configs changed", "Publish/21MiB/10000-configs/publish ns/op", "Publish/21MiB/10000-configs/floor ns/op", 0},
 	{"publish to a waiting process, p50", "Wake publish-p50-ns", "Wake futex-p50-ns", 3},
+	{"change, 1 sleeping reader, plain, CPU of each", "Change/1-readers plain-cpu-ns", "Change/1-readers naked-cpu-ns", 1.3},
+	{"change, 1 sleeping reader, plain, context switches of each", "Change/1-readers plain-switches", "Change/1-readers naked-switches", 1.3},
+	{"change, 1 sleeping reader, validated, CPU of each", "Change/1-readers validated-cpu-ns", "Change/1-readers naked-cpu-ns", 1.8},
+	{"change, 1 sleeping reader, validated, context switches of each", "Change/1-readers validated-switches", "Change/1-readers naked-switches", 1.8},
+	{"change, 20 sleeping readers, plain, CPU of each", "Change/20-readers plain-cpu-ns", "Change/20-readers naked-cpu-ns", 1.3},
+	{"change, 20 sleeping readers, plain, context switches of each", "Change/20-readers plain-switches", "Change/20-readers naked-switches", 1.3},
+	{"change, 20 sleeping readers, validated, CPU of each", "Change/20-readers validated-cpu-ns", "Change/20-readers naked-cpu-ns", 1.8},
+	{"change, 20 sleeping readers, validated, context switches of each", "Change/20-readers validated-switches", "Change/20-readers naked-switches", 1.8},
+	{"change, 100 sleeping readers, plain, CPU of each", "Change/100-readers plain-cpu-ns", "Change/100-readers naked-cpu-ns", 1.3},
+	{"change, 100 sleeping readers, plain, context switches of each", "Change/100-readers plain-switches", "Change/100-readers naked-switches", 1.3},
+	{"change, 100 sleeping readers, validated, CPU of each", "Change/100-readers validated-cpu-ns", "Change/100-readers naked-cpu-ns", 1.8},
+	{"change, 100 sleeping readers, validated, context switches of each", "Change/100-readers validated-switches", "Change/100-readers naked-switches", 1.8},
+	{"publish to Get in a busy process, plain, p50", "Busy/plain p50-ns", "", 0},
+	{"publish to Get in a busy process, validated, p50", "Busy/validated p50-ns", "", 0},
 	{"rename of a file to another process, p50", "Rename p50-ns", "", 5e6},
 	{"rename of a file to another process, p99", "Rename p99-ns", "", 50e6},
 	{"rescan of 10,000 unchanged files, CPU", "Rescan10000/stat cpu-ms/op", "", 40},
@@ -79,6 +93,8 @@ func run(count int, only string) error {
 			{"./bench", "^Benchmark(Read|Publish)$", "200ms"},
 			{"./bench", "^Benchmark(Refresh|Decode)$", "200x"},
 			{"./bench", "^Benchmark(Wake|Rename)$", "200x"},
+			{"./bench", "^BenchmarkChange$", "3x"},
+			{"./bench", "^BenchmarkBusy$", "100x"},
 			{"./daemon/source", "^BenchmarkRescan10000$", "5x"},
 		} {
 			if !regexp.MustCompile(pattern).MatchString(group.bench) {
@@ -180,6 +196,8 @@ func show(v float64, unit string) string {
 	switch {
 	case strings.HasPrefix(unit, "cpu-ms"):
 		return fmt.Sprintf("%.3g ms", v)
+	case strings.HasSuffix(unit, "switches"):
+		return fmt.Sprintf("%.3g", v)
 	case v >= 1e6:
 		return fmt.Sprintf("%.3g ms", v/1e6)
 	case v >= 1e3:

@@ -97,21 +97,6 @@ type Entry struct {
 	length   uint64
 	hash     uint64
 	revision uint64
-	number   uint64
-}
-
-// Place is where a look-up finds a config in an image: the numbers of the first
-// words of its bucket line, its entry and its section. They are likely to be the
-// same in the next image.
-type Place [3]uint64
-
-// Place is an entry's.
-func (v *View) Place(e Entry) Place {
-	return Place{
-		headerWords + lineHome(reseed(e.name, v.seed), v.lines)*lineWords,
-		v.entriesAt + e.number*entryWords,
-		e.offset / wordBytes,
-	}
 }
 
 // Find finds the config whose name has a hash, HashName. ErrNotFound is proven:
@@ -162,7 +147,6 @@ func (v *View) entry(n uint64) (Entry, error) {
 	return Entry{
 		Changed: e[entryChanged], name: e[entryName], offset: e[entryOffset], length: e[entryLength],
 		hash: e[entryHash], revision: e[entryRevision],
-		number: n,
 	}, nil
 }
 

@@ -1,11 +1,11 @@
-// Package hook lets package clienttest see what package client shows nobody
-// else.
+// Package hook gives package clienttest access to parts of package client that
+// are not exported.
 package hook
 
-// Verify takes a *client.Client and says whether a value that one of its
-// bindings handed out has been changed since. Package client sets it.
+// Verify takes a *client.Client, and returns an error if a value that one of its
+// bindings handed out has been changed. Package client sets it.
 var Verify func(client any) error
 
-// Verifying is a client.Option: bindings remember everything that they hand
-// out, so that Verify can look at it. Package client sets it.
+// Verifying is a client.Option with which bindings remember all values that they
+// hand out, for Verify. Package client sets it.
 var Verifying any

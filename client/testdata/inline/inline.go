@@ -1,21 +1,13 @@
-// Package inline is compiled by a test that looks at what the compiler makes
-// of the hot path.
+// Package inline calls what the compiler has to inline.
 package inline
 
-import (
-	"sync/atomic"
+import "github.com/statesync/statesync/client"
 
-	"github.com/statesync/statesync/client"
-)
-
-// Settings is some application's type.
+// Settings is an application's type.
 type Settings struct{ Elo int }
 
-// Floor is what nothing can be faster than.
-func Floor(p *atomic.Pointer[Settings]) *Settings { return p.Load() }
-
-// Get has to become the same.
+// Get reads a binding.
 func Get(b *client.Binding[Settings]) *Settings { return b.Get() }
 
-// GetKey is one load more.
+// GetKey reads a binding of a key.
 func GetKey(b *client.KeyBinding[int]) int { return b.Get() }

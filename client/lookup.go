@@ -1,0 +1,133 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// maxTracked bounds how many configs that were only read by name a client keeps
+// up to date. Later ones are looked up in the region each time.
+const maxTracked = 4096
+
+// maxOvertaken bounds how often Client.Get starts again because the writer was
+// faster than the look-up of a new name.
+const maxOvertaken = 256
+
+// Get finds a config in the newest committed generation: it is Snapshot and
+// Snapshot.Get.
+func (c *Client) Get(name string) (Doc, error) {
+	d, err := c.Snapshot().Get(name)
+	for n := 0; n < maxOvertaken && errors.Is(err, ErrExpired); n++ {
+		d, err = c.Snapshot().Get(name) // the writer was faster: there is a newer generation
+	}
+	return d, err
+}
+
+// Get finds a config in the snapshot's generation. Errors are *ConfigError
+// and match ErrNotFound, ErrNoRegion, ErrExpired, ErrCorrupt or ErrClosed.
+//
+// For a config that was read before, or is bound, it allocates nothing, makes
+// no syscall and does not block. The first time, it copies the config out of the
+// region.
+func (s *Snapshot) Get(name string) (Doc, error) {
+	c, err := s.config(name)
+	if err == nil && c.section != nil {
+		return Doc{config: c, generation: s.Generation()}, nil
+	}
+	if err == nil {
+		err = s.absent()
+	}
+	return Doc{}, &ConfigError{Config: name, Generation: s.Generation(), Err: err}
+}
+
+// absent is the error of a config that the snapshot does not have.
+func (s *Snapshot) absent() error {
+	if s.hot == 0 {
+		return ErrNoRegion
+	}
+	return ErrNotFound
+}
+
+// config finds a config by name.
+func (s *Snapshot) config(name string) (*config, error) {
+	if n, ok := (*s.client.numbers.Load())[name]; ok && n < len(s.configs) {
+		return s.configs[n].config, nil
+	}
+	if c, ok := s.late.Load(name); ok {
+		return c.(*config), nil
+	}
+	return s.client.lookUp(s, name)
+}
+
+// numbered finds a tracked config.
+func (s *Snapshot) numbered(n int, name string) (*config, error) {
+	if n < len(s.configs) {
+		return s.configs[n].config, nil
+	}
+	return s.config(name)
+}
+
+// lookUp finds a config that a snapshot does not hold in the region, if the
+// snapshot's generation is still there. Later snapshots hold it.
+func (c *Client) lookUp(s *Snapshot, name string) (*config, error) {
+	if s.region == nil {
+		if c.isClosed() {
+			return nil, ErrClosed
+		}
+		return nil, ErrNoRegion
+	}
+	found := &config{name: name, serial: s.serial}
+	err := s.region.ReadGeneration(s.Generation(), func(_ seqlock.Hot, words []uint64) error {
+		view, err := image.Open(words, s.Generation())
+		if err != nil {
+			return inRegion(s.region, err)
+		}
+		e, err := view.Find(image.HashName(name))
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			err = found.load(&view, e)
+		}
+		return inRegion(s.region, err)
+	})
+	if errors.Is(err, ErrExpired) {
+		if now, hotErr := s.region.Hot(); hotErr == nil && now&^1 == s.hot {
+			// It is the current generation, whose slot no writer may touch.
+			err = fmt.Errorf("%s: %w: the slot of its generation %d is not whole", s.region.Path(), shm.ErrCorrupt, s.Generation())
+		}
+	}
+	if err != nil {
+		return nil, damaged(err)
+	}
+	if found.section == nil {
+		return nil, ErrNotFound // and not remembered: names may come from untrusted users
+	}
+	kept, _ := s.late.LoadOrStore(name, found)
+	if len(*c.numbers.Load()) < maxTracked {
+		c.track(name)
+	}
+	return kept.(*config), nil
+}
+
+// track has every later snapshot hold a config, and returns its number.
+func (c *Client) track(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	numbers := *c.numbers.Load()
+	if n, ok := numbers[name]; ok {
+		return n
+	}
+	n := len(c.tracked)
+	c.tracked = append(c.tracked, configName{text: name, hash: image.HashName(name)})
+	numbers = maps.Clone(numbers)
+	numbers[name] = n
+	c.numbers.Store(&numbers)
+	_ = c.refreshLocked(newlyTracked)
+	return n
+}
