@@ -14,7 +14,7 @@ import (
 // retired and has no successor yet.
 const (
 	retryDamaged = 10 * time.Millisecond
-	retryRetired = time.Millisecond
+	retryRetired = 100 * time.Microsecond
 )
 
 // processStart is where time is counted from by a clock that does not jump.
@@ -141,11 +141,13 @@ func (c *Client) switchRegion(reason refreshReason) (switched bool, err error) {
 func (c *Client) refreshFrom(region *shm.Region, reason refreshReason) error {
 	prev := c.current.Load()
 	next := &Snapshot{client: c, region: region, serial: prev.serial, published: prev.published}
-	same := region == prev.region
+	// In another file the generations of the same region go on: it grew.
+	sameFile := region == prev.region
+	same := sameFile || prev.region != nil && region.ID() == prev.region.ID()
 	unchanged := false
 	effort, err := region.Read(func(hot seqlock.Hot, words []uint64) error {
 		next.hot, next.retired = hot&^1, hot.Retired()
-		unchanged = same && next.hot == prev.hot && reason&newlyTracked == 0
+		unchanged = sameFile && next.hot == prev.hot && reason&newlyTracked == 0
 		if unchanged {
 			next.configs = prev.configs
 			return nil
@@ -170,7 +172,8 @@ func (c *Client) refreshFrom(region *shm.Region, reason refreshReason) error {
 }
 
 // fill copies the tracked configs that changed since prev out of an image,
-// which the writer may overwrite meanwhile, and takes the others from prev.
+// which the writer may overwrite meanwhile, and takes the others from prev. same
+// says that both are of one region.
 func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 	view, err := image.Open(words, next.Generation())
 	if err != nil {
@@ -200,7 +203,7 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 			}
 		case err != nil:
 			return err
-		case same && old.config != nil && old.section != nil && e.Changed == old.changedHere:
+		case same && old.config != nil && old.section != nil && e.Changed == old.changedHere && e.Sums(old.section):
 			next.configs[n] = old
 		default:
 			found := &config{name: name.text, serial: next.serial}

@@ -89,7 +89,7 @@ func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 // WaitGeneration blocks until every binding has settled generation g of the
 // region or a later one: accepted its value, or refused it. The error matches
 // the context's, ErrReplaced if the region becomes another one meanwhile, or
-// ErrClosed.
+// ErrClosed. A region that grows into a larger file stays the region that it is.
 func (c *Client) WaitGeneration(ctx context.Context, g uint64) error {
 	var region *shm.Region
 	for {

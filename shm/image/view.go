@@ -99,6 +99,9 @@ type Entry struct {
 	revision uint64
 }
 
+// Sums reports whether the entry's sum is that of a section.
+func (e Entry) Sums(s *Section) bool { return e.hash == s.hash }
+
 // Find finds the config whose name has a hash, HashName. ErrNotFound is proven:
 // the sums of all lines that the search read match.
 //
