@@ -412,10 +412,7 @@ func (b *Binding[T]) advance(s *Snapshot) {
 		return
 	}
 	b.decoding = true
-	if queue != nil {
-		queue.started = true
-	}
-	go b.decodeLatest(config)
+	queue.run(func() { b.decodeLatest(config) })
 }
 
 // decodeLatest settles a config, and then the latest one if that has become

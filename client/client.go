@@ -43,11 +43,6 @@ type Client struct {
 	refused  *shm.Region   // at the path, mapped and unusable
 	queue    *decodeQueue  // of the follower while it refreshes, else nil
 
-	// The follower alone uses these.
-	sleptAt  time.Time     // when it last went to sleep
-	sleptCPU time.Duration // what the process had used by then
-	started  bool          // it has started goroutines that decode
-
 	sleepsOn  atomic.Pointer[shm.Region] // the region that the follower last slept on
 	closing   sync.Once
 	closed    chan struct{} // closed by Close

@@ -2,7 +2,7 @@ package client
 
 import (
 	"errors"
-	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/statesync/statesync/shm"
@@ -18,6 +18,9 @@ const (
 	// the path while there is no region to sleep on.
 	lookFirst = 10 * time.Millisecond
 	lookLast  = followWait
+
+	// yieldFor bounds for how long the follower waits for goroutines that decode.
+	yieldFor = time.Millisecond
 )
 
 // follow is the follower. It sleeps until the hot word moves and brings the
@@ -41,12 +44,6 @@ func (c *Client) follow() {
 		err := c.update(0)
 		if err == nil && c.current.Load() != s {
 			look = lookFirst
-			if c.started && c.isBusy() {
-				// The goroutines that decode are next on this processor, and no other
-				// takes them. If the follower went to sleep in the kernel, it would keep
-				// the processor for up to 20 ms.
-				runtime.Gosched()
-			}
 			continue
 		}
 		select {
@@ -65,25 +62,12 @@ func (c *Client) sleepOn(s *Snapshot) {
 	if c.sleepsOn.Load() != s.region { // a store would take the cache line from exact readers
 		c.sleepsOn.Store(s.region)
 	}
-	if c.started { // isBusy will ask
-		c.sleptAt, c.sleptCPU = time.Now(), processCPU()
-	}
 	if s.region.Wait(s.hot, followWait) != nil {
 		return // its memory is gone, and the next look at it fails
 	}
 	if hot, err := s.region.Hot(); err == nil && hot == s.hot && !s.region.Beating() && s.region.Replaced() {
 		_ = c.update(silentWriter)
 	}
-}
-
-// isBusy reports whether the process has used more than a quarter of its
-// processors since the follower last went to sleep. Where it has used less, an
-// idle processor takes a goroutine that is started. Giving way then would cost
-// more than the change: the Go runtime polls every 20 µs, for 10 ms, for the
-// processor of a goroutine that sleeps in the kernel just after it was scheduled.
-func (c *Client) isBusy() bool {
-	used, elapsed := processCPU()-c.sleptCPU, time.Since(c.sleptAt)
-	return 4*used > elapsed*time.Duration(runtime.GOMAXPROCS(0))
 }
 
 // update is the follower's refresh. It decodes what advance queued after it has
@@ -95,18 +79,56 @@ func (c *Client) update(reason refreshReason) error {
 	err := c.refreshLocked(reason)
 	c.queue = nil
 	c.mu.Unlock()
-	c.started = c.started || queue.started
 	for _, decode := range queue.decodings {
 		decode()
 	}
+	queue.yield()
 	return err
 }
 
 // decodeQueue is what the follower decodes itself of one change.
 type decodeQueue struct {
 	decodings []func()
-	room      int  // bytes of content that still fit
-	started   bool // goroutines decode what is not queued
+	room      int           // bytes of content that still fit
+	running   atomic.Int32  // goroutines that decode what is not queued
+	ended     chan struct{} // closed when the last of them ends; nil: there are none
+}
+
+// run starts a goroutine that decodes.
+func (q *decodeQueue) run(decode func()) {
+	if q == nil {
+		go decode()
+		return
+	}
+	if q.ended == nil {
+		q.ended = make(chan struct{})
+		q.running.Store(1) // of yield, so that it ends last or waits
+	}
+	q.running.Add(1)
+	go func() {
+		defer func() {
+			if q.running.Add(-1) == 0 {
+				close(q.ended)
+			}
+		}()
+		decode()
+	}()
+}
+
+// yield gives the processor to the goroutines that were started, until they have
+// ended or yieldFor is over. They are next on this processor, and in a busy
+// process no other takes them: a follower that went to sleep in the kernel would
+// keep it for up to 20 ms.
+func (q *decodeQueue) yield() {
+	if q.ended == nil || q.running.Add(-1) == 0 {
+		return
+	}
+	timer := time.NewTimer(yieldFor)
+	defer timer.Stop()
+	select {
+	case <-q.ended:
+	case <-timer.C:
+	}
 }
 
 // add reports whether the decoding of a content of so many bytes is queued.
