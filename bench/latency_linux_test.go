@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		err = waitOnFutex(arg)
 	case "client":
 		err = followClient(arg)
+	case "reader":
+		err = openInMemory(arg, "VmRSS", 0)
+	case "locked":
+		err = openInMemory(arg, "VmLck", unix.MCL_CURRENT|unix.MCL_FUTURE)
 	case "naked":
 		err = sleepNaked(arg)
 	case "plain", "validated":
