@@ -46,7 +46,10 @@ func TestCloseIsPromptUnderLoad(t *testing.T) {
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	startReading(t, open(t, dir))
-	stop := flatOut(t, func() error { return p.publish(numbered(p.current.Generation() + 1)) })
+	stop := flatOut(t, func() error {
+		time.Sleep(time.Millisecond) // else 50 followers and what wakes them leave no processor for Close
+		return p.publish(numbered(p.current.Generation() + 1))
+	})
 	var clients []*client.Client
 	for range 50 {
 		c := open(t, dir)
