@@ -230,11 +230,15 @@ func (r *region) publish(c *content) error {
 	failpoint.Here("region.allowed")
 	slot := r.w.Geometry().SlotSize
 	err = r.w.Publish(g, m.Words())
-	if err == nil {
-		if now := r.w.Geometry().SlotSize; now != slot {
-			r.counters.regions.Inc()
-			r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", now, "before", slot)
+	grown := r.w.Attached() && r.w.Geometry().SlotSize != slot
+	if grown {
+		r.counters.regions.Inc()
+		r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", r.w.Geometry().SlotSize, "before", slot)
+		if err != nil { // of what follows the commit
+			err = fmt.Errorf("%w: %w", errNotAsAsked, err)
 		}
+	}
+	if err == nil || grown {
 		// Most of it may have been in the slot before, unseen since: it is compared
 		// at the next heartbeat.
 		r.held, r.verified = m, time.Time{}
