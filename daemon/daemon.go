@@ -149,7 +149,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 	wait, cancel := context.WithTimeout(ctx, d.opt.LockWait)
 	defer cancel()
 	if err := d.own(wait); err != nil {
-		return errors.Join(ctx.Err(), err)
+		return errors.Join(ctx.Err(), d.opt.advise(err))
 	}
 	if d.opt.StateDir == "" {
 		d.log.Warn("there is no state directory: if the region is lost, generations start at 1 again, " +
@@ -158,7 +158,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 		return errors.Join(ctx.Err(), err)
 	}
 	if err := d.region.attach(d.state); err != nil {
-		return err
+		return d.opt.advise(err)
 	}
 	d.seenGood = d.region.seenGood
 	d.counters.attached(d.region.whole, d.seenGood)

@@ -149,9 +149,9 @@ func (d *Daemon) settle(began time.Time) error {
 		err := r.put(d.good, began)
 		switch {
 		case errors.Is(err, errNotAsAsked):
-			return err
+			return d.opt.advise(err)
 		case err != nil:
-			refused = unpublishable(d.good, err)
+			refused = d.opt.unpublishable(d.good, err)
 		default:
 			d.settled = d.good
 		}
@@ -162,10 +162,10 @@ func (d *Daemon) settle(began time.Time) error {
 		older := contentOf(r.held)
 		err := r.put(older, began)
 		if errors.Is(err, errNotAsAsked) {
-			return err
+			return d.opt.advise(err)
 		}
 		if err != nil && refused == nil {
-			refused = unpublishable(older, err)
+			refused = d.opt.unpublishable(older, err)
 		}
 	}
 	d.counters.refused(refused)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -101,10 +102,14 @@ func crowded(revision string, err error) *refusal {
 }
 
 // unpublishable is the refusal of content that the region did not take.
-func unpublishable(c *content, err error) *refusal {
+func (o *Options) unpublishable(c *content, err error) *refusal {
 	f := &refusal{reason: ReasonRegion, revision: c.revision}
-	p := &decode.Problem{What: err.Error()}
+	p := &decode.Problem{What: o.advise(err).Error()}
+	var name *image.NameError
 	switch {
+	case errors.As(err, &name):
+		f.reason = ReasonInvalid
+		c.blame(p, name.Name)
 	case errors.Is(err, writer.ErrTooLarge):
 		f.reason = ReasonTooLarge
 		c.blameLargest(p)
@@ -117,6 +122,15 @@ func unpublishable(c *content, err error) *refusal {
 		f.key += p.What
 	}
 	return f
+}
+
+// blame makes a problem one of the file of a config.
+func (c *content) blame(p *decode.Problem, config string) {
+	for i, s := range c.sections {
+		if c.files != nil && s.Name() == config {
+			p.File = c.files[i]
+		}
+	}
 }
 
 // blameLargest makes a problem with the size of all one of the config that

@@ -255,7 +255,7 @@ func TestSealNeedsTheCapability(t *testing.T) {
 		p := h.start("--seal")
 		err := p.Wait()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(p.log(), "CAP_LINUX_IMMUTABLE") {
+		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(p.log(), "--seal takes CAP_LINUX_IMMUTABLE") {
 			t.Errorf("it ended with: %v", err)
 		}
 		if _, m, err := h.look(); err != nil || m.Generation() != 1 {

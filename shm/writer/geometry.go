@@ -30,6 +30,15 @@ func CheckLimits(slots int, maxImage int64) error {
 	return nil
 }
 
+// CheckSize says whether an image of size bytes is within a limit; the error
+// matches ErrTooLarge.
+func CheckSize(size, maxImage int64) error {
+	if size > maxImage {
+		return fmt.Errorf("%w: it has %d bytes with its indexes, and the limit is %d", ErrTooLarge, size, maxImage)
+	}
+	return nil
+}
+
 // geometryFor is the geometry of a file that is made for an image of size
 // bytes: the least power of two with room to grow, but no slot is larger than
 // an image may be.

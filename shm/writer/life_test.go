@@ -563,14 +563,14 @@ func TestOwnMakesDirectories(t *testing.T) {
 	if _, err := Own(t.Context(), filepath.Join(base, "a", "b", "c"), small()); err == nil {
 		t.Error("two directories were made")
 	} else {
-		wantError(t, err, fs.ErrNotExist, "install -d", filepath.Join(base, "a", "b"))
+		wantError(t, err, fs.ErrNotExist, filepath.Join(base, "a"))
 	}
 	for _, mode := range []fs.FileMode{0o775, 0o757, 0o777} {
 		dir := filepath.Join(base, "open")
 		must(t, os.MkdirAll(dir, 0o755))
 		must(t, os.Chmod(dir, mode))
 		_, err := Own(t.Context(), dir, small())
-		wantError(t, err, shm.ErrUntrusted, dir, "chmod go-w")
+		wantError(t, err, shm.ErrUntrusted, dir, "mode "+fmt.Sprintf("%04o", mode))
 	}
 	link := filepath.Join(base, "link")
 	must(t, os.Symlink(base, link))

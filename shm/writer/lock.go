@@ -55,7 +55,7 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%s: %w%s; stop it, or give this one another --region", path, ErrLocked, holder)
+			return nil, fmt.Errorf("%s: %w%s", path, ErrLocked, holder)
 		case <-time.After(lockPoll):
 		}
 	}
@@ -74,7 +74,7 @@ func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
 		case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EISDIR):
-			return nil, access.Untrusted(path, "it is not a regular file; remove it")
+			return nil, access.Untrusted(path, "it is not a regular file")
 		case err != nil:
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}
 		}
@@ -84,7 +84,7 @@ func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
 			err = shm.Trust{}.VerifyFile(path, &st, owner)
 		}
 		if err == nil && st.Mode&0o077 != 0 {
-			err = access.Untrusted(path, "others can lock it (mode %04o); chmod 0600", st.Mode&0o7777)
+			err = access.UntrustedMode(path, &st, "lock")
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -120,7 +120,7 @@ func holderOf(f *os.File) string {
 // ownDir opens the directory of a region that this process is to write, and
 // makes it if there is none. Root also makes the directory above it; nobody
 // else does, because whoever owns that one decides who may have regions in it.
-func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
+func ownDir(dir string) (fd int, err error) {
 	way, err := openParent(dir)
 	if err == nil {
 		defer unix.Close(way)
@@ -130,8 +130,7 @@ func ownDir(dir string, mode fs.FileMode) (fd int, err error) {
 	case errors.Is(err, shm.ErrUntrusted):
 		return -1, fmt.Errorf("%s: %w", dir, err)
 	case err != nil && !errors.Is(err, fs.ErrExist):
-		return -1, fmt.Errorf("%w; as root, make it with: install -d -m 0755 %s && install -d -m %04o -o %d %s; "+
-			"or choose a --region whose parent this user can write", err, filepath.Dir(dir), dirMode(mode), os.Geteuid(), dir)
+		return -1, err
 	}
 	failpoint.Here("own.made")
 	if fd, err = access.OpenDirIn(way, dir); err != nil {
@@ -188,12 +187,10 @@ func ownsDir(fd int, dir string) error {
 		return &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
 	if int(st.Uid) != os.Geteuid() {
-		return access.Untrusted(dir, "it belongs to uid %d, and this process runs as uid %d: run it as that user, or choose another --region",
-			st.Uid, os.Geteuid())
+		return access.UntrustedOwner(dir, st.Uid, "it belongs to uid %d, and this process runs as uid %d", st.Uid, os.Geteuid())
 	}
 	if st.Mode&access.MayWrite != 0 {
-		return access.Untrusted(dir, "others than its owner may write it (mode %04o), and may have: remove it, or chmod go-w and look what is in it",
-			st.Mode&0o7777)
+		return access.UntrustedMode(dir, &st, "write")
 	}
 	return nil
 }
@@ -206,7 +203,7 @@ func dirMode(file fs.FileMode) fs.FileMode { return 0o700 | file | file>>2&0o111
 func setAccess(fd int, path string, mode fs.FileMode, group int) error {
 	if group >= 0 {
 		if err := unix.Fchown(fd, -1, group); err != nil {
-			return fmt.Errorf("%w; is this user a member of the group %d?", &os.PathError{Op: "chgrp", Path: path, Err: err}, group)
+			return &os.PathError{Op: "chgrp", Path: path, Err: err}
 		}
 	}
 	if err := unix.Fchmod(fd, uint32(mode)); err != nil {

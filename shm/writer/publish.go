@@ -123,10 +123,7 @@ func (w *Writer) sizeOf(image [][]uint64) (int64, error) {
 		words += len(part)
 	}
 	size := int64(words) * layout.WordBytes
-	if size > w.options.MaxImage {
-		return 0, fmt.Errorf("%w: it has %d bytes with its indexes, and --max-image allows %d", ErrTooLarge, size, w.options.MaxImage)
-	}
-	return size, nil
+	return size, CheckSize(size, w.options.MaxImage)
 }
 
 // grow commits an image as generation g in a larger file.
@@ -162,7 +159,7 @@ func (w *Writer) punchTail(n int, size int64) {
 // outOfSpace makes an error about space one that matches ErrNoSpace.
 func outOfSpace(err error) error {
 	if isNoSpace(err) {
-		return fmt.Errorf("%w: %w; make the file system larger, or the configs smaller", ErrNoSpace, err)
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
 	return err
 }

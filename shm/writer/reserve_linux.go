@@ -58,7 +58,7 @@ func (w *Writer) reserve(file *os.File, offset, size int64) error {
 func (w *Writer) outOfSpace(err error) error {
 	err = outOfSpace(err)
 	if stray := w.strayBytes(); stray > 0 && errors.Is(err, ErrNoSpace) {
-		err = fmt.Errorf("%w; the region's file itself holds %d bytes beyond its images: a process that can read it touches them again and again",
+		err = fmt.Errorf("%w; the region's file itself holds %d bytes beyond its images, because a process that can read it touches them again and again",
 			err, stray)
 	}
 	return err

@@ -3,6 +3,7 @@ package writer
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +40,7 @@ func (w *Writer) seal() error {
 	}
 	failpoint.Here("seal.begin")
 	if err := setAppendOnly(int(w.file.Fd()), true); err != nil {
-		return fmt.Errorf("%s: --seal: %w; it takes CAP_LINUX_IMMUTABLE, and a kernel whose tmpfs has inode flags (6.6)", w.path, err)
+		return &os.PathError{Op: "seal", Path: w.path, Err: err}
 	}
 	failpoint.Here("seal.done")
 	return nil

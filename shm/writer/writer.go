@@ -75,7 +75,7 @@ func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 		return nil, err
 	}
 	dir = filepath.Clean(dir)
-	fd, err := ownDir(dir, o.Mode)
+	fd, err := ownDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +172,8 @@ func (w *Writer) openOwn() (int, error) {
 	return fd, err
 }
 
-// errSealed is what a writer that lacks the capability has to be told.
-var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing; as root: chattr -a, "+
-	"or give the daemon CAP_LINUX_IMMUTABLE", ErrSealed)
+// errSealed is the error of a writer that lacks the capability to lift the seal.
+var errSealed = fmt.Errorf("%w: an append-only file cannot be opened for writing, and this process lacks CAP_LINUX_IMMUTABLE", ErrSealed)
 
 // adopt makes a mapped file the writer's.
 func (w *Writer) adopt(l *layout.Layout, file *os.File, g uint64) {

@@ -1,12 +1,31 @@
 package access
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What can be wrong with the way to a region.
 var (
 	ErrNoRegion  = errors.New("no region")
 	ErrUntrusted = errors.New("untrusted region")
 )
+
+// UntrustedError names a path that an untrusted user could have written, and
+// says why. It matches ErrUntrusted.
+type UntrustedError struct {
+	Path  string
+	Why   string
+	Owner int    // the user that the path belongs to and that is not trusted; -1 if the owner is not the reason
+	Mode  uint32 // the permissions that let other users in; 0 if the mode is not the reason
+}
+
+func (e *UntrustedError) Error() string {
+	return fmt.Sprintf("%s: %v: %s", e.Path, ErrUntrusted, e.Why)
+}
+
+// Unwrap is ErrUntrusted.
+func (e *UntrustedError) Unwrap() error { return ErrUntrusted }
 
 // The files in a region's directory.
 const (
