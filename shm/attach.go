@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/internal/access"
-	"github.com/statesync/statesync/shm/internal/layout"
 )
 
 type fileID = access.FileID
@@ -52,7 +52,7 @@ func Open(dir string, trust Trust) (*Region, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), access.Unmap(l))
 	}
-	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(layout.BytesOf(words)) }, l.Words)
+	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(seqlock.BytesOf(words)) }, l.Words)
 	return r, nil
 }
 

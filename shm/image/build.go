@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // Config is one config of an image.
@@ -109,7 +111,7 @@ func (m *Image) layOut(sameNames *Image) error {
 	for revision, at := range records {
 		record := m.directory[at:][:recordWords(len(revision))]
 		record[0] = uint64(len(revision))
-		copy(bytesOf(record[1:]), revision)
+		copy(seqlock.BytesOf(record[1:]), revision)
 		last := len(record) - 1
 		record[last] = revisionSum(record[:last], m.generation, uint64(at*wordBytes))
 	}
@@ -125,7 +127,7 @@ func (m *Image) layOut(sameNames *Image) error {
 	h[headerRevision] = uint64(records[m.revision] * wordBytes)
 	h[headerPublished] = uint64(m.published.UnixNano())
 	h[headerSeed] = seed
-	h[headerSum] = xxhash.Sum64(bytesOf(h[:headerSum]))
+	h[headerSum] = xxhash.Sum64(seqlock.BytesOf(h[:headerSum]))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
 )
@@ -58,8 +59,8 @@ func FuzzAttach(f *testing.F) {
 		{layout.IdentitySlots * layout.WordBytes, []uint64{33, layout.SlotAlign}},
 		{layout.IdentitySlotSize * layout.WordBytes, []uint64{ones}},
 	} {
-		f.Add(uint16(seed.at), layout.BytesOf(seed.words), false)
-		f.Add(uint16(seed.at), layout.BytesOf(seed.words), true)
+		f.Add(uint16(seed.at), seqlock.BytesOf(seed.words), false)
+		f.Add(uint16(seed.at), seqlock.BytesOf(seed.words), true)
 	}
 	f.Fuzz(func(t *testing.T, at uint16, b []byte, mend bool) {
 		file := slices.Clone(whole)
@@ -140,10 +141,10 @@ func FuzzStatus(f *testing.F) {
 		{2, uint64(shm.Stopped), ones, ones, ones, ones, ones, ones, ones},
 		append([]uint64{2, ones, 0, 0, 1 << 63, 1 << 63, 1 << 63, ones, 15: 0}, layout.FieldObserved|1025<<32),
 	} {
-		f.Add(layout.BytesOf(words))
+		f.Add(seqlock.BytesOf(words))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		copy(layout.BytesOf(w.l.Status()), b)
+		copy(seqlock.BytesOf(w.l.Status()), b)
 		s, err := r.Status()
 		odd := w.l.Status()[layout.StatusSequence]%2 != 0
 		switch {

@@ -399,7 +399,7 @@ func mapping(t testing.TB, dir string) *layout.Layout {
 
 // sum makes an identity's sum right again.
 func sum(w [layout.IdentityWords]uint64) [layout.IdentityWords]uint64 {
-	w[layout.IdentitySum] = xxhash.Sum64(layout.BytesOf(w[:layout.IdentitySum]))
+	w[layout.IdentitySum] = xxhash.Sum64(seqlock.BytesOf(w[:layout.IdentitySum]))
 	return w
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/internal/layout"
@@ -87,7 +88,7 @@ func init() {
 		if err != nil {
 			return err
 		}
-		err = unix.Mprotect(layout.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE)
+		err = unix.Mprotect(seqlock.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE)
 		fmt.Println("make writable:", kindOf(err))
 		_, err = try(args[0])
 		fmt.Println("own:", kindOf(err))

@@ -27,7 +27,7 @@ const (
 const Version = 1
 
 // WordBytes is the size of a word.
-const WordBytes = 8
+const WordBytes = seqlock.WordBytes
 
 const magic = 0x4e4752434e595353 // "SSYNCRGN"
 
@@ -135,9 +135,9 @@ func (i Identity) Encode() [IdentityWords]uint64 {
 	w[IdentityVersion] = Version | SlotsAt<<32
 	w[IdentitySlots] = uint64(i.Slots)
 	w[IdentitySlotSize] = uint64(i.SlotSize)
-	copy(BytesOf(w[identityID:identityID+2]), i.ID[:])
+	copy(seqlock.BytesOf(w[identityID:identityID+2]), i.ID[:])
 	w[identityCreated] = uint64(i.Created.UnixNano())
-	w[IdentitySum] = xxhash.Sum64(BytesOf(w[:IdentitySum]))
+	w[IdentitySum] = xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum]))
 	return w
 }
 
@@ -150,7 +150,7 @@ func DecodeIdentity(w [IdentityWords]uint64, size int64) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w: it does not begin as a region does", ErrCorrupt)
 	case version != Version:
 		return Identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, Version)
-	case xxhash.Sum64(BytesOf(w[:IdentitySum])) != w[IdentitySum]:
+	case xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum])) != w[IdentitySum]:
 		return Identity{}, fmt.Errorf("%w: the identity's sum does not match", ErrCorrupt)
 	case w[IdentityVersion]>>32 != SlotsAt:
 		return Identity{}, fmt.Errorf("%w: a header of %d bytes instead of %d", ErrCorrupt, w[IdentityVersion]>>32, SlotsAt)
@@ -167,16 +167,11 @@ func DecodeIdentity(w [IdentityWords]uint64, size int64) (Identity, error) {
 		Created:  time.Unix(0, int64(w[identityCreated])),
 		Raw:      w,
 	}
-	copy(i.ID[:], BytesOf(w[identityID:identityID+2]))
+	copy(i.ID[:], seqlock.BytesOf(w[identityID:identityID+2]))
 	if size != i.FileSize() {
 		return Identity{}, fmt.Errorf("%w: the file has %d bytes instead of %d", ErrCorrupt, size, i.FileSize())
 	}
 	return i, nil
-}
-
-// BytesOf is the memory of words as bytes.
-func BytesOf(words []uint64) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(words)*WordBytes)
 }
 
 // WordsOf is the memory of a mapping, which is aligned to pages, as words.
