@@ -48,10 +48,7 @@ func (r *Region) Path() string { return r.path }
 
 // Hot loads the hot word. The error is nil or ErrFault. It allocates nothing,
 // never blocks, and makes no syscall.
-func (r *Region) Hot() (hot seqlock.Hot, err error) {
-	defer r.l.RecoverFault(debug.SetPanicOnFault(true), &err)
-	return r.l.Ring.Hot(), nil
-}
+func (r *Region) Hot() (seqlock.Hot, error) { return r.l.Hot() }
 
 // Read calls fn with the current generation's image, which may change under
 // fn's hands at any moment: fn copies what it needs, with bounds and sums
@@ -152,12 +149,11 @@ func (r *Region) guardedPass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) er
 	if p.started = r.l.Ring.Whole(g); !p.started {
 		return p, true, nil
 	}
-	n := r.l.Ring.Slot(g)
-	length := atomic.LoadUint64(r.l.Length(n))
-	if length > uint64(r.l.SlotSize) || length%layout.WordBytes != 0 {
-		err = fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
+	image, err := r.l.Image(r.l.Ring.Slot(g))
+	if err != nil {
+		err = fmt.Errorf("%s: %w", r.path, err)
 	} else {
-		err = fn(*hot, r.l.Slot(n)[:length/layout.WordBytes])
+		err = fn(*hot, image)
 	}
 	p.whole = r.l.Ring.Whole(g)
 	return p, true, err

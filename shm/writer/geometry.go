@@ -2,7 +2,6 @@ package writer
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
@@ -48,10 +47,4 @@ func geometryFor(slots int, size, maxImage int64) shm.Geometry {
 		slot *= 2
 	}
 	return shm.Geometry{Slots: slots, SlotSize: min(slot, (maxImage+layout.SlotAlign-1)/layout.SlotAlign*layout.SlotAlign)}
-}
-
-// wholePages rounds a number of bytes up to pages.
-func wholePages(n int64) int64 {
-	page := int64(os.Getpagesize())
-	return (n + page - 1) / page * page
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -117,97 +116,19 @@ func holderOf(f *os.File) string {
 	return fmt.Sprintf(" (process %d on %q)", pid, host)
 }
 
-// ownDir opens the directory of a region that this process is to write, and
-// makes it if there is none. Root also makes the directory above it; nobody
-// else does, because whoever owns that one decides who may have regions in it.
-func ownDir(dir string) (fd int, err error) {
-	way, err := openParent(dir)
-	if err == nil {
-		defer unix.Close(way)
-		err = makeDir(way, dir, 0o700)
+// relock takes the lock again if somebody took its file away, since the next
+// writer would then lock another one.
+func (w *Writer) relock() error {
+	if isAt(w.lock, w.dirFD, access.LockName) {
+		return nil
 	}
-	switch {
-	case errors.Is(err, shm.ErrUntrusted):
-		return -1, fmt.Errorf("%s: %w", dir, err)
-	case err != nil && !errors.Is(err, fs.ErrExist):
-		return -1, err
-	}
-	failpoint.Here("own.made")
-	if fd, err = access.OpenDirIn(way, dir); err != nil {
-		return -1, err
-	}
-	if err := ownsDir(fd, dir); err != nil {
-		return -1, errors.Join(err, unix.Close(fd))
-	}
-	return fd, nil
-}
-
-// openParent opens the directory above a region's, which root makes.
-func openParent(dir string) (way int, err error) {
-	parent := filepath.Dir(dir)
-	way, err = (shm.Trust{}).OpenWay(parent)
-	switch {
-	case err == nil:
-		return way, nil
-	case !errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0:
-		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
-	}
-	above, err := (shm.Trust{}).OpenWay(filepath.Dir(parent))
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	lock, err := acquire(now, w.dirFD, w.dir, uint32(os.Geteuid()))
 	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: filepath.Dir(parent), Err: err}
+		return err
 	}
-	defer unix.Close(above)
-	made := makeDir(above, parent, 0o755)
-	if made != nil && !errors.Is(made, fs.ErrExist) {
-		return -1, made
-	}
-	if way, err = access.OpenDirAt(above, filepath.Base(parent)); err != nil {
-		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
-	}
-	if made == nil {
-		err = unix.Fchmod(way, 0o755) // whatever the umask is: users' regions are found through it
-	}
-	if err != nil {
-		return -1, errors.Join(&os.PathError{Op: "chmod", Path: parent, Err: err}, unix.Close(way))
-	}
-	return way, nil
-}
-
-func makeDir(way int, dir string, mode uint32) error {
-	if err := unix.Mkdirat(way, filepath.Base(dir), mode); err != nil {
-		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
-	}
-	return nil
-}
-
-// ownsDir checks that the directory is this process's own, and nobody else's.
-func ownsDir(fd int, dir string) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	if int(st.Uid) != os.Geteuid() {
-		return access.UntrustedOwner(dir, st.Uid, "it belongs to uid %d, and this process runs as uid %d", st.Uid, os.Geteuid())
-	}
-	if st.Mode&access.MayWrite != 0 {
-		return access.UntrustedMode(dir, &st, "write")
-	}
-	return nil
-}
-
-// dirMode is the mode of a region's directory: who may read the file may enter.
-func dirMode(file fs.FileMode) fs.FileMode { return 0o700 | file | file>>2&0o111 }
-
-// setAccess gives a file or directory of our own its mode and group. The
-// group comes first, since a change of it may clear bits of the mode.
-func setAccess(fd int, path string, mode fs.FileMode, group int) error {
-	if group >= 0 {
-		if err := unix.Fchown(fd, -1, group); err != nil {
-			return &os.PathError{Op: "chgrp", Path: path, Err: err}
-		}
-	}
-	if err := unix.Fchmod(fd, uint32(mode)); err != nil {
-		return &os.PathError{Op: "chmod", Path: path, Err: err}
-	}
+	_ = w.lock.Close() // of a file that has no name
+	w.lock = lock
 	return nil
 }

@@ -48,7 +48,7 @@ type Writer struct {
 	l        *layout.Layout
 	file     *os.File
 	reserved []int64     // bytes from the start of each slot that have pages for its image
-	holds    []inventory // of each slot, as far as this writer filled it
+	stored    []inventory // of each slot, as far as this writer filled it
 	current  uint64      // the generation that this writer left in it
 	// currentLength is its image's, in bytes.
 	currentLength uint64
@@ -182,7 +182,7 @@ func (w *Writer) adopt(l *layout.Layout, file *os.File, g uint64) {
 		w.currentLength = *l.Length(l.Ring.Slot(g))
 		return nil
 	})
-	w.reserved, w.holds = w.survey(), make([]inventory, l.Slots)
+	w.reserved, w.stored = w.survey(), make([]inventory, l.Slots)
 }
 
 // release lets go of the attached file.
@@ -192,7 +192,7 @@ func (w *Writer) release() error {
 	}
 	w.waker.wait() // a wake is in the mapping
 	err := errors.Join(access.Unmap(w.l), w.file.Close())
-	w.l, w.file, w.reserved, w.holds = nil, nil, nil, nil
+	w.l, w.file, w.reserved, w.stored = nil, nil, nil, nil
 	return err
 }
 
@@ -211,12 +211,9 @@ func (w *Writer) Path() string { return w.path }
 
 // Generation is the current generation of the attached file. shm.ErrFault says
 // that its memory is gone.
-func (w *Writer) Generation() (g uint64, err error) {
-	err = w.l.Guarded(func() error {
-		g = w.l.Ring.Hot().Generation()
-		return nil
-	})
-	return g, err
+func (w *Writer) Generation() (uint64, error) {
+	hot, err := w.l.Hot()
+	return hot.Generation(), err
 }
 
 // Current calls fn with the current generation's image. Nobody else writes it.
@@ -226,75 +223,12 @@ func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error
 		return err
 	}
 	return w.l.Guarded(func() error {
-		n := w.l.Ring.Slot(g)
-		length := *w.l.Length(n)
-		if length > uint64(w.l.SlotSize) || length%layout.WordBytes != 0 {
-			return fmt.Errorf("%s: %w: slot %d has %d bytes", w.path, shm.ErrCorrupt, n, length)
+		image, err := w.l.Image(w.l.Ring.Slot(g))
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.path, err)
 		}
-		return fn(g, w.l.Slot(n)[:length/layout.WordBytes])
+		return fn(g, image)
 	})
-}
-
-// relock takes the lock again if somebody took its file away, since the next
-// writer would then lock another one.
-func (w *Writer) relock() error {
-	if isAt(w.lock, w.dirFD, access.LockName) {
-		return nil
-	}
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	lock, err := acquire(now, w.dirFD, w.dir, uint32(os.Geteuid()))
-	if err != nil {
-		return err
-	}
-	_ = w.lock.Close() // of a file that has no name
-	w.lock = lock
-	return nil
-}
-
-// Check says whether the attached file is still what readers find at the path,
-// whole, and theirs to read and nobody's to write, and the lock is still held;
-// the error matches ErrLost, and Create is the way out. It also gives back the
-// pages that readers made by touching holes of the file.
-func (w *Writer) Check() error {
-	if !isAt(w.lock, w.dirFD, access.LockName) {
-		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, access.LockName)
-	}
-	if !isAt(w.file, w.dirFD, shm.FileName) {
-		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
-	}
-	if err := errors.Join(w.checkAccess(), w.checkSize()); err != nil {
-		return err
-	}
-	err := w.l.Guarded(func() error {
-		if [layout.IdentityWords]uint64(w.l.Words[:layout.IdentityWords]) != w.l.Raw {
-			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
-		}
-		if hot := w.l.Ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.l.Ring.Whole(w.current) ||
-			*w.l.Length(w.l.Ring.Slot(w.current)) != w.currentLength {
-			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
-		}
-		return nil
-	})
-	if errors.Is(err, shm.ErrFault) {
-		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
-	}
-	if err == nil {
-		w.reclaim()
-	}
-	return err
-}
-
-// checkSize says whether the file still has the size that it was made with.
-func (w *Writer) checkSize() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(w.file.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: w.path, Err: err}
-	}
-	if st.Size != w.l.FileSize() {
-		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.l.FileSize(), st.Size)
-	}
-	return nil
 }
 
 // Observe sets what the status says of the source: the newest revision with

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"unsafe"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // Memory of a mapping vanishes when its file is truncated, and a hole in it
@@ -36,6 +38,12 @@ func (l *Layout) RecoverFault(old bool, err *error) {
 		return
 	}
 	panic(e)
+}
+
+// Hot loads the hot word. The error is nil or ErrFault.
+func (l *Layout) Hot() (hot seqlock.Hot, err error) {
+	defer l.RecoverFault(debug.SetPanicOnFault(true), &err)
+	return l.Ring.Hot(), nil
 }
 
 // Guarded runs touch and turns a fault in the mapping into ErrFault.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -217,6 +218,15 @@ func (l *Layout) SlotOffset(n int) int64 { return SlotsAt + int64(n)*l.SlotSize 
 func (l *Layout) Slot(n int) []uint64 {
 	from := l.SlotOffset(n) / WordBytes
 	return l.Words[from : from+l.SlotSize/WordBytes]
+}
+
+// Image is the image in slot n, by the length that the slot table has.
+func (l *Layout) Image(n int) ([]uint64, error) {
+	length := atomic.LoadUint64(l.Length(n))
+	if length > uint64(l.SlotSize) || length%WordBytes != 0 {
+		return nil, fmt.Errorf("%w: slot %d has %d bytes", ErrCorrupt, n, length)
+	}
+	return l.Slot(n)[:length/WordBytes], nil
 }
 
 // Status is the memory of the status.

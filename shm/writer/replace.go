@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +53,11 @@ func (w *Writer) replace(id shm.ID, g uint64, image [][]uint64) (err error) {
 	if err := w.relock(); err != nil {
 		return errors.Join(err, w.release())
 	}
-	if err := w.regainDir(); err != nil {
+	// Readers have to find and trust the directory: give it back its mode and group.
+	if err := setAccess(w.dirFD, w.dir, dirMode(w.options.Mode), w.options.Group); err != nil {
+		return err
+	}
+	if err := ownsDir(w.dirFD, w.dir); err != nil {
 		return err
 	}
 	if err := w.unseal(); err != nil {
@@ -103,7 +106,7 @@ func (w *Writer) createTemp() (*os.File, error) {
 	failpoint.Here("create.cleared")
 	fd, err := unix.Openat(w.dirFD, access.TempName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, &os.PathError{Op: "create", Path: path, Err: outOfSpace(err)}
+		return nil, &os.PathError{Op: "create", Path: path, Err: w.outOfSpace(err)}
 	}
 	failpoint.Here("create.made")
 	file := os.NewFile(uintptr(fd), path)
@@ -118,7 +121,7 @@ func (w *Writer) createTemp() (*os.File, error) {
 func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]uint64) (l *layout.Layout, err error) {
 	i := layout.Identity{Geometry: geometryFor(w.options.Slots, size, w.options.MaxImage), ID: id, Created: time.Now()}
 	if err := file.Truncate(i.FileSize()); err != nil {
-		return nil, outOfSpace(err)
+		return nil, w.outOfSpace(err)
 	}
 	failpoint.Here("create.sized")
 	n := int64(g % uint64(i.Slots))
@@ -155,32 +158,6 @@ func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]
 	failpoint.Here("create.committed")
 	w.status.Heartbeat = shm.Boottime()
 	return l, writeStatus(l, w.status)
-}
-
-// store writes generation g into its slot, whose sequence is odd already: the
-// protocol's steps 2 and 3. What the slot holds of the image it says in holds,
-// and is told there.
-func store(l *layout.Layout, g uint64, size int64, image [][]uint64, holds *inventory) {
-	n := l.Ring.Slot(g)
-	slot := l.Slot(n)
-	parts, at := 0, 0
-	for _, part := range image {
-		if len(part) == 0 {
-			continue
-		}
-		if !holds.has(parts, at, part) {
-			seqlock.StoreWords(slot[at:], part)
-			holds.put(parts, at, part)
-			failpoint.Here("store.part")
-		}
-		parts, at = parts+1, at+len(part)
-	}
-	*holds = (*holds)[:parts]
-	failpoint.Here("store.words")
-	atomic.StoreUint64(l.Length(n), uint64(size))
-	failpoint.Here("store.length")
-	l.Ring.Complete(g)
-	failpoint.Here("store.complete")
 }
 
 // retireOld marks the file that is attached, and the one that is at the path,
