@@ -20,7 +20,7 @@ type fileID = access.FileID
 // Open maps the region in a directory for reading. Errors match ErrNoRegion,
 // ErrUntrusted, ErrLayout, ErrCorrupt, fs.ErrPermission or ErrUnsupported.
 func Open(dir string, trust Trust) (*Region, error) {
-	dir = filepath.Clean(dir) // a slash at its end would have a link followed
+	dir = filepath.Clean(dir) // with a slash at its end, the kernel would follow a link
 	dirFD, err := trust.OpenDir(dir)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func Open(dir string, trust Trust) (*Region, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, FileName)
-	// O_NONBLOCK: somebody's FIFO must not stop us before it is refused.
+	// O_NONBLOCK: another user's FIFO must not block this before it is refused.
 	fd, err := access.OpenFile(dirFD, path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if errors.Is(err, ErrNoRegion) {
 		return nil, access.WhyNoRegion(dirFD, dir, err)
@@ -56,8 +56,8 @@ func Open(dir string, trust Trust) (*Region, error) {
 	return r, nil
 }
 
-// Replaced says whether another file is at the region's path now. A path with
-// nothing there, or that can't be looked at, says no. It makes one syscall.
+// Replaced says whether another file is at the region's path now. It is false if
+// there is no file or the path cannot be read. It makes one syscall.
 func (r *Region) Replaced() bool {
 	var st unix.Stat_t
 	if unix.Lstat(r.path, &st) != nil {

@@ -16,9 +16,9 @@ import (
 	"github.com/statesync/statesync/shm/internal/access"
 )
 
-// ownDir opens the directory of a region that this process is to write, and
-// makes it if there is none. Root also makes the directory above it; nobody
-// else does, because whoever owns that one decides who may have regions in it.
+// ownDir opens the directory of the region that this process writes, and makes it
+// if there is none. Only root makes the directory above it as well: the owner of
+// that one decides which users may have regions in it.
 func ownDir(dir string) (fd int, err error) {
 	way, err := openParent(dir)
 	if err == nil {
@@ -64,7 +64,7 @@ func openParent(dir string) (way int, err error) {
 		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
 	}
 	if made == nil {
-		err = unix.Fchmod(way, 0o755) // whatever the umask is: users' regions are found through it
+		err = unix.Fchmod(way, 0o755) // whatever the umask is: users find their regions through it
 	}
 	if err != nil {
 		return -1, errors.Join(&os.PathError{Op: "chmod", Path: parent, Err: err}, unix.Close(way))
@@ -79,7 +79,7 @@ func makeDir(way int, dir string, mode uint32) error {
 	return nil
 }
 
-// ownsDir checks that the directory is this process's own, and nobody else's.
+// ownsDir checks that only this process's user could have filled the directory.
 func ownsDir(fd int, dir string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -94,7 +94,8 @@ func ownsDir(fd int, dir string) error {
 	return nil
 }
 
-// dirMode is the mode of a region's directory: who may read the file may enter.
+// dirMode is the mode of a region's directory: users that may read the file may
+// enter it.
 func dirMode(file fs.FileMode) fs.FileMode { return 0o700 | file | file>>2&0o111 }
 
 // setAccess gives a file or directory of our own its mode and group. The

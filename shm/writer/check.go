@@ -15,10 +15,10 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// Check says whether the attached file is still what readers find at the path,
-// whole, and theirs to read and nobody's to write, and the lock is still held;
-// the error matches ErrLost, and Create is the way out. It also gives back the
-// pages that readers made by touching holes of the file.
+// Check says whether the attached file is still the one that readers find at the
+// path, whole, and with the owner, group and mode that it was given, and whether
+// the lock is still held. The error matches ErrLost, and Create is the way out.
+// Check also gives back the pages that readers made by touching holes of the file.
 func (w *Writer) Check() error {
 	if !isAt(w.lock, w.dirFD, access.LockName) {
 		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, access.LockName)
@@ -61,9 +61,9 @@ func (w *Writer) checkSize() error {
 }
 
 // checkAccess says whether the attached file and its directory still have the
-// owner, the group and the mode that they were given: what others may write,
-// and what has a second name, is refused by every reader that comes, and what
-// its readers may not open can't be read by them.
+// owner, the group and the mode that they were given. New readers refuse a file
+// that others can write or that has a second name, and cannot open one whose mode
+// is too narrow.
 func (w *Writer) checkAccess() error {
 	var dir, file unix.Stat_t
 	if err := errors.Join(unix.Fstat(w.dirFD, &dir), unix.Fstat(int(w.file.Fd()), &file)); err != nil {
@@ -82,8 +82,8 @@ func (w *Writer) checkAccess() error {
 	return nil
 }
 
-// accessChanged words how a file or directory of ours differs from what it is
-// to be; empty if it does not.
+// accessChanged says how the access to a file or directory differs from the
+// options; empty if it does not.
 func (w *Writer) accessChanged(st *unix.Stat_t, mode fs.FileMode) string {
 	switch {
 	case int(st.Uid) != os.Geteuid():

@@ -16,8 +16,8 @@ import (
 )
 
 // FuzzAttach puts arbitrary bytes anywhere over the first 8 KiB of a region's
-// file. Whatever they are, nobody panics or hangs: neither who reads nor who goes on
-// with it. With mend the identity's sum is made right, so that what it protects
+// file. Whatever they are, nothing panics or hangs: neither a reader nor the writer that
+// attaches. With mend the identity's sum is made right, so that what it protects
 // is tried, too.
 func FuzzAttach(f *testing.F) {
 	dir := filepath.Join(f.TempDir(), "region")

@@ -20,9 +20,8 @@ import (
 // lockPoll is how often a writer that waits for the lock tries it.
 const lockPoll = 50 * time.Millisecond
 
-// acquire takes the writer's lock in a region's directory, and waits for it
-// until the context ends. Closing the file gives it back, and so does the
-// process's death.
+// acquire takes the writer's lock in a region's directory, and waits for it until
+// the context ends. Closing the file releases it, and so does the process's death.
 //
 // A lock file that was unlinked while this process waited for it is not the
 // one that the next writer will find: the file is compared with the path's
@@ -38,9 +37,9 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isAt(f, dirFD, access.LockName) {
 			failpoint.Here("lock.taken")
-			// The holder is for the error that the next one gets: a process, and its
-			// host or pod, since numbers of processes differ between containers. On a
-			// full file system the error does without.
+			// The file names the holder for the error of the next writer: its process,
+			// and its host or pod, since process ids differ between containers. A full
+			// file system leaves it out.
 			host, _ := os.Hostname()
 			_ = f.Truncate(0)
 			_, _ = f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), host), 0)
@@ -61,7 +60,7 @@ func acquire(ctx context.Context, dirFD int, dir string, owner uint32) (*os.File
 }
 
 // openLock opens the lock file, or makes it. O_CREAT goes with O_EXCL only:
-// what is there already was perhaps put there by somebody else.
+// another user may have put there what exists already.
 func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
 	for {
 		const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
@@ -100,8 +99,8 @@ func isAt(f *os.File, dirFD int, name string) bool {
 		access.IDOf(&open) == access.IDOf(&named)
 }
 
-// holderOf words which process says in the lock's file that it holds it; empty
-// if the file does not say.
+// holderOf says which process holds the lock, by the lock's file; empty if the
+// file does not say.
 func holderOf(f *os.File) string {
 	var buf [300]byte // a host's name has at most 253
 	n, _ := f.ReadAt(buf[:], 0)
@@ -116,8 +115,8 @@ func holderOf(f *os.File) string {
 	return fmt.Sprintf(" (process %d on %q)", pid, host)
 }
 
-// relock takes the lock again if somebody took its file away, since the next
-// writer would then lock another one.
+// relock takes the lock again if its file was removed, since the next writer would
+// lock another file.
 func (w *Writer) relock() error {
 	if isAt(w.lock, w.dirFD, access.LockName) {
 		return nil

@@ -192,7 +192,7 @@ func (c *child) kill() {
 func self() (string, error) { return filepath.Abs(os.Args[0]) }
 
 // publicBinary is a copy of the test binary that every user can execute: the
-// one that runs lies where nobody else gets to. TestMain removes it.
+// one that runs lies where other users cannot get to. TestMain removes it.
 var publicBinary = sync.OnceValues(func() (path string, err error) {
 	dir, err := os.MkdirTemp("", "shm-test-")
 	if err != nil {
@@ -340,7 +340,7 @@ func roomy(t testing.TB, dir string, o Options, words int) *Writer {
 	return w
 }
 
-// attached is a writer that goes on with the region that is there.
+// attached is a writer that continues the region that is there.
 func attached(t testing.TB, dir string, o Options) *Writer {
 	t.Helper()
 	w := own(t, dir, o)
@@ -348,8 +348,8 @@ func attached(t testing.TB, dir string, o Options) *Writer {
 	return w
 }
 
-// die lets go of everything that a writer has as the kernel does it when a
-// process is killed: without a word to anybody.
+// die releases everything that a writer has, as the kernel does when a process is
+// killed.
 func die(t testing.TB, w *Writer) {
 	t.Helper()
 	must(t, errors.Join(w.release(), w.lock.Close(), syscall.Close(w.dirFD)))
@@ -413,7 +413,7 @@ func wantGeneration(t testing.TB, r *shm.Region, g uint64) {
 		t.Fatalf("generation %d is current, and %d was expected", got, g)
 	}
 	if effort != (shm.Effort{}) {
-		t.Fatalf("it took %+v to read what nobody writes", effort)
+		t.Fatalf("it took %+v to read what is not being written", effort)
 	}
 }
 

@@ -104,7 +104,7 @@ func TestSeal(t *testing.T) {
 	o.Seal = false
 	w = attached(t, dir, o)
 	if sealed(t, w.Path()) {
-		t.Error("a seal stayed that nobody asked for")
+		t.Error("a seal stayed that was not asked for")
 	}
 	publish(t, w, 8)
 	must(t, w.Close())

@@ -46,7 +46,7 @@ func allocated(t testing.TB, path string) int64 {
 }
 
 // Pages that a reader makes by touching holes of the file are given back by
-// the next Check, whoever filled the slots.
+// the next Check, whichever writer filled the slots.
 func TestTouchedHolesAreGivenBack(t *testing.T) {
 	dir := filepath.Join(tmpfs(t, 8<<20), "region")
 	o := Options{Slots: 3, MaxImage: 1 << 20, Group: -1}

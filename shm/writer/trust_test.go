@@ -24,7 +24,7 @@ import (
 // Users that are not root. The first is what the kernel shows for an owner
 // that it can't name.
 const (
-	nobody  = 65534 // what a user looks like that a user namespace does not map
+	unmapped  = 65534 // how an unmapped user looks in a user namespace
 	someone = 12345
 	another = 12346
 )
@@ -206,54 +206,54 @@ func TestTrust(t *testing.T) {
 		},
 
 		// Owners.
-		"somebody's file in root's directory": {
+		"another user's file in root's directory": {
 			change: func(p place) error { return chown(someone, p.file) },
 			want:   shm.ErrUntrusted, words: []string{strconv.Itoa(someone)},
 		},
 		"an owner's file in root's directory": {
 			change: func(p place) error { return chown(someone, p.file) }, owners: []int{another, someone},
 		},
-		"whom root let in": {change: func(p place) error { return chown(someone, p.dir, p.file) }},
-		"root's file where root let somebody in": {
+		"a user that root let in": {change: func(p place) error { return chown(someone, p.dir, p.file) }},
+		"root's file where root let a user in": {
 			change: func(p place) error { return chown(someone, p.dir) },
 		},
-		"another's file where root let somebody in": {
+		"a second user's file where root let a user in": {
 			change: func(p place) error { return errors.Join(chown(someone, p.dir), chown(another, p.file)) },
 			want:   shm.ErrUntrusted,
 		},
-		"somebody's in somebody's": {
+		"another user's in his own": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) },
 			want:   shm.ErrUntrusted, words: []string{strconv.Itoa(someone)},
 		},
-		"an owner's in somebody's": {
+		"an owner's in another user's": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) }, owners: []int{someone},
 		},
-		"another owner's in somebody's": {
+		"another owner's in another user's": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) },
 			owners: []int{another}, want: shm.ErrUntrusted,
 		},
-		"somebody's in a sticky directory": {
+		"another user's in a sticky directory": {
 			change: func(p place) error {
 				return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o777|fs.ModeSticky))
 			},
 			want: shm.ErrUntrusted, words: []string{"other than root"},
 		},
-		"somebody's in a group's directory": {
+		"another user's in a group's directory": {
 			change: func(p place) error { return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o775)) },
 			want:   shm.ErrUntrusted,
 		},
 		"root's in a sticky directory": {
 			change: func(p place) error { return os.Chmod(p.parent, 0o777|fs.ModeSticky) },
 		},
-		"nobody's": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) },
+		"an unmapped user's": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) },
 			want:   shm.ErrUntrusted, words: []string{"65534"},
 		},
-		"nobody's, by option": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, owners: []int{nobody},
+		"unmapped, by option": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, owners: []int{unmapped},
 		},
-		"nobody's file in root's directory": {
-			change: func(p place) error { return chown(nobody, p.file) }, want: shm.ErrUntrusted,
+		"an unmapped user's file in root's directory": {
+			change: func(p place) error { return chown(unmapped, p.file) }, want: shm.ErrUntrusted,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -297,8 +297,8 @@ func TestLinkWithASlash(t *testing.T) {
 	}
 }
 
-// Whoever owns a link on the way decides where it leads, also where it is
-// another link that leads through it.
+// The owner of a link on the way decides where it leads, also if another link
+// leads through it.
 func TestLinksOnTheWay(t *testing.T) {
 	needRoot(t)
 	base := t.TempDir()
@@ -363,10 +363,10 @@ func TestOthersOnlyRead(t *testing.T) {
 	}
 }
 
-// What a reader makes of owners depends on who it is.
+// What a reader makes of owners depends on its user.
 func TestTrustOfOthers(t *testing.T) {
 	needRoot(t)
-	readers := map[uint32]*child{someone: startAs(t, someone, "read"), nobody: startAs(t, nobody, "read")}
+	readers := map[uint32]*child{someone: startAs(t, someone, "read"), unmapped: startAs(t, unmapped, "read")}
 	for name, c := range map[string]struct {
 		change func(p place) error
 		uid    uint32
@@ -374,7 +374,7 @@ func TestTrustOfOthers(t *testing.T) {
 		want   string
 	}{
 		"root's to someone": {change: func(place) error { return nil }, uid: someone, want: "generation 3"},
-		"root's to nobody":  {change: func(place) error { return nil }, uid: nobody, want: "generation 3"},
+		"root's to an unmapped user":  {change: func(place) error { return nil }, uid: unmapped, want: "generation 3"},
 		"its own anywhere": {
 			change: func(p place) error {
 				return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o777|fs.ModeSticky))
@@ -395,17 +395,17 @@ func TestTrustOfOthers(t *testing.T) {
 			},
 			uid: someone, want: "untrusted",
 		},
-		"whom root let in": {
+		"a user that root let in": {
 			change: func(p place) error { return chown(another, p.dir, p.file) }, uid: someone, want: "generation 3",
 		},
-		"nobody to nobody": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, uid: nobody, want: "untrusted",
+		"unmapped to unmapped": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, uid: unmapped, want: "untrusted",
 		},
-		"nobody's file to nobody": {
-			change: func(p place) error { return chown(nobody, p.file) }, uid: nobody, want: "untrusted",
+		"an unmapped user's file to unmapped": {
+			change: func(p place) error { return chown(unmapped, p.file) }, uid: unmapped, want: "untrusted",
 		},
-		"nobody to nobody by option": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, uid: nobody, owner: "65534", want: "generation 3",
+		"unmapped to unmapped by option": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, uid: unmapped, owner: "65534", want: "generation 3",
 		},
 		"a file for a group": {
 			change: func(p place) error { return errors.Join(os.Chmod(p.file, 0o640), os.Chown(p.file, 0, another)) },

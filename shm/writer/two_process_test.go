@@ -83,7 +83,7 @@ func init() {
 }
 
 // Readers never see anything but whole generations in order, whenever a writer
-// is killed, and the next one goes on where it stopped.
+// is killed, and the next one continues where it stopped.
 func TestKilledWriters(t *testing.T) {
 	for _, slots := range []int{2, 4} {
 		t.Run(fmt.Sprintf("K=%d", slots), func(t *testing.T) { killWriters(t, slots, 26) })
@@ -124,7 +124,7 @@ func killWriters(t *testing.T, slots, kills int) {
 		var at uint64
 		writer.scan("at %d", &at)
 		if at != last {
-			t.Fatalf("the writer goes on at %d, and %d was current", at, last)
+			t.Fatalf("the writer continues at %d, and %d was current", at, last)
 		}
 		next = start(t, "publish", args...)
 		// Every other one dies in its first publication or later, the others later.
@@ -136,7 +136,7 @@ func killWriters(t *testing.T, slots, kills int) {
 		}
 		writer.kill()
 
-		// Nobody writes now: one pass is enough.
+		// Nothing writes now: one pass is enough.
 		hot, err := r.Hot()
 		must(t, err)
 		read(r)
@@ -158,7 +158,7 @@ func killWriters(t *testing.T, slots, kills int) {
 	}
 }
 
-// A writer that is stopped in the middle holds nobody up.
+// A writer that is stopped in the middle holds no reader up.
 func TestStoppedWriter(t *testing.T) {
 	dir := filepath.Join(memoryTemp(t), "region")
 	const most = 64 << 10 / layout.WordBytes
@@ -176,7 +176,7 @@ func TestStoppedWriter(t *testing.T) {
 		must(t, err)
 		wantGeneration(t, r, hot.Generation())
 		writer.cont()
-		eventually(t, "the writer goes on", func() bool { now, _ := r.Hot(); return now != hot })
+		eventually(t, "the writer continues", func() bool { now, _ := r.Hot(); return now != hot })
 	}
 }
 
@@ -226,7 +226,7 @@ func TestFlatOut(t *testing.T) {
 	}
 }
 
-// Images change under the hands of whoever does not copy and look again: the
+// Images change under a reader that does not copy and look again: the
 // test above could fail.
 func TestTornImagesAreThere(t *testing.T) {
 	dir := regionIn(t)

@@ -47,8 +47,8 @@ func init() {
 			}
 		}
 	}
-	// requeue DIR: moves whoever waits for the region's next generation to a
-	// word of its own, where nobody will wake them.
+	// requeue DIR: moves the processes that wait for the region's next generation to a
+	// word of its own, where nothing will wake them.
 	roles["requeue"] = func(args []string) error {
 		l, err := mapped(filepath.Join(args[0], shm.FileName))
 		if err != nil {
@@ -101,7 +101,7 @@ func asleep(t testing.TB, pid, n int) {
 	eventually(t, fmt.Sprintf("%d threads of process %d wait", n, pid), func() bool { return sleepers(t, pid) == n })
 }
 
-// A publication wakes those who wait in other processes, and so do an attached
+// A publication wakes the waiters of other processes, and so do an attached
 // successor and a replacement.
 func TestWaitInAnotherProcess(t *testing.T) {
 	dir := regionIn(t)
@@ -150,7 +150,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	each("retired <nil>")
 }
 
-// Whoever begins to wait after the word has changed does not sleep.
+// A wait that begins after the word has changed does not sleep.
 func TestWaitMissesNothing(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
@@ -199,7 +199,7 @@ func TestWake(t *testing.T) {
 	for range cap(others) {
 		must(t, result(t, others))
 	}
-	must(t, mine.Wake()) // nobody is there
+	must(t, mine.Wake()) // without waiters
 }
 
 // Wake ends the waiting also when there is no memory any more to wait on.

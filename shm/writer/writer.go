@@ -22,16 +22,16 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// Options say how a region is to be.
+// Options are the settings of a region.
 type Options struct {
 	Slots    int         // K; 0 is shm.DefaultSlots
 	MaxImage int64       // the greatest size of an image, in bytes
-	Mode     fs.FileMode // of the file; 0 is 0644. Nobody but the owner can be given the right to write
+	Mode     fs.FileMode // of the file: 0600, 0640 or 0644; 0 is 0644
 	Group    int         // gid of directory and file; negative leaves it as it is
 	Seal     bool        // make the file append-only, see seal_linux.go
-	// Room says whether the process may take so many bytes of pages more, and is
-	// asked before they are reserved; nil: always. Its error becomes one that
-	// matches ErrNoSpace.
+	// Room is called before so many bytes of pages are reserved, and returns an
+	// error if the process must not take them; nil allows all. The writer's error
+	// then matches ErrNoSpace.
 	Room func(bytes int64) error
 }
 
@@ -44,23 +44,23 @@ type Writer struct {
 	dirFD   int
 	lock    *os.File
 
-	// Of the attached file; nil before Attach or Create.
-	l        *layout.Layout
-	file     *os.File
-	reserved []int64     // bytes from the start of each slot that have pages for its image
-	stored    []inventory // of each slot, as far as this writer filled it
-	current  uint64      // the generation that this writer left in it
-	// currentLength is its image's, in bytes.
-	currentLength uint64
-	status        shm.Status
-	waker         waker
+	// The attached file; nil and 0 before Attach or Create, and after a release.
+	l             *layout.Layout
+	file          *os.File
+	reserved      []int64     // by slot: bytes from its start that have pages for its image
+	stored        []inventory // by slot: the parts that this writer stored there; nil: not known
+	current       uint64      // the generation that the hot word must name
+	currentLength uint64      // of its image, in bytes
+
+	status shm.Status // as the next Beat writes it
+	waker  waker
 }
 
 // Own makes this process the writer of the region in dir: it makes the
 // directory if need be and takes the lock, for which it waits until ctx ends.
 // Errors match ErrLocked, shm.ErrUntrusted or fs errors. The directory gets the
-// mode and group that it is to have; nothing else that readers can see changes
-// before Attach or Create.
+// mode and group of the options; readers see no other change before Attach or
+// Create.
 func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 	if o.Slots == 0 {
 		o.Slots = shm.DefaultSlots
@@ -69,7 +69,7 @@ func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 		o.Mode = 0o644
 	}
 	if o.Mode&^0o644 != 0 || o.Mode&0o600 != 0o600 {
-		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
+		return nil, fmt.Errorf("a region of mode %04o: it must be 0600, 0640 or 0644", o.Mode)
 	}
 	if err := CheckLimits(o.Slots, o.MaxImage); err != nil {
 		return nil, err
@@ -94,10 +94,10 @@ func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 	}, nil
 }
 
-// Attach goes on with the region file that is there. shm.ErrNoRegion says that
-// there is none; any other error is why it can't be used, and that Create has
-// to replace it. Waiters are woken, since the writer before this one may have
-// died just before it did so.
+// Attach continues the region file at the path. shm.ErrNoRegion says that there is
+// none; any other error says why it cannot be used, so that Create must replace
+// it. Waiters are woken, since the previous writer may have died just before it
+// woke them.
 func (w *Writer) Attach() error {
 	failpoint.Here("attach.begin")
 	if err := w.relock(); err != nil {
@@ -127,8 +127,8 @@ func (w *Writer) Attach() error {
 	}
 	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
 	failpoint.Here("attach.adopted")
-	// What a writer that died in Create has left takes the pages of an image.
-	// Before the seal, behind which nothing can be removed.
+	// A writer that died in Create left a file with the pages of an image. It is
+	// removed before the seal, which forbids that.
 	_ = unix.Unlinkat(w.dirFD, access.TempName, 0)
 	if err := w.seal(); err != nil {
 		return errors.Join(err, w.release())
@@ -140,8 +140,8 @@ func (w *Writer) Attach() error {
 	return futex.Wake(w.l.HotWord(), futex.EveryWaiter)
 }
 
-// usable is the current generation of a mapped file, or why that can't be gone
-// on with.
+// usable returns the current generation of a mapped file, or an error that says
+// why the file cannot be continued.
 func (w *Writer) usable(l *layout.Layout) (g uint64, err error) {
 	if l.Slots != w.options.Slots {
 		return 0, fmt.Errorf("%s: it has %d slots, and %d are wanted", w.path, l.Slots, w.options.Slots)
@@ -178,19 +178,19 @@ var errSealed = fmt.Errorf("%w: an append-only file cannot be opened for writing
 // adopt makes a mapped file the writer's.
 func (w *Writer) adopt(l *layout.Layout, file *os.File, g uint64) {
 	w.l, w.file, w.current = l, file, g
-	_ = l.Guarded(func() error { // what is gone, the next Check finds
+	_ = l.Guarded(func() error { // the next Check finds memory that is gone
 		w.currentLength = *l.Length(l.Ring.Slot(g))
 		return nil
 	})
 	w.reserved, w.stored = w.survey(), make([]inventory, l.Slots)
 }
 
-// release lets go of the attached file.
+// release unmaps and closes the attached file.
 func (w *Writer) release() error {
 	if w.l == nil {
 		return nil
 	}
-	w.waker.wait() // a wake is in the mapping
+	w.waker.wait() // a wake uses the mapping
 	err := errors.Join(access.Unmap(w.l), w.file.Close())
 	w.l, w.file, w.reserved, w.stored = nil, nil, nil, nil
 	return err
@@ -216,7 +216,8 @@ func (w *Writer) Generation() (uint64, error) {
 	return hot.Generation(), err
 }
 
-// Current calls fn with the current generation's image. Nobody else writes it.
+// Current calls fn with the current generation's image. Only this writer writes
+// it.
 func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error {
 	g, err := w.Generation()
 	if err != nil {
@@ -231,9 +232,9 @@ func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error
 	})
 }
 
-// Observe sets what the status says of the source: the newest revision with
-// the current content, when the source was last found good on the clock of
-// shm.Boottime, and what is wrong with it, or "". The next Beat tells the readers.
+// Observe sets what the status says of the source: the newest revision with the
+// current content, when the source last had a valid revision on the clock of
+// shm.Boottime, and what is wrong with it, or "". The next Beat publishes it.
 func (w *Writer) Observe(revision string, good time.Duration, problem string) {
 	w.status.Observed, w.status.SourceGood, w.status.Problem = revision, good, problem
 }
@@ -244,8 +245,8 @@ func (w *Writer) Beat() error {
 	return writeStatus(w.l, w.status)
 }
 
-// Close says in the status that the writer has stopped, lets go of the file
-// and gives the lock back. The region stays, and its readers read on.
+// Close writes into the status that the writer has stopped, closes the file and
+// releases the lock. The region stays, and its readers keep reading.
 func (w *Writer) Close() error {
 	var err error
 	failpoint.Here("close.begin")
@@ -253,7 +254,7 @@ func (w *Writer) Close() error {
 		w.status.State = shm.Stopped
 		err = w.Beat()
 		if errors.Is(err, shm.ErrFault) {
-			err = nil // there is nothing left that could say so
+			err = nil // there is no status to write
 		}
 	}
 	failpoint.Here("close.told")

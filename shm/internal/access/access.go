@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package access is how a region's directory and file are opened, and the
-// question who could have written them.
+// Package access opens a region's directory and file, and decides whether an
+// untrusted user could have written them.
 package access
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 // overflowUID is what the kernel shows for an owner that the reader's user
-// namespace does not map: it may be anybody.
+// namespace does not map: it may be any user.
 const overflowUID = 65534
 
 // MayWrite are the mode bits that let users other than the owner write.
@@ -91,8 +91,8 @@ func OpenDirAt(way int, name string) (fd int, err error) {
 	})
 }
 
-// VerifyDir checks that the directory is one that only a trusted user could
-// have filled, and returns its owner.
+// VerifyDir checks that only a trusted user could have filled the directory, and
+// returns its owner.
 func (t Trust) VerifyDir(dir string, fd int) (owner uint32, err error) {
 	var st, parent unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -111,7 +111,7 @@ func (t Trust) VerifyDir(dir string, fd int) (owner uint32, err error) {
 		return 0, &os.PathError{Op: "stat", Path: filepath.Dir(dir), Err: err}
 	}
 	if parent.Uid == 0 && parent.Mode&MayWrite == 0 {
-		return st.Uid, nil // root made it, or let its owner make it
+		return st.Uid, nil // root made it, or allowed its owner to make it
 	}
 	return 0, UntrustedOwner(dir, st.Uid, "it belongs to uid %d, which is neither root nor this user (%d), "+
 		"and users other than root can write the directory above it", st.Uid, os.Geteuid())

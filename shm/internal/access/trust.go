@@ -34,18 +34,18 @@ const (
 	TempName = ".region.v1.new"
 )
 
-// Trust says whose regions a reader accepts. A region could have been written
-// by the owners of its directory and file, and by nobody else: that is checked
-// always. The owner is trusted when it is
+// Trust says whose regions a reader accepts. Only the owners of a region's
+// directory and file may be able to write it: that is always checked. An owner is
+// trusted if it is
 //
 //   - root, or the reader's own effective user;
 //   - one of Owners;
-//   - anybody, if the region's directory lies in a directory that belongs to
-//     root and that nobody else can write: whom root let in is trusted. This
-//     goes by number and not by name, so that it holds in containers too.
+//   - any user, if the region's directory lies in a directory that only root can
+//     write: root has let that user in. Users are compared by number and not by
+//     name, so that this holds in containers too.
 //
-// An owner that shows as 65534, which is how an unmapped user looks in a user
-// namespace, is trusted only if Owners names that number.
+// An owner that shows as 65534, as a user does that the user namespace does not
+// map, is trusted only if Owners names that number.
 type Trust struct {
 	Owners []int
 }

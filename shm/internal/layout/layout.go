@@ -1,6 +1,6 @@
-// Package layout is where everything is in a region's file: its identity, hot
-// word, slot table, status and slots, and the guard under which the mapping is
-// touched. docs/FORMAT.md has the same to the byte.
+// Package layout has the places of everything in a region's file: its identity,
+// hot word, slot table, status and slots. It also has the guard under which the
+// mapping is accessed. docs/FORMAT.md has the same to the byte.
 package layout
 
 import (
@@ -142,13 +142,12 @@ func (i Identity) Encode() [IdentityWords]uint64 {
 	return w
 }
 
-// DecodeIdentity verifies the words, and that a file of size bytes is what
-// they speak of.
+// DecodeIdentity verifies the words, and that they describe a file of size bytes.
 func DecodeIdentity(w [IdentityWords]uint64, size int64) (Identity, error) {
 	version := w[IdentityVersion] & 0xffffffff
 	switch {
 	case w[IdentityMagic] != magic:
-		return Identity{}, fmt.Errorf("%w: it does not begin as a region does", ErrCorrupt)
+		return Identity{}, fmt.Errorf("%w: it does not begin with the magic of a region", ErrCorrupt)
 	case version != Version:
 		return Identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, Version)
 	case xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum])) != w[IdentitySum]:

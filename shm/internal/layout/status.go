@@ -42,7 +42,7 @@ type Status struct {
 	Incarnation uint64    // another one after each start
 	Started     time.Time // when the writer attached
 	// Heartbeat and SourceGood are when the writer was last alive, and when its
-	// source was last read and found good, on the clock of Boottime; 0 is never.
+	// source last had a valid revision, on the clock of Boottime; 0 is never.
 	Heartbeat  time.Duration
 	SourceGood time.Duration
 	// Observed is the newest revision that was seen to have the content of the
