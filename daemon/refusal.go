@@ -19,11 +19,11 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonSource   Reason = "source"    // it can't be read, or does not rest
-	ReasonInvalid  Reason = "invalid"   // a file of it can't be used
+	ReasonSource   Reason = "source"    // it cannot be read, or keeps changing
+	ReasonInvalid  Reason = "invalid"   // a file of it cannot be used
 	ReasonTooLarge Reason = "too_large" // its image is larger than max-image
-	ReasonNoSpace  Reason = "no_space"  // there is no memory to decode it, or are no pages for its image
-	ReasonRegion   Reason = "region"    // the region can't be written
+	ReasonNoSpace  Reason = "no_space"  // memory to decode it, or pages for its image, are not available
+	ReasonRegion   Reason = "region"    // the region cannot be written
 )
 
 var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion}
@@ -94,10 +94,10 @@ func invalid(revision string, problems []*decode.Problem) *refusal {
 	return f
 }
 
-// crowded is the refusal of a revision that there is no memory to decode.
+// crowded is the refusal of a revision that does not fit into memory for decoding.
 func crowded(revision string, err error) *refusal {
 	f := &refusal{reason: ReasonNoSpace, revision: revision, key: string(ReasonNoSpace) + revision}
-	f.add(&decode.Problem{What: "there is no memory to decode it: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
+	f.add(&decode.Problem{What: "the memory to decode it is not available: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
 	return f
 }
 
@@ -155,20 +155,20 @@ func (c *content) blameLargest(p *decode.Problem) {
 // maxLines bounds how many lines of a kind one revision may add to the log.
 const maxLines = 100
 
-// trouble is a refusal that lasts until it is mended. It says each one once.
+// trouble is a refusal that lasts until an attempt succeeds. It logs each one once.
 type trouble struct {
 	log *slog.Logger
 	now *refusal // nil when all is well
 }
 
-// set takes what the newest attempt has shown. kept is the generation that
-// readers go on with.
+// set takes the refusal of the newest attempt, or nil. kept is the generation that
+// readers keep.
 func (t *trouble) set(f *refusal, kept uint64) {
 	before := t.now
 	t.now = f
 	switch {
 	case f == nil && before != nil:
-		t.log.Info("mended", "reason", before.reason, "was", before.String())
+		t.log.Info("recovered", "reason", before.reason, "was", before.String())
 	case f != nil && (before == nil || before.key != f.key):
 		lines(f.problems, func(a []any) {
 			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
@@ -176,7 +176,7 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	}
 }
 
-// notices are what is said once of files that are no reason to refuse anything.
+// notices logs once what is worth knowing about files and refuses nothing.
 type notices struct {
 	log     *slog.Logger
 	warned  map[string]bool

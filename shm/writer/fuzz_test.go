@@ -127,7 +127,7 @@ func attachAndCheck(w *Writer) error {
 
 // FuzzStatus lays arbitrary bytes over the status, its sequence included,
 // under a reader that has it mapped. What is read of it is bounded and harms
-// nobody, and the next heartbeat puts it right.
+// no reader, and the next heartbeat overwrites it.
 func FuzzStatus(f *testing.F) {
 	dir := filepath.Join(f.TempDir(), "region")
 	w := created(f, dir, Options{Slots: 2, MaxImage: layout.SlotAlign, Group: -1}, 1)
