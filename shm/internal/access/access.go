@@ -178,8 +178,9 @@ func OpenFile(dirFD int, path string, flags int) (fd int, err error) {
 	return fd, nil
 }
 
-// WhyNoRegion says more about a region's directory without the file of this
-// version's layout, where there is more to say.
+// WhyNoRegion adds to an error about a region's directory without the file of this
+// version's layout what the directory tells. A file of this layout that appeared
+// since is not of another one: a later look will find it.
 func WhyNoRegion(dirFD int, dir string, err error) error {
 	var st unix.Stat_t
 	if unix.Fstat(dirFD, &st) == nil && st.Nlink == 0 {
@@ -195,7 +196,7 @@ func WhyNoRegion(dirFD int, dir string, err error) error {
 	defer f.Close()
 	names, _ := f.Readdirnames(maxNames)
 	for _, name := range names {
-		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" {
+		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" && name != FileName {
 			return fmt.Errorf("%s: %w: it has %q, and this version reads %s", dir, layout.ErrLayout, name, FileName)
 		}
 	}
