@@ -17,6 +17,7 @@ import (
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestOpenWithoutRegionIsAnError(t *testing.T) {
@@ -260,9 +261,9 @@ func TestOpenSaysThatAUserMayNotRead(t *testing.T) {
 		"directory": {0o700, 0o600}, "file": {0o755, 0o600}, "neither": {0o755, 0o644},
 	} {
 		must(t, errors.Join(os.Chmod(dir, access.dir), os.Chmod(p.Path(), access.file)))
-		c := startCommand(t, 4321, "open", nil, dir)
-		line := c.line()
-		c.finish()
+		c := shmtest.StartAs(t, 4321, "open", nil, dir)
+		line := c.Line()
+		c.Finish()
 		if name == "neither" {
 			want(t, "an allowed user says", line, "generation 1")
 		} else if !strings.HasPrefix(line, "permission:") || !strings.Contains(line, dir) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
+	"github.com/statesync/statesync/shm/shmtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,10 +82,10 @@ func TestSecondWriter(t *testing.T) {
 func TestLockOfTheDead(t *testing.T) {
 	dir := regionIn(t)
 	holder := start(t, "hold", dir)
-	holder.scan("locked")
+	holder.Scan("locked")
 	_, err := try(dir)
-	wantError(t, err, ErrLocked, fmt.Sprintf("process %d", holder.cmd.Process.Pid))
-	holder.kill()
+	wantError(t, err, ErrLocked, fmt.Sprintf("process %d", holder.Cmd.Process.Pid))
+	holder.Kill()
 	w, err := try(dir)
 	must(t, err)
 	must(t, w.Close())
@@ -149,7 +150,7 @@ func TestUnlinkedLock(t *testing.T) {
 	}
 	group.Wait()
 	for _, c := range others {
-		if said, err := c.end(); err != nil {
+		if said, err := c.End(); err != nil {
 			t.Errorf("%v: %s", err, said)
 		}
 	}
@@ -250,9 +251,9 @@ func TestReadersHoldUpNobody(t *testing.T) {
 	dir := filepath.Join(openTemp(t), "region")
 	w := created(t, dir, small(), 1)
 	must(t, w.Close())
-	reader := startAs(t, 12345, "lock-all", dir)
-	reader.scan("denied")
-	reader.scan("locked")
+	reader := shmtest.StartAs(t, 12345, "lock-all", nil, dir)
+	reader.Scan("denied")
+	reader.Scan("locked")
 	w, err := try(dir)
 	must(t, err)
 	must(t, w.Attach())

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -207,7 +208,7 @@ func TestSealByAnother(t *testing.T) {
 		defer f.Close()
 		return errors.Join(setAppendOnly(int(f.Fd()), false), chown(someone, dir, w.Path(), w.lock.Name()), setAppendOnly(int(f.Fd()), true))
 	}())
-	if said, err := startAs(t, someone, "sealed", dir).end(); err != nil || said != "sealed\nsealed" {
+	if said, err := shmtest.StartAs(t, someone, "sealed", nil, dir).End(); err != nil || said != "sealed\nsealed" {
 		t.Errorf("%v, and it says %q", err, said)
 	}
 	wantSealed(t, w.Path())

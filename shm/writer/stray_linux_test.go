@@ -127,7 +127,7 @@ func TestHostileTouching(t *testing.T) {
 	w := roomy(t, dir, o, words) // 8 MiB, which could fill the file system
 	r := open(t, dir)
 	toucher := start(t, "touch", dir)
-	if line := toucher.line(); line != "touched" {
+	if line := toucher.Line(); line != "touched" {
 		t.Fatal(line)
 	}
 	var worst time.Duration

@@ -18,15 +18,16 @@ import (
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 	"golang.org/x/sys/unix"
 )
 
 // Users that are not root. The first is what the kernel shows for an owner
 // that it can't name.
 const (
-	unmapped  = 65534 // how an unmapped user looks in a user namespace
-	someone = 12345
-	another = 12346
+	unmapped = 65534 // how an unmapped user looks in a user namespace
+	someone  = 12345
+	another  = 12346
 )
 
 // kinds are the errors that a child can tell its parent of.
@@ -356,7 +357,7 @@ func TestLinksOnTheWay(t *testing.T) {
 func TestOthersOnlyRead(t *testing.T) {
 	needRoot(t)
 	p := newPlace(t)
-	said, err := startAs(t, someone, "overwrite", p.dir).end()
+	said, err := shmtest.StartAs(t, someone, "overwrite", nil, p.dir).End()
 	must(t, err)
 	if want := "open: permission\nmap: permission\nmake writable: permission\nown: untrusted"; said != want {
 		t.Errorf("uid %d says %q, and %q was expected", someone, said, want)
@@ -366,15 +367,15 @@ func TestOthersOnlyRead(t *testing.T) {
 // What a reader makes of owners depends on its user.
 func TestTrustOfOthers(t *testing.T) {
 	needRoot(t)
-	readers := map[uint32]*child{someone: startAs(t, someone, "read"), unmapped: startAs(t, unmapped, "read")}
+	readers := map[uint32]*child{someone: shmtest.StartAs(t, someone, "read", nil), unmapped: shmtest.StartAs(t, unmapped, "read", nil)}
 	for name, c := range map[string]struct {
 		change func(p place) error
 		uid    uint32
 		owner  string
 		want   string
 	}{
-		"root's to someone": {change: func(place) error { return nil }, uid: someone, want: "generation 3"},
-		"root's to an unmapped user":  {change: func(place) error { return nil }, uid: unmapped, want: "generation 3"},
+		"root's to someone":          {change: func(place) error { return nil }, uid: someone, want: "generation 3"},
+		"root's to an unmapped user": {change: func(place) error { return nil }, uid: unmapped, want: "generation 3"},
 		"its own anywhere": {
 			change: func(p place) error {
 				return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o777|fs.ModeSticky))
@@ -426,8 +427,8 @@ func TestTrustOfOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			must(t, c.change(p))
-			readers[c.uid].say(p.dir + " " + c.owner)
-			if said := readers[c.uid].line(); said != c.want {
+			readers[c.uid].Say(p.dir + " " + c.owner)
+			if said := readers[c.uid].Line(); said != c.want {
 				t.Errorf("uid %d says %q, and %q was expected", c.uid, said, c.want)
 			}
 		})
@@ -455,7 +456,7 @@ func TestWriterWhoIsNotRoot(t *testing.T) {
 			dir := filepath.Join(openTemp(t), "region")
 			must(t, os.Mkdir(dir, 0o755))
 			must(t, errors.Join(chown(someone, dir), prepare(dir)))
-			if said, err := startAs(t, someone, "replace", dir).end(); err != nil {
+			if said, err := shmtest.StartAs(t, someone, "replace", nil, dir).End(); err != nil {
 				t.Fatal(said)
 			}
 			wantGeneration(t, open(t, dir), 6)

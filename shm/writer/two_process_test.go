@@ -17,6 +17,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // durationEnv lengthens the tests that try for a while: "30s".
@@ -120,21 +121,21 @@ func killWriters(t *testing.T, slots, kills int) {
 			break
 		}
 		writer := next
-		writer.say("go")
+		writer.Say("go")
 		var at uint64
-		writer.scan("at %d", &at)
+		writer.Scan("at %d", &at)
 		if at != last {
 			t.Fatalf("the writer continues at %d, and %d was current", at, last)
 		}
 		next = start(t, "publish", args...)
 		// Every other one dies in its first publication or later, the others later.
-		for n%2 == 1 && last == at && time.Since(begin) < patience*time.Millisecond {
+		for n%2 == 1 && last == at && time.Since(begin) < shmtest.Patience {
 			read(r)
 		}
 		for deadline := time.Now().Add(rand.N(10 * time.Millisecond)); time.Now().Before(deadline); {
 			read(r)
 		}
-		writer.kill()
+		writer.Kill()
 
 		// Nothing writes now: one pass is enough.
 		hot, err := r.Hot()
@@ -167,15 +168,15 @@ func TestStoppedWriter(t *testing.T) {
 	must(t, w.Close())
 	r := open(t, dir)
 	writer := start(t, "publish", dir, "2", strconv.Itoa(most))
-	writer.say("go")
+	writer.Say("go")
 	var at uint64
-	writer.scan("at %d", &at)
+	writer.Scan("at %d", &at)
 	for range 50 {
-		writer.stop()
+		writer.Stop()
 		hot, err := r.Hot()
 		must(t, err)
 		wantGeneration(t, r, hot.Generation())
-		writer.cont()
+		writer.Continue()
 		eventually(t, "the writer continues", func() bool { now, _ := r.Hot(); return now != hot })
 	}
 }
@@ -192,9 +193,9 @@ func TestFlatOut(t *testing.T) {
 			must(t, w.Close())
 			r := open(t, dir)
 			writer := start(t, "publish", dir, strconv.Itoa(slots), strconv.Itoa(most))
-			writer.say("go")
+			writer.Say("go")
 			var at uint64
-			writer.scan("at %d", &at)
+			writer.Scan("at %d", &at)
 
 			buffer := make([]uint64, 0, most)
 			var reads, generations, busy, lapped, torn int
@@ -217,8 +218,8 @@ func TestFlatOut(t *testing.T) {
 				last = g
 				reads++
 			}
-			writer.say("stop")
-			writer.scan("published %d", &published)
+			writer.Say("stop")
+			writer.Scan("published %d", &published)
 			t.Logf("%d publications; %d reads of %d generations, %d passes lapped, %d torn, %d reads given up",
 				published, reads, generations, lapped, torn, busy)
 			wantGeneration(t, r, at+published)

@@ -16,6 +16,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // forever is a bound that no test waits for.
@@ -113,7 +114,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	each := func(format string, args ...any) {
 		t.Helper()
 		for _, c := range waiters {
-			if said, want := c.line(), fmt.Sprintf(format, args...); said != want {
+			if said, want := c.Line(), fmt.Sprintf(format, args...); said != want {
 				t.Fatalf("the waiter says %q, and %q was expected", said, want)
 			}
 		}
@@ -121,7 +122,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	allAsleep := func() {
 		t.Helper()
 		for _, c := range waiters {
-			asleep(t, c.cmd.Process.Pid, 1)
+			asleep(t, c.Cmd.Process.Pid, 1)
 		}
 	}
 	each("waiting at 1")
@@ -259,14 +260,14 @@ func TestStolenWaiter(t *testing.T) {
 	r := open(t, dir)
 	hot, err := r.Hot()
 	must(t, err)
-	thief := startAs(t, someone, "requeue", dir)
-	thief.scan("ready")
+	thief := shmtest.StartAs(t, someone, "requeue", nil, dir)
+	thief.Scan("ready")
 	const bound = time.Second / 2
 	done := wait(r, hot, bound)
 	asleep(t, os.Getpid(), 1)
 	var moved int
-	thief.say("go")
-	thief.scan("moved %d", &moved)
+	thief.Say("go")
+	thief.Scan("moved %d", &moved)
 	publish(t, w, 10)
 	t.Logf("%d waiters were moved", moved)
 	must(t, result(t, done))
