@@ -32,8 +32,6 @@ var (
 	regionIn   = shmtest.RegionIn
 )
 
-type child = shmtest.Child
-
 // roles are what a child process can be. Each file adds its own.
 var roles = shmtest.Roles{}
 

@@ -42,8 +42,6 @@ func (o *Options) advise(err error) error {
 		advice = "run the daemon as the owner of the region, or choose another --region"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG):
 		advice = "make the file system larger, or the configs smaller"
-	case errors.Is(err, writer.ErrNoSpace):
-		advice = "raise the memory limit, or make the configs smaller"
 	case errors.As(err, new(*image.NameError)):
 		advice = "rename the file"
 	}
