@@ -148,7 +148,7 @@ func Open(dir string, options ...Option) (*Client, error) {
 		}
 	}
 	if err != nil && !o.lazy {
-		return nil, err
+		return nil, advise(err)
 	}
 	go c.follow()
 	return c, nil

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -43,6 +44,31 @@ func damaged(err error) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
+}
+
+// advise adds to an error of opening or reading a region what those who run the
+// application can do about it.
+func advise(err error) error {
+	var untrusted *shm.UntrustedError
+	advice := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &untrusted) && untrusted.Owner >= 0:
+		advice = fmt.Sprintf("to trust that user, set %s=%d or use client.WithOwner(%d)", EnvOwner, untrusted.Owner, untrusted.Owner)
+	case untrusted != nil && untrusted.Mode != 0:
+		advice = "chmod go-w it"
+	case errors.Is(err, ErrNoRegion):
+		advice = "start statesyncd, or open the directory that it publishes into"
+	case errors.Is(err, fs.ErrPermission):
+		advice = "run this process in the region's group"
+	case errors.Is(err, ErrLayout):
+		advice = "build the application with the client of the daemon's version"
+	}
+	if advice == "" {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, advice)
 }
 
 // ConfigError is an error about a config, or about a key of one.

@@ -10,29 +10,33 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/shmtest"
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
+// What this package uses of shmtest on every page.
+const patience = shmtest.Patience
+
+var (
+	must       = shmtest.Must
+	wantError  = shmtest.WantError
+	eventually = shmtest.Eventually
+	start      = shmtest.Start
+	needRoot   = shmtest.NeedRoot
+	memoryTemp = shmtest.MemoryTemp
+	regionIn   = shmtest.RegionIn
+)
+
+// roles are what a child process can be. Each file adds its own.
+var roles = shmtest.Roles{}
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(roleEnv); name != "" {
-		if err := roles[name](os.Args[1:]); err != nil {
-			fmt.Println("error", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	roles.Play()
 	// What the machine's own user has set is none of the tests' business.
 	for _, name := range []string{client.EnvRegion, client.EnvOwner} {
 		if err := os.Unsetenv(name); err != nil {
@@ -46,12 +50,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	goleak.VerifyTestMain(closingDefault{m}, goleak.Cleanup(func(code int) {
-		if publicDir != "" {
-			_ = os.RemoveAll(publicDir)
-		}
-		os.Exit(code)
-	}))
+	shmtest.Main(closingDefault{m})
 }
 
 // closingDefault closes the default client, which an example opens and which a
@@ -67,27 +66,6 @@ func (m closingDefault) Run() int {
 	return code
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wantError fails the test unless err matches target and names every word.
-func wantError(t testing.TB, err, target error, words ...string) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Errorf("the error is %v, and %q was expected", err, target)
-		return
-	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("the error does not name %q: %v", word, err)
-		}
-	}
-}
-
 // want fails the test unless two values are equal.
 func want[T comparable](t testing.TB, what string, got, expected T) {
 	t.Helper()
@@ -96,27 +74,12 @@ func want[T comparable](t testing.TB, what string, got, expected T) {
 	}
 }
 
-// eventually polls until done says so.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came to be that %s", what)
-		}
-	}
-}
-
 // inTime returns what a call sends, and fails the test where that takes for
 // ever.
 func inTime[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-from:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("it never came to be that %s", what)
-		panic("unreachable")
-	}
+	v, _ := shmtest.Within(t, what, from)
+	return v
 }
 
 // async calls f on a goroutine of its own.
@@ -126,14 +89,6 @@ func async[T any](f func() T) <-chan T {
 	return result
 }
 
-// needRoot skips a test that other users can't do.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("this takes root: files and processes of other users")
-	}
-}
-
 // needLinux skips a test where a mapping or a futex is not what it is there.
 func needLinux(t testing.TB) {
 	t.Helper()
@@ -141,21 +96,6 @@ func needLinux(t testing.TB) {
 		t.Skip("this takes Linux: /proc, futexes")
 	}
 }
-
-// memoryTemp is a temporary directory in memory, where there is one: what is
-// published flat out there is not written to a disk.
-func memoryTemp(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "client-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-// regionIn is the path of a region that is yet to be made.
-func regionIn(t testing.TB) string { return filepath.Join(memoryTemp(t), "region") }
 
 // patch overwrites bytes of a region's file.
 func patch(t testing.TB, path string, offset int64, bytes ...byte) {

@@ -17,6 +17,7 @@ import (
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestOpenWithoutRegionIsAnError(t *testing.T) {
@@ -204,11 +205,11 @@ func TestOpenRefusesWhatOthersCouldHaveWritten(t *testing.T) {
 	_, err = client.Open(link)
 	wantError(t, err, client.ErrUntrusted, link)
 
-	// A lazy client says so in Stats, and follows when it is mended.
+	// A lazy client says so in Stats, and follows when it is repaired.
 	lazy := open(t, dir, client.Lazy())
 	b := client.Bind[number](lazy, "a", client.WithDefault(number{42}))
 	want(t, "Get", *b.Get(), number{42})
-	wantError(t, lazy.Stats().Err, client.ErrUntrusted)
+	wantError(t, lazy.Stats().Err, client.ErrUntrusted, "chmod go-w")
 	must(t, os.Chmod(dir, 0o700))
 	eventually(t, "the binding follows", func() bool { return b.Get().N == 1 })
 }
@@ -219,9 +220,9 @@ func TestOpenTrustsAnOwnerThatIsNamed(t *testing.T) {
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	must(t, errors.Join(os.Chown(dir, stranger, -1), os.Chown(p.Path(), stranger, -1)))
-	must(t, os.Chmod(filepath.Dir(dir), 0o777)) // anybody could have made the region
+	must(t, os.Chmod(filepath.Dir(dir), 0o777)) // any user could have made the region
 	_, err := client.Open(dir)
-	wantError(t, err, client.ErrUntrusted, client.EnvOwner+"=12345")
+	wantError(t, err, client.ErrUntrusted, client.EnvOwner+"=12345", "client.WithOwner(12345)")
 	_, err = client.Open(dir, client.WithOwner(stranger+1))
 	wantError(t, err, client.ErrUntrusted)
 
@@ -260,9 +261,9 @@ func TestOpenSaysThatAUserMayNotRead(t *testing.T) {
 		"directory": {0o700, 0o600}, "file": {0o755, 0o600}, "neither": {0o755, 0o644},
 	} {
 		must(t, errors.Join(os.Chmod(dir, access.dir), os.Chmod(p.Path(), access.file)))
-		c := startCommand(t, 4321, "open", nil, dir)
-		line := c.line()
-		c.finish()
+		c := shmtest.StartAs(t, 4321, "open", nil, dir)
+		line := c.Line()
+		c.Finish()
 		if name == "neither" {
 			want(t, "an allowed user says", line, "generation 1")
 		} else if !strings.HasPrefix(line, "permission:") || !strings.Contains(line, dir) {

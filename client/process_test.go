@@ -22,6 +22,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // sharedWord is a word of memory that processes share through a file.
@@ -81,7 +82,7 @@ func TestReadersSurviveTheirWriters(t *testing.T) {
 	committed, err := sharedWord(word)
 	must(t, err)
 	daemon := start(t, "publish flat out", dir, word)
-	daemon.want("publishing")
+	daemon.Want("publishing")
 	c := open(t, dir)
 	id := c.Snapshot().RegionID()
 	r := startReading(t, c)
@@ -99,7 +100,7 @@ func TestReadersSurviveTheirWriters(t *testing.T) {
 			})
 		}
 		readers.Wait()
-		daemon.kill()
+		daemon.Kill()
 		last := committed.Load()
 		r.see(last)
 		r.goOn()
@@ -110,7 +111,7 @@ func TestReadersSurviveTheirWriters(t *testing.T) {
 		}
 		if round < rounds-1 {
 			daemon = start(t, "publish flat out", dir, word)
-			daemon.want("publishing")
+			daemon.Want("publishing")
 			r.see(s.Generation() + 1)
 		}
 	}
@@ -147,17 +148,17 @@ func init() {
 func TestPackageLevelFunctionsUseTheDefaultRegion(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
-	c := startCommand(t, 0, "default region", []string{client.EnvRegion + "=" + dir})
-	c.want("no region")
+	c := shmtest.StartAs(t, 0, "default region", []string{client.EnvRegion + "=" + dir})
+	c.Want("no region")
 	created(t, dir, 7, numbered(7))
-	c.want("value 7 <nil>")
-	c.finish()
+	c.Want("value 7 <nil>")
+	c.Finish()
 
-	c = startCommand(t, 0, "default region, wrong owner", []string{client.EnvOwner + "=somebody"})
-	if line := c.line(); !strings.HasPrefix(line, "panic: ") || !strings.Contains(line, client.EnvOwner) {
+	c = shmtest.StartAs(t, 0, "default region, wrong owner", []string{client.EnvOwner + "=somebody"})
+	if line := c.Line(); !strings.HasPrefix(line, "panic: ") || !strings.Contains(line, client.EnvOwner) {
 		t.Errorf("with a wrong %s: %s", client.EnvOwner, line)
 	}
-	c.finish()
+	c.Finish()
 }
 
 func init() {
@@ -190,22 +191,19 @@ func TestIdleClientSleeps(t *testing.T) {
 	self, err := os.Executable()
 	must(t, err)
 	log := filepath.Join(t.TempDir(), "strace")
-	c := &child{t: t, cmd: exec.Command(strace, "-f", "-e", "trace=futex,futex_waitv,epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,"+
-		"select,pselect6,clock_nanosleep,write", "-o", log, self, dir)}
-	c.cmd.Env = append(os.Environ(), roleEnv+"=idle")
-	c.run()
-	line, err := c.out.ReadString('\n')
-	if err != nil {
-		_ = c.cmd.Wait()
-		if strings.Contains(c.err.String(), "ptrace") || strings.Contains(c.err.String(), "PTRACE") {
-			t.Skipf("strace may not trace here: %s", &c.err)
+	c := shmtest.StartCommand(t, exec.Command(strace, "-f", "-e", "trace=futex,futex_waitv,epoll_wait,epoll_pwait,epoll_pwait2,poll,ppoll,"+
+		"select,pselect6,clock_nanosleep,write", "-o", log, self, dir), "idle")
+	if line, ok := c.Next(); !ok {
+		_ = c.Cmd.Wait()
+		if strings.Contains(c.Err.String(), "ptrace") || strings.Contains(c.Err.String(), "PTRACE") {
+			t.Skipf("strace may not trace here: %s", &c.Err)
 		}
-		t.Fatalf("the child said %q: %s", line, &c.err)
+		t.Fatalf("the child said %q: %s", line, &c.Err)
 	}
 	time.Sleep(idle)
-	must(t, c.in.Close())
-	c.want("closing")
-	c.finish()
+	must(t, c.In.Close())
+	c.Want("closing")
+	c.Finish()
 	text, err := os.ReadFile(log)
 	must(t, err)
 	_, text, ok := bytes.Cut(text, []byte(`"idle\n"`))

@@ -46,7 +46,7 @@ func (c *Client) Stats() Stats {
 		RegionID: s.RegionID(), Generation: s.Generation(), SourceLastGood: -1,
 		Refreshes: c.counters.refreshes.Load(), Retries: lapped + torn, TornReads: torn,
 		Faults: c.counters.faults.Load(), Refusals: c.counters.refusals.Load(),
-		RefusedRegions: c.counters.refusedRegions.Load(), Err: err,
+		RefusedRegions: c.counters.refusedRegions.Load(), Err: advise(err),
 	}
 	if s.hot != 0 {
 		stats.Age = time.Since(s.published)

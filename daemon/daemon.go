@@ -39,7 +39,7 @@ type Daemon struct {
 	good     *content         // the newest good content; nil before the first
 	asked    bool             // whether the state directory was asked for its last good image
 	settled  *content         // the content that the region was last seen to hold
-	seenGood time.Duration    // when the source was last found good, by shm.Boottime
+	seenGood time.Duration    // when the source last had a valid revision, by shm.Boottime
 
 	sourceTrouble trouble
 	regionTrouble trouble
@@ -65,8 +65,8 @@ func New(o Options) *Daemon {
 // Run publishes until the context ends, and then returns nil: the region stays,
 // and its status says that its writer has stopped. An error is one of the
 // start, such as writer.ErrLocked for a second daemon, or a region that can't be
-// sealed as asked. What may pass, from a missing source to a full file system,
-// is no error but said and tried again.
+// sealed as asked. Transient failures, from a missing source to a full file system,
+// are logged and retried, not returned.
 func (d *Daemon) Run(ctx context.Context) (err error) {
 	if err := d.start(ctx, true); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	d.turned()
 	if d.region.held == nil && ctx.Err() == nil {
-		d.log.Warn("there is no region yet: waiting for a first good revision", "source", d.source.Name())
+		d.log.Warn("no region yet: waiting for the first good revision", "source", d.source.Name())
 	}
 	beat := time.NewTicker(shm.HeartbeatInterval)
 	defer beat.Stop()
@@ -103,7 +103,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 }
 
-// turned takes down that a turn of the loop has ended.
+// turned records that a turn of the loop has ended.
 func (d *Daemon) turned() {
 	d.counters.turnedAt.Store(time.Now())
 	d.opt.Hooks.Turned(d.Stats())
@@ -149,16 +149,16 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 	wait, cancel := context.WithTimeout(ctx, d.opt.LockWait)
 	defer cancel()
 	if err := d.own(wait); err != nil {
-		return errors.Join(ctx.Err(), err)
+		return errors.Join(ctx.Err(), d.opt.advise(err))
 	}
 	if d.opt.StateDir == "" {
-		d.log.Warn("there is no state directory: if the region is lost, generations start at 1 again, " +
-			"and nothing can be published while the source can't be read")
+		d.log.Warn("no state directory: if the region is lost, generations start at 1 again, " +
+			"and nothing can be published while the source cannot be read")
 	} else if d.state, err = openState(wait, d.opt.StateDir, d.log, d.counters); err != nil {
 		return errors.Join(ctx.Err(), err)
 	}
 	if err := d.region.attach(d.state); err != nil {
-		return err
+		return d.opt.advise(err)
 	}
 	d.seenGood = d.region.seenGood
 	d.counters.attached(d.region.whole, d.seenGood)
@@ -195,7 +195,7 @@ func (d *Daemon) sourceOptions(watch bool) source.Options {
 	}
 }
 
-// stop lets go of everything that was opened. The region goes first, so that a
+// stop releases everything that was opened. The region goes first, so that a
 // successor can attach while the last image is still being saved.
 func (d *Daemon) stop() error {
 	var errs []error

@@ -105,12 +105,12 @@ func TestBadFileKeepsTheLastGood(t *testing.T) {
 	await(t, "the second problem", func() bool { return strings.HasSuffix(s.look().status.Problem, "(and 1 more)") })
 	s.remove("c.json")
 	s.put("b.yaml", "y: 2\n")
-	mended := s.sees(map[string]string{"a": `{"x":2}`, "b": `{"y":2}`})
-	if mended.generation != 2 {
-		t.Errorf("generation %d after two refusals", mended.generation)
+	recovered := s.sees(map[string]string{"a": `{"x":2}`, "b": `{"y":2}`})
+	if recovered.generation != 2 {
+		t.Errorf("generation %d after two refusals", recovered.generation)
 	}
 	await(t, "the problem to go", func() bool { return s.look().status.Problem == "" })
-	s.logs("mended")
+	s.logs("recovered")
 }
 
 func TestSaysNoticesOnce(t *testing.T) {

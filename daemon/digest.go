@@ -11,7 +11,7 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// holding is an image that the region holds, and its digest once somebody has
+// holding is an image that the region holds, and its digest once a caller has
 // asked for it.
 type holding struct {
 	image  *image.Image

@@ -7,7 +7,7 @@
 //   - A revision is all or nothing. One file that can't be used refuses the
 //     whole revision: the region keeps the last good one, and the reason is in
 //     the log, in the region's status, in Stats and in what Once returns.
-//   - A revision whose content is what the region holds already is no new
+//   - A revision whose content is what the region holds already is not a new
 //     generation. It becomes the observed revision.
 //   - Within a region file the next generation is always the current one plus 1.
 //     A new file's is higher: by one if this daemon made the lost file itself,
@@ -15,13 +15,13 @@
 //     after 7). So generations rise across restarts and reboots for as long as
 //     that directory lives.
 //   - A daemon that was killed leaves a whole region behind, and its successor
-//     goes on in the same file.
-//   - A region that was deleted, replaced or truncated is made anew from memory
+//     continues in the same file.
+//   - A region that was deleted, replaced or truncated is recreated from memory
 //     within about a second, one with overwritten bytes in its image within a
 //     minute.
 //   - When the source can't be read or is refused at the start and there is no
-//     region to go on with, the last good image of the state directory is
-//     published. A region that can be gone on with wins over it.
+//     usable region, the last good image of the state directory is
+//     published. A usable region wins over it.
 //   - Two daemons share neither a region nor a state directory.
 //
 // # The state directory

@@ -34,11 +34,11 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 	refused := d.read(ctx)
 	var next *image.Image
 	if refused == nil {
-		if next, err = image.Build(kept+1, d.good.revision, d.good.sections, now); err == nil && int64(next.Size()) > d.opt.Writer.MaxImage {
-			err = fmt.Errorf("%w: it has %d bytes with its indexes, and --max-image allows %d", writer.ErrTooLarge, next.Size(), d.opt.Writer.MaxImage)
+		if next, err = image.Build(kept+1, d.good.revision, d.good.sections, now); err == nil {
+			err = writer.CheckSize(int64(next.Size()), d.opt.Writer.MaxImage)
 		}
 		if err != nil {
-			refused = unpublishable(d.good, err)
+			refused = d.opt.unpublishable(d.good, err)
 		}
 	}
 	if refused != nil {

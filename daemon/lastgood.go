@@ -55,7 +55,7 @@ func decodeHeader(r io.Reader) (header, error) {
 	}
 	h := header{generation: word(1), length: word(2), sum: word(3)}
 	if h.generation == 0 || h.generation > seqlock.MaxGeneration {
-		return header{}, fmt.Errorf("%w: there is no generation %d", errDamaged, h.generation)
+		return header{}, fmt.Errorf("%w: generation %d is out of range", errDamaged, h.generation)
 	}
 	return h, nil
 }
@@ -149,9 +149,9 @@ func readLastGood(r io.Reader, size, limit int64) (*image.Image, error) {
 	case h.length > uint64(limit):
 		return nil, fmt.Errorf("it has %d bytes, and --max-image allows %d", h.length, limit)
 	case h.length%8 != 0 || size != headerBytes+int64(h.length):
-		return nil, fmt.Errorf("%w: it has not the length that its header says", errDamaged)
+		return nil, fmt.Errorf("%w: its length differs from its header's", errDamaged)
 	}
-	data := make([]byte, h.length) // the file is that long, so there is no asking for more than it holds
+	data := make([]byte, h.length) // the file is that long, so this asks for no more than it holds
 	if _, err := io.ReadFull(r, data); err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ const (
 	saveRetry    = 10 * time.Second
 )
 
-// saver saves images without keeping anybody waiting. Of those that come while
+// saver saves images in the background. Of those that come while
 // it saves or rests, the newest counts.
 type saver struct {
 	state *state
@@ -200,10 +200,10 @@ func (s *state) save(m *image.Image) {
 		return
 	}
 	select {
-	case <-s.saver.next: // an older one that nobody has taken
+	case <-s.saver.next: // an older one that was not taken
 	default:
 	}
-	s.saver.next <- m // there is room: nobody else sends
+	s.saver.next <- m // there is room: this is the only sender
 }
 
 // close waits until the newest image is saved, or can't be.
@@ -263,7 +263,7 @@ func (v *saver) save(m *image.Image) bool {
 		s.counters.stateErrors.Inc()
 		if text := err.Error(); text != v.fails {
 			v.fails = text
-			s.log.Error("the last good image can't be saved; this is tried again", "state_dir", s.path,
+			s.log.Error("the last good image cannot be saved and will be retried", "state_dir", s.path,
 				"generation", m.Generation(), "retry", saveRetry, "error", err)
 		}
 		return false

@@ -99,9 +99,9 @@ func TestDamagedStateAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := s.run()
-	s.logs("the last good image can't be used")
+	s.logs("the last good image cannot be used")
 	d.reconciled(t, 3)
-	if n := len(s.journal.find("the last good image can't be used")); n != 1 {
+	if n := len(s.journal.find("the last good image cannot be used")); n != 1 {
 		t.Errorf("it was said %d times", n)
 	}
 	mustNotExist(t, s.file())
@@ -127,8 +127,8 @@ func TestDamagedStateAtStart(t *testing.T) {
 		}
 		p = now
 	}
-	if len(s.journal.find("the reserved generations can't be read")) != 7 {
-		t.Errorf("damage was said %d times", len(s.journal.find("the reserved generations can't be read")))
+	if len(s.journal.find("the reserved generations cannot be read")) != 7 {
+		t.Errorf("damage was said %d times", len(s.journal.find("the reserved generations cannot be read")))
 	}
 	if err := os.Remove(s.stateFile(generationFile)); err != nil {
 		t.Fatal(err)

@@ -31,8 +31,8 @@ type Options struct {
 	// the group as it is.
 	Writer writer.Options
 	// StateDir is where reserved generations and the last good image are kept.
-	// Without one, a region that is made anew starts at generation 1, and there
-	// is nothing to publish while the source can't be read.
+	// Without one, a region that is recreated starts at generation 1, and there
+	// is nothing to publish while the source cannot be read.
 	StateDir string
 	// LockWait is how long to wait for another daemon to give up the region and
 	// the state directory; 0 is not at all.

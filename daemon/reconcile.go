@@ -19,7 +19,7 @@ import (
 type content struct {
 	revision string
 	sections []*image.Section
-	files    []string // where each section comes from; nil when nobody knows any more
+	files    []string // where each section comes from; nil if that is not known
 }
 
 // contentOf is the content of an image that was published before.
@@ -28,7 +28,7 @@ func contentOf(m *image.Image) *content {
 }
 
 // reconcile reads the source and makes the region hold what it has. Its error
-// is one that the daemon can't go on with.
+// ends the daemon.
 func (d *Daemon) reconcile(ctx context.Context) error {
 	began := time.Now()
 	d.counters.reconciles.Inc()
@@ -113,8 +113,8 @@ type rechecker interface {
 	Recheck()
 }
 
-// lastGood is the content that the region held that can't be gone on with, or
-// else the one that the state directory has, if any.
+// lastGood is the content of an unusable region, or else that of the state
+// directory, if any.
 func (d *Daemon) lastGood() *content {
 	if m := d.region.salvage(); m != nil {
 		d.log.Warn("publishing what the region held until the source is good", "revision", m.Revision(), "configs", m.Len(),
@@ -124,7 +124,7 @@ func (d *Daemon) lastGood() *content {
 	m, err := d.state.lastGood(d.opt.Writer.MaxImage)
 	switch {
 	case err != nil:
-		d.log.Warn("the last good image can't be used", "state_dir", d.opt.StateDir, "error", err)
+		d.log.Warn("the last good image cannot be used", "state_dir", d.opt.StateDir, "error", err)
 		return nil
 	case m == nil:
 		return nil
@@ -136,7 +136,7 @@ func (d *Daemon) lastGood() *content {
 
 // settle makes the region hold the newest good content. What can't be put into
 // it is refused, and tried again the next time. The error is one that the
-// daemon can't go on with.
+// ends the daemon.
 func (d *Daemon) settle(began time.Time) error {
 	var refused *refusal
 	r := d.region
@@ -149,9 +149,9 @@ func (d *Daemon) settle(began time.Time) error {
 		err := r.put(d.good, began)
 		switch {
 		case errors.Is(err, errNotAsAsked):
-			return err
+			return d.opt.advise(err)
 		case err != nil:
-			refused = unpublishable(d.good, err)
+			refused = d.opt.unpublishable(d.good, err)
 		default:
 			d.settled = d.good
 		}
@@ -162,10 +162,10 @@ func (d *Daemon) settle(began time.Time) error {
 		older := contentOf(r.held)
 		err := r.put(older, began)
 		if errors.Is(err, errNotAsAsked) {
-			return err
+			return d.opt.advise(err)
 		}
 		if err != nil && refused == nil {
-			refused = unpublishable(older, err)
+			refused = d.opt.unpublishable(older, err)
 		}
 	}
 	d.counters.refused(refused)
@@ -174,7 +174,7 @@ func (d *Daemon) settle(began time.Time) error {
 }
 
 // tend is the heartbeat: it looks whether the region is still what was
-// published, mends it if not, and tells the readers that the daemon lives.
+// published, recreates it if not, and tells the readers that the daemon lives.
 func (d *Daemon) tend(context.Context) error {
 	if d.region.held != nil {
 		d.region.check()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -18,11 +19,11 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonSource   Reason = "source"    // it can't be read, or does not rest
-	ReasonInvalid  Reason = "invalid"   // a file of it can't be used
+	ReasonSource   Reason = "source"    // it cannot be read, or keeps changing
+	ReasonInvalid  Reason = "invalid"   // a file of it cannot be used
 	ReasonTooLarge Reason = "too_large" // its image is larger than max-image
-	ReasonNoSpace  Reason = "no_space"  // there is no memory to decode it, or are no pages for its image
-	ReasonRegion   Reason = "region"    // the region can't be written
+	ReasonNoSpace  Reason = "no_space"  // memory to decode it, or pages for its image, are not available
+	ReasonRegion   Reason = "region"    // the region cannot be written
 )
 
 var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion}
@@ -93,18 +94,22 @@ func invalid(revision string, problems []*decode.Problem) *refusal {
 	return f
 }
 
-// crowded is the refusal of a revision that there is no memory to decode.
+// crowded is the refusal of a revision that does not fit into memory for decoding.
 func crowded(revision string, err error) *refusal {
 	f := &refusal{reason: ReasonNoSpace, revision: revision, key: string(ReasonNoSpace) + revision}
-	f.add(&decode.Problem{What: "there is no memory to decode it: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
+	f.add(&decode.Problem{What: "the memory to decode it is not available: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
 	return f
 }
 
 // unpublishable is the refusal of content that the region did not take.
-func unpublishable(c *content, err error) *refusal {
+func (o *Options) unpublishable(c *content, err error) *refusal {
 	f := &refusal{reason: ReasonRegion, revision: c.revision}
-	p := &decode.Problem{What: err.Error()}
+	p := &decode.Problem{What: o.advise(err).Error()}
+	var name *image.NameError
 	switch {
+	case errors.As(err, &name):
+		f.reason = ReasonInvalid
+		c.blame(p, name.Name)
 	case errors.Is(err, writer.ErrTooLarge):
 		f.reason = ReasonTooLarge
 		c.blameLargest(p)
@@ -117,6 +122,15 @@ func unpublishable(c *content, err error) *refusal {
 		f.key += p.What
 	}
 	return f
+}
+
+// blame makes a problem one of the file of a config.
+func (c *content) blame(p *decode.Problem, config string) {
+	for i, s := range c.sections {
+		if c.files != nil && s.Name() == config {
+			p.File = c.files[i]
+		}
+	}
 }
 
 // blameLargest makes a problem with the size of all one of the config that
@@ -141,20 +155,20 @@ func (c *content) blameLargest(p *decode.Problem) {
 // maxLines bounds how many lines of a kind one revision may add to the log.
 const maxLines = 100
 
-// trouble is a refusal that lasts until it is mended. It says each one once.
+// trouble is a refusal that lasts until an attempt succeeds. It logs each one once.
 type trouble struct {
 	log *slog.Logger
 	now *refusal // nil when all is well
 }
 
-// set takes what the newest attempt has shown. kept is the generation that
-// readers go on with.
+// set takes the refusal of the newest attempt, or nil. kept is the generation that
+// readers keep.
 func (t *trouble) set(f *refusal, kept uint64) {
 	before := t.now
 	t.now = f
 	switch {
 	case f == nil && before != nil:
-		t.log.Info("mended", "reason", before.reason, "was", before.String())
+		t.log.Info("recovered", "reason", before.reason, "was", before.String())
 	case f != nil && (before == nil || before.key != f.key):
 		lines(f.problems, func(a []any) {
 			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
@@ -162,7 +176,7 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	}
 }
 
-// notices are what is said once of files that are no reason to refuse anything.
+// notices logs once what is worth knowing about files and refuses nothing.
 type notices struct {
 	log     *slog.Logger
 	warned  map[string]bool

@@ -26,12 +26,12 @@ import (
 const verifyInterval = time.Minute
 
 // errNotAsAsked is the error of a region that was published but could not be
-// sealed. Going on would mean that the next start, which has to attach to it,
-// fails where this one did not.
+// sealed. If the daemon continued, the next start, which has to attach to it, would
+// fail where this one did not.
 var errNotAsAsked = errors.New("the region is published, but not as asked")
 
-// region is the daemon's end of the region: the writer, what is in its file,
-// and what becomes of that when the file is lost.
+// region is the region as the daemon has it: the writer, the content of its file,
+// and what replaces the file when it is lost.
 type region struct {
 	w        *writer.Writer
 	dir      fs.FileInfo // the directory that w has the lock of
@@ -40,19 +40,19 @@ type region struct {
 	counters *counters
 	state    *state
 
-	// held is what the file holds, or held before it was lost; nil when there
-	// was nothing that could be gone on with.
+	// held is the image in the file, or that was in it before it was lost; nil if
+	// there was no usable one.
 	held *image.Image
 	// whole says that held is in the file and the file is at the path. If not,
 	// the next image goes into a new file.
 	whole bool
 	// top is the highest generation that a reader may have seen anywhere.
 	top uint64
-	// left is the region that was there and can't be gone on with, until another
-	// takes its place.
+	// left is the unusable region that was found at the start, until another takes
+	// its place.
 	left     *shm.Region
 	verified time.Time     // when held was last compared with the file
-	seenGood time.Duration // as the writer before this one had it
+	seenGood time.Duration // by the previous writer
 }
 
 // own takes the region's directory and its lock.
@@ -72,8 +72,8 @@ func (r *region) own(ctx context.Context) error {
 	return nil
 }
 
-// attach goes on with the region that is there. One that can't be gone on with
-// is left to its readers until there is something to replace it with.
+// attach continues the region at the path. An unusable one is left to its readers
+// until there is an image to replace it with.
 func (r *region) attach(s *state) error {
 	r.state = s
 	r.warnOfSpace()
@@ -97,12 +97,12 @@ func (r *region) attach(s *state) error {
 		s.reserve(r.held.Generation())
 		s.save(r.held)
 	case errors.Is(err, shm.ErrNoRegion):
-		r.log.Info("there is no region; it is made with the first good revision", "region", r.w.Path(), "above_generation", r.top)
+		r.log.Info("no region yet; the first good revision will create it", "region", r.w.Path(), "above_generation", r.top)
 	case errors.Is(err, writer.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
 		return err
 	default:
 		r.left = there
-		r.log.Warn("the region can't be gone on with; it is replaced with the first good revision",
+		r.log.Warn("the region cannot be reused; the first good revision will replace it",
 			"region", r.w.Path(), "above_generation", r.top, "error", err)
 	}
 	return nil
@@ -113,10 +113,10 @@ func unsealable(err error) bool {
 	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, shm.ErrUnsupported)
 }
 
-// survey learns from the region that is there what attaching does not tell:
-// what its writer said last, and which generation a region has that can be read
-// but not gone on with, because it has another geometry. It is nil where there
-// is none that can be read.
+// survey reads from the region at the path what Attach does not return: the last
+// status of its writer, and the generation of a region that can be read but not
+// continued, because it has another number of slots. It is nil if no region can be
+// read.
 func (r *region) survey() *shm.Region {
 	there, err := shm.Open(r.opt.Region, shm.Trust{})
 	if err != nil {
@@ -129,15 +129,14 @@ func (r *region) survey() *shm.Region {
 		r.w.Observe(status.Observed, r.seenGood, status.Problem)
 	}
 	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
-		r.top = max(r.top, hot.Generation()) // its slot agrees, so it is no random bits
+		r.top = max(r.top, hot.Generation()) // its slot agrees, so these are not random bits
 		return nil
 	})
 	return there
 }
 
-// salvage loads what a region holds that can't be gone on with: newer than
-// anything in the state directory. It is nil where there is no such region, or
-// where it is damaged.
+// salvage loads the image of an unusable region, which is newer than the one in
+// the state directory. It is nil if there is no such region, or if it is damaged.
 func (r *region) salvage() *image.Image {
 	if r.left == nil {
 		return nil
@@ -191,7 +190,8 @@ func (r *region) put(c *content, began time.Time) error {
 	return err
 }
 
-// moveIn owns the region's directory anew if it is another one than before.
+// moveIn takes the region's directory and lock again if the directory was
+// replaced.
 func (r *region) moveIn() error {
 	if r.inPlace() {
 		return nil
@@ -206,7 +206,7 @@ func (r *region) moveIn() error {
 	// Readers that still map the old file learn that it is no longer written,
 	// and look at the path.
 	if err := old.Close(); err != nil {
-		r.log.Warn("the old region can't be closed", "error", err)
+		r.log.Warn("the old region cannot be closed", "error", err)
 	}
 	failpoint.Here("region.moved")
 	return nil
@@ -319,7 +319,7 @@ func (r *region) check() {
 	if err == nil {
 		var g uint64
 		if g, err = r.w.Generation(); err == nil && g != r.held.Generation() {
-			err = fmt.Errorf("%s: %w: somebody else made it generation %d", r.w.Path(), writer.ErrLost, g)
+			err = fmt.Errorf("%s: %w: another process made it generation %d", r.w.Path(), writer.ErrLost, g)
 		}
 	}
 	if err != nil {
@@ -328,7 +328,7 @@ func (r *region) check() {
 }
 
 // verify compares the image in the file with the one in memory, when it is
-// time for that. Bytes that differ without meaning anything are let be.
+// time for that. It ignores differences in bytes without a meaning.
 func (r *region) verify() {
 	if !r.whole || time.Since(r.verified) < verifyInterval {
 		return
@@ -364,7 +364,7 @@ func equal(words []uint64, parts [][]uint64) bool {
 func (r *region) lose(err error) {
 	r.whole = false
 	r.counters.losses.Inc()
-	r.log.Error("the region is lost; it is made anew", "generation", r.generation(), "error", err)
+	r.log.Error("the region is lost and will be recreated", "generation", r.generation(), "error", err)
 }
 
 // tell writes the status, with a new heartbeat, into the file that is attached.

@@ -68,11 +68,11 @@ func TestOlderSlotDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p := s.look(); p.id != before.id {
-		t.Fatalf("damage in %d slots that nobody reads made a new region", damaged)
+		t.Fatalf("damage in %d slots that are not read made a new region", damaged)
 	}
 	publish("x: last\n")
 	if p, err := s.read(); !errors.Is(err, image.ErrCorrupt) {
-		t.Fatalf("the publication itself mended it, and nothing is tried here: %+v, %v", p, err)
+		t.Fatalf("the publication itself repaired it, and nothing is tried here: %+v, %v", p, err)
 	}
 	if err := d.tend(ctx); err != nil {
 		t.Fatal(err)

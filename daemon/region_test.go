@@ -69,7 +69,7 @@ func TestRestartGoesOn(t *testing.T) {
 	}
 }
 
-// What happens to the region's files while the daemon runs is mended.
+// Damage to the region's files while the daemon runs is repaired.
 func TestRegionLost(t *testing.T) {
 	s := newSetup(t)
 	s.put("a.yaml", "x: 1\n")
@@ -177,7 +177,7 @@ func TestImageDamaged(t *testing.T) {
 	}
 }
 
-// A region that can't be gone on with is replaced when there is something good,
+// An unusable region is replaced when there is a good revision,
 // by a higher generation.
 func TestUnusableRegionAtStart(t *testing.T) {
 	for _, harm := range []struct {
@@ -216,7 +216,7 @@ func TestUnusableRegionAtStart(t *testing.T) {
 			if err := s.once(); !errors.Is(err, ErrRefused) {
 				t.Fatal(err)
 			}
-			s.logs("the region can't be gone on with; it is replaced with the first good revision")
+			s.logs("the region cannot be reused; the first good revision will replace it")
 			after := s.replaced(before)
 			s.put("a.yaml", "word: new\n")
 			if err := s.once(); err != nil {

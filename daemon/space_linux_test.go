@@ -60,6 +60,6 @@ func TestFullFileSystem(t *testing.T) {
 	if after.generation != before.generation+1 || after.id != before.id {
 		t.Errorf("generation %d of %v followed %d", after.generation, after.id, before.generation)
 	}
-	s.logs("mended")
+	s.logs("recovered")
 	await(t, "the source is good again", func() bool { return s.look().status.SourceGood > good })
 }

@@ -67,7 +67,7 @@ func openState(ctx context.Context, path string, log *slog.Logger, c *counters) 
 		if h, headErr := s.readHeader(); headErr == nil {
 			s.reserved = min(h.generation+reserveBlock, seqlock.MaxGeneration-reserveBlock)
 		}
-		log.Warn("the reserved generations can't be read", "state_dir", path, "assumed", s.reserved, "error", err)
+		log.Warn("the reserved generations cannot be read", "state_dir", path, "assumed", s.reserved, "error", err)
 	}
 	failpoint.Here("state.read")
 	s.saver = startSaver(s)
@@ -110,7 +110,7 @@ func ownedAlone(root *os.Root) error {
 		return fmt.Errorf("it belongs to uid %d, and this process runs as uid %d: chown it", st.Uid, os.Geteuid())
 	}
 	if st.Mode&0o022 != 0 {
-		return fmt.Errorf("others than its owner may write it (mode %04o): chmod go-w", st.Mode&0o7777)
+		return fmt.Errorf("users other than its owner can write it (mode %04o): chmod go-w", st.Mode&0o7777)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (s *state) acquire(ctx context.Context) (*os.File, error) {
 		_ = f.Close()
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the state directory %s is in use by another daemon; stop it, or give this one another --state-dir", s.path)
+			return nil, fmt.Errorf("the state directory %s is in use by another daemon; stop it, or give this daemon another --state-dir", s.path)
 		case <-time.After(lockPoll):
 		}
 	}
@@ -171,13 +171,13 @@ func (s *state) readReserved() (uint64, error) {
 	line, whole := strings.CutSuffix(string(text), "\n")
 	g, err := strconv.ParseUint(line, 10, 64)
 	if !whole || err != nil || g > seqlock.MaxGeneration {
-		return 0, fmt.Errorf("%s: %.40q is no generation", filepath.Join(s.path, generationFile), text)
+		return 0, fmt.Errorf("%s: %.40q is not a generation", filepath.Join(s.path, generationFile), text)
 	}
 	return g, nil
 }
 
 // reserve makes sure that a new region will start above g. When that fails the
-// publication goes on all the same; see the package comment.
+// publication continues all the same; see the package comment.
 func (s *state) reserve(g uint64) {
 	if s == nil || g <= s.reserved {
 		return
@@ -193,7 +193,7 @@ func (s *state) reserve(g uint64) {
 		s.counters.stateErrors.Inc()
 		if text := err.Error(); text != s.trouble {
 			s.trouble = text
-			s.log.Error("generations can't be reserved: if the region is lost before they are, some are given out twice",
+			s.log.Error("generations cannot be reserved: if the region is lost before they are, some are given out twice",
 				"state_dir", s.path, "generation", g, "error", err)
 		}
 		return

@@ -220,7 +220,7 @@ func TestWaitsForTheSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := s.run()
-	s.logs("there is no region yet: waiting for a first good revision")
+	s.logs("no region yet: waiting for the first good revision")
 	mustNotExist(t, s.file())
 	if line := s.logs("refused"); line["reason"] != "source" || !strings.Contains(line["what"].(string), s.dir) {
 		t.Errorf("the log line is %v", line)
@@ -256,7 +256,7 @@ func TestWithoutStateDir(t *testing.T) {
 		t.Errorf("generation %d in a new region", p.generation)
 	}
 	mustNotExist(t, state)
-	s.logs("there is no state directory: if the region is lost, generations start at 1 again, and nothing can be published while the source can't be read")
+	s.logs("no state directory: if the region is lost, generations start at 1 again, and nothing can be published while the source cannot be read")
 }
 
 func TestStateDirIsRefused(t *testing.T) {
@@ -270,7 +270,7 @@ func TestStateDirIsRefused(t *testing.T) {
 		{"writable by others", "chmod go-w", func(p string) error {
 			return errors.Join(os.Mkdir(p, 0o700), os.Chmod(p, 0o777))
 		}},
-		{"somebody else's", "chown", func(p string) error {
+		{"another user's", "chown", func(p string) error {
 			if os.Geteuid() != 0 {
 				return errors.ErrUnsupported
 			}
@@ -308,14 +308,14 @@ func TestStateCantBeWritten(t *testing.T) {
 	}
 	d := s.run()
 	s.sees(map[string]string{"a": `{"x":1}`})
-	s.logs("generations can't be reserved: if the region is lost before they are, some are given out twice")
-	s.logs("the last good image can't be saved; this is tried again")
+	s.logs("generations cannot be reserved: if the region is lost before they are, some are given out twice")
+	s.logs("the last good image cannot be saved and will be retried")
 	s.put("a.yaml", "x: 2\n")
 	s.sees(map[string]string{"a": `{"x":2}`})
 	if n := d.Stats().StateErrors; n < 2 {
 		t.Errorf("%d state errors", n)
 	}
-	if n := len(s.journal.find("generations can't be reserved: if the region is lost before they are, some are given out twice")); n != 1 {
+	if n := len(s.journal.find("generations cannot be reserved: if the region is lost before they are, some are given out twice")); n != 1 {
 		t.Errorf("it was said %d times", n)
 	}
 	// With room again, the next generation is reserved, and the end saves.
@@ -346,7 +346,7 @@ func TestStateLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Who waits for a lock file that is unlinked meanwhile has the wrong one.
+	// A daemon that waits for a lock file that is unlinked meanwhile has the wrong one.
 	lock := s.stateFile(lockFile)
 	waiting := make(chan error, 1)
 	go func() {

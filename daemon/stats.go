@@ -34,7 +34,7 @@ type Stats struct {
 	Bytes      int    // of the current image
 
 	Turned      time.Time // when the loop last ended a turn; zero: never
-	LastGood    time.Time // when the source was last found good; zero: never
+	LastGood    time.Time // when the source last had a valid revision; zero: never
 	LastSuccess time.Time // when the newest revision was last found to be published; zero: never
 	Behind      time.Time // since when it is not; zero: it is, or nothing was read yet
 	Published   time.Time // when the current generation was committed, by whichever daemon
@@ -103,7 +103,7 @@ func (c *counters) holds(m *image.Image) {
 }
 
 // attached takes down what the daemon before this one left: whether its region
-// is gone on with, and when it last found its source good, by shm.Boottime.
+// was attached, and when its source last had a valid revision, by shm.Boottime.
 func (c *counters) attached(whole bool, good time.Duration) {
 	c.ready.Store(whole)
 	if good > 0 {

@@ -116,7 +116,7 @@ type reader struct {
 	step       uint8
 	generation uint8
 	copied     [slotWords]uint8
-	committer  uint8 // who committed the generation that is being read
+	committer  uint8 // the writer that committed the generation being read
 	accepted   uint8 // the generation of the last copy
 }
 

@@ -1,17 +1,17 @@
 // Package seqlock is the protocol by which one writer hands whole generations
-// to any number of readers through words of shared memory, without a lock, a
-// syscall or a reader's mark. It knows nothing of files and makes no syscall;
-// this comment is the only place where the order of loads and stores is argued.
+// to any number of readers through words of shared memory. It takes no lock and
+// makes no syscall, and readers store nothing. It knows nothing of files. This
+// comment is the only place where the order of loads and stores is argued.
 //
 // # What it promises
 //
-//   - What a reader accepts is one whole generation: every word that it copied
-//     between the two looks at the slot's sequence belongs to it.
-//   - The generation that the hot word names is whole at every moment, also
-//     when the writer has been killed between any two of its steps.
+//   - A reader accepts one whole generation: every word that it copied between
+//     the two looks at the slot's sequence belongs to it.
+//   - The generation that the hot word names is whole at every moment, even if
+//     the writer is killed between any two of its steps.
 //   - A reader that has seen generation g never accepts one before g.
-//   - A reader never waits for a writer: while the writer pauses, or is dead, a
-//     pass that begins is the last one.
+//   - A reader never waits for a writer: while the writer pauses or is dead, the
+//     first pass succeeds.
 //
 // # The memory
 //
@@ -35,28 +35,27 @@
 //
 // # Why it holds
 //
-// One slot. The hot word proves that g was complete once, and the second look
-// that nobody has taken its slot since. The writer's odd sequence is visible
-// before any word of the new generation, and the even one only after all of
-// them. A reader that loaded a word of a later generation in step 3 therefore
-// sees, in step 4, at least that generation's odd sequence, which is not 2g+2,
-// and lets go of its copy.
-// A word of an earlier generation cannot be loaded, since every word of g
-// became visible before the hot word named it. The first look only spares the
-// reader a copy that can't be accepted any more.
+// One slot. The hot word proves that g was complete once. The second look proves
+// that the writer has not taken its slot since: the odd sequence of a generation
+// is visible before any of its words, and the even one only after all of them.
+// So a reader that loaded a word of a later generation in step 3 sees in step 4
+// at least that generation's odd sequence, which is not 2g+2, and discards its
+// copy. A word of an earlier generation cannot be loaded, since every word of g
+// became visible before the hot word named it. The first look only saves a copy
+// that could not be accepted.
 //
 // The ring. Generation g+1 is written into another slot than g, as K is at
-// least 2. So at each of the writer's steps the slot that the hot word names
-// is not being touched: a writer that dies there leaves it whole, and its
-// successor, which also goes on at hot+1, uses the very slot that was left
-// unfinished. A reader that got hold of g can be overtaken only by the writer
-// that begins g+K, which is K-1 commits later. For the same reason a writer
-// must never skip generations within a ring: a jump by a multiple of K begins
-// the slot that the hot word names, and a crash there leaves nothing whole.
+// least 2. So none of the writer's steps touches the slot that the hot word
+// names: a writer that dies leaves it whole, and its successor, which continues
+// at hot+1, uses the slot that was left unfinished. A reader of g can be
+// overtaken only by the writer that begins g+K, which is K-1 commits later. For
+// the same reason a writer must never skip generations within a ring: a jump by
+// a multiple of K begins the slot that the hot word names, and a crash there
+// leaves nothing whole.
 //
-// Order. Go has no fences, and its memory model does not speak of other
-// processes; what carries the argument is what the compiler emits for
-// sync/atomic, and a test looks at that (see asm_test.go).
+// Order. Go has no fences, and its memory model does not cover other processes.
+// The argument rests on what the compiler emits for sync/atomic, and a test
+// checks that (see asm_test.go).
 //
 //   - The compiler moves no memory access over an atomic one.
 //   - Readers load every word atomically: MOV on amd64, where loads are never
@@ -72,8 +71,8 @@
 //     become visible before an STLR that precedes it in the program, which
 //     would show a word of g under the sequence of g-K.
 //
-// Words of a slot that no accepted copy covers may be anything, and so may
-// every word of memory that somebody other than the writer could write. Who
-// may write, and sums against accidents, are the business of packages shm and
-// image.
+// Words of a slot that no accepted copy covers may have any value, and so may
+// every word of memory that a process other than the writer can write. Package
+// shm decides which users may write, and package image has sums against
+// accidents.
 package seqlock

@@ -56,7 +56,7 @@ type state struct {
 	memory    saved
 	writer    writer
 	readers   [mostReaders]reader
-	committer uint8 // who committed the current generation
+	committer uint8 // the writer that committed the current generation
 }
 
 // move leads from one state to another.

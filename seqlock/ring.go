@@ -15,7 +15,7 @@ const (
 const MaxGeneration = 1<<62 - 1
 
 // Hot is a value of the hot word: the current generation, and whether the
-// region has been retired and a successor is to be looked for.
+// region has been retired, so that readers must look for its successor.
 type Hot uint64
 
 // Generation is the current generation; 0 before the first one was committed.
@@ -24,10 +24,10 @@ func (h Hot) Generation() uint64 { return uint64(h) >> 1 }
 // Retired says that nothing will be committed in this ring any more.
 func (h Hot) Retired() bool { return h&1 != 0 }
 
-// Ring is the protocol over one hot word and the sequences of K slots. Its
-// methods are the protocol's single steps: each makes one load, one store, or
-// in Retire one of each; never blocks, allocates nothing and makes no syscall. Methods fault where
-// the memory behind them does.
+// Ring is the protocol over one hot word and the sequences of K slots. Each
+// method is one step of the protocol: it makes one load or one store (Retire
+// makes both), never blocks, allocates nothing and makes no syscall. It faults
+// if its memory does.
 //
 // Readers may use a Ring from any number of goroutines; there is one writer.
 type Ring struct {
@@ -70,6 +70,6 @@ func (r Ring) Complete(g uint64) { atomic.StoreUint64(r.sequences[r.Slot(g)], 2*
 func (r Ring) Commit(g uint64) { atomic.StoreUint64(r.hot, g<<1) }
 
 // Retire marks the ring as finished. Its current generation stays readable. A
-// writer must not go on in a retired ring: Commit would clear the mark, and
-// readers have gone elsewhere.
+// writer must not publish into a retired ring: Commit would clear the mark, and
+// readers have gone to the successor.
 func (r Ring) Retire() { atomic.StoreUint64(r.hot, uint64(r.Hot())|1) }

@@ -100,7 +100,7 @@ func newRegion(t *testing.T, s shape) (path string, writable, readable region) {
 }
 
 // fill makes the words of a generation: the first two tell which one it is and
-// who wrote it, and every other one follows from them and from its place.
+// its writer, and every other one follows from them and from its place.
 func fill(words []uint64, generation, writer uint64) {
 	words[0], words[1] = generation, writer
 	base := mix(generation, writer)
@@ -234,7 +234,7 @@ func (fs *followers) wait() {
 	fs.done.Wait()
 }
 
-// report waits for the readers, of whom one must have accepted something
+// report waits for the readers, of which one must have accepted something
 // before they were told to stop.
 func (fs *followers) report(t *testing.T) {
 	t.Helper()

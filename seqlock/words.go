@@ -1,6 +1,18 @@
 package seqlock
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// WordBytes is the size of a word.
+const WordBytes = 8
+
+// BytesOf is the memory of words as bytes. In shared memory they are not to be
+// read or written through it while another process may write them.
+func BytesOf(words []uint64) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(words)*WordBytes)
+}
 
 // LoadWords copies len(dst) words from shared memory into private memory,
 // each with an atomic load and in order: a reader's step 3. src must be at

@@ -5,8 +5,7 @@ package seqlock
 // and makes no syscall; it faults where dst does.
 //
 // Plain stores suffice on amd64 between the two stores of the sequence; the
-// package comment says why. The race detector can't know that, so it is not
-// asked.
+// package comment says why. The race detector cannot know that.
 //
 //go:norace
 func StoreWords(dst, src []uint64) {
@@ -23,7 +22,7 @@ func StoreWords(dst, src []uint64) {
 		d[7] = s[7]
 		dst, src = dst[8:], src[8:]
 	}
-	//nolint:staticcheck // S1001 wants copy, whose instructions nobody here has looked at
+	//nolint:staticcheck // S1001 wants copy, whose instructions are not tested
 	for i := range src {
 		dst[i] = src[i]
 	}

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/internal/access"
-	"github.com/statesync/statesync/shm/internal/layout"
 )
 
 type fileID = access.FileID
@@ -20,7 +20,7 @@ type fileID = access.FileID
 // Open maps the region in a directory for reading. Errors match ErrNoRegion,
 // ErrUntrusted, ErrLayout, ErrCorrupt, fs.ErrPermission or ErrUnsupported.
 func Open(dir string, trust Trust) (*Region, error) {
-	dir = filepath.Clean(dir) // a slash at its end would have a link followed
+	dir = filepath.Clean(dir) // with a slash at its end, the kernel would follow a link
 	dirFD, err := trust.OpenDir(dir)
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func Open(dir string, trust Trust) (*Region, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, FileName)
-	// O_NONBLOCK: somebody's FIFO must not stop us before it is refused.
+	// O_NONBLOCK: another user's FIFO must not block this before it is refused.
 	fd, err := access.OpenFile(dirFD, path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if errors.Is(err, ErrNoRegion) {
 		return nil, access.WhyNoRegion(dirFD, dir, err)
@@ -52,12 +52,12 @@ func Open(dir string, trust Trust) (*Region, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), access.Unmap(l))
 	}
-	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(layout.BytesOf(words)) }, l.Words)
+	runtime.AddCleanup(r, func(words []uint64) { _ = unix.Munmap(seqlock.BytesOf(words)) }, l.Words)
 	return r, nil
 }
 
-// Replaced says whether another file is at the region's path now. A path with
-// nothing there, or that can't be looked at, says no. It makes one syscall.
+// Replaced says whether another file is at the region's path now. It is false if
+// there is no file or the path cannot be read. It makes one syscall.
 func (r *Region) Replaced() bool {
 	var st unix.Stat_t
 	if unix.Lstat(r.path, &st) != nil {

@@ -1,6 +1,6 @@
-// Package shm is the region as its readers have it: the file in shared memory
-// through which a daemon hands images to any number of processes, and the
-// question which users are trusted with it. Package writer writes it.
+// Package shm reads a region: the file in shared memory through which a daemon
+// hands images to any number of processes. It decides which users are trusted to
+// have written it. Package writer writes it.
 //
 // # What it promises
 //
@@ -10,8 +10,8 @@
 //     region's owner can open, and a region is written by its owner alone.
 //   - A reader maps the file read-only. It refuses a region that an untrusted
 //     user could have written (see Trust).
-//   - Memory that vanishes under a reader, or a writer, is an error and not a
-//     crash: every touch of the mapping is guarded.
+//   - Memory that vanishes under a reader or a writer is an error and not a
+//     crash: every access to the mapping is guarded.
 //   - Nothing waits without a bound.
 //
 // # The region
@@ -39,17 +39,18 @@
 //
 // The file's size is fixed for its life. It is sparse: a slot takes memory for
 // the image that is in it. A slot has room for four times the image that the
-// file was made for, and at least for 256 KiB. docs/FORMAT.md has the layout to the byte, package
-// seqlock the protocol over hot word and slots, package image what is in one.
+// file was made for, and at least for 256 KiB. docs/FORMAT.md has the layout to
+// the byte, package seqlock the protocol over hot word and slots, and package
+// image the contents of a slot.
 //
 // # Its life
 //
 // A writer creates the file under another name, whole and with its first
 // generation in it, and renames it into place, so that half a region is never
-// opened. A restarted writer attaches to the file it finds and goes on at the
-// next generation. A file it can't use (another layout or number of slots,
-// damage) it replaces: the new one is made whole first, then the old one is
-// marked retired and its waiters are woken, then the rename. Readers of a
+// opened. A restarted writer attaches to the file it finds and continues at the
+// next generation. It replaces a file that it cannot use (another layout or
+// number of slots, damage): it makes the new one whole, marks the old one retired
+// and wakes its waiters, and then renames. Readers of a
 // retired region keep reading it and look at the path for the next.
 //
 // An image that outgrows its slot is published in the same way, in a larger

@@ -10,10 +10,10 @@ import (
 // What can be wrong with a region. Errors of this package match one of these
 // with errors.Is and name the path.
 var (
-	// ErrNoRegion: there is nothing at the path. The daemon has not been
-	// started, or has not published yet.
+	// ErrNoRegion: there is no region at the path. The daemon has not been started,
+	// or has not published yet.
 	ErrNoRegion = access.ErrNoRegion
-	// ErrUntrusted: a user who is not trusted with the region could write it.
+	// ErrUntrusted: an untrusted user could write the region.
 	ErrUntrusted = access.ErrUntrusted
 	// ErrLayout: the region has a layout or a feature that this version does not
 	// know.
@@ -26,7 +26,7 @@ var (
 	// ErrBusy: the writer published faster than the reader could copy, 256 times
 	// in a row. The next read may succeed.
 	ErrBusy = errors.New("region changes too fast")
-	// ErrExpired: the generation is not in the ring any more.
+	// ErrExpired: the generation is no longer in the ring.
 	ErrExpired = errors.New("generation expired")
 	// ErrUnsupported: this operating system has no regions.
 	ErrUnsupported = errors.New("unsupported platform")

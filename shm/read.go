@@ -11,27 +11,27 @@ import (
 )
 
 // Region is a region that is mapped for reading. It is safe for any number of
-// goroutines, holds no descriptor, and is unmapped when it is not referenced
-// any more. See Open.
+// goroutines, holds no descriptor, and is unmapped once it is unreachable. See
+// Open.
 type Region struct {
 	l    layout.Layout
 	path string // of the file
 	file fileID
 	bit  uint32 // of this region's own waiters
 
-	_       [128]byte // a waiter writes, and what is above is read all the time
+	_       [128]byte // keeps what waiters write off the cache lines above, which are read often
 	waiting waiting
 }
 
-// MaxTries bounds how often a read begins anew because the writer was there.
-// One lap of the writer takes at least K-1 publications, so a reader that
-// loses this often is slower than all of them together.
+// MaxTries bounds how often a read is repeated because the writer overtook it.
+// One lap of the writer takes at least K-1 publications, so a reader that is
+// overtaken this often is slower than all of them together.
 const MaxTries = 256
 
-// Effort is how often a read had to begin anew.
+// Effort is how often a read was repeated.
 type Effort struct {
-	Lapped int // the slot had been taken before anything was copied
-	Torn   int // it was taken during the copy
+	Lapped int // the writer had taken the slot before anything was copied
+	Torn   int // the writer took the slot during the copy
 }
 
 // ID is the region's id.
@@ -48,18 +48,14 @@ func (r *Region) Path() string { return r.path }
 
 // Hot loads the hot word. The error is nil or ErrFault. It allocates nothing,
 // never blocks, and makes no syscall.
-func (r *Region) Hot() (hot seqlock.Hot, err error) {
-	defer r.l.RecoverFault(debug.SetPanicOnFault(true), &err)
-	return r.l.Ring.Hot(), nil
-}
+func (r *Region) Hot() (seqlock.Hot, error) { return r.l.Hot() }
 
-// Read calls fn with the current generation's image, which may change under
-// fn's hands at any moment: fn copies what it needs, with bounds and sums
-// checked, and what it returned counts only when Read returns the same. fn is
-// called again, and has to begin anew, as long as the writer was faster; after
-// 256 times the error is ErrBusy. An error of fn on an image that did not
-// change is returned as it is. Memory that is gone is ErrFault, an impossible
-// slot ErrCorrupt.
+// Read calls fn with the current generation's image, which the writer may change
+// at any moment: fn copies what it needs and checks bounds and sums. Its result
+// counts only if Read returns it. Read calls fn again, which must start over, if
+// the writer overtook it; after 256 times the error is ErrBusy. An error of fn on
+// an image that did not change is returned as it is. Memory that is gone is
+// ErrFault, an impossible slot is ErrCorrupt.
 //
 // It makes no syscall, and never blocks.
 func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, error) {
@@ -77,7 +73,7 @@ func (r *Region) Read(fn func(hot seqlock.Hot, image []uint64) error) (Effort, e
 		case p.started:
 			effort.Torn++
 		case n == MaxTries-1 && hot == first && effort.Torn == 0:
-			// Nobody published meanwhile, so nobody has a right to that slot.
+			// Nothing was published meanwhile, so no writer may have taken the slot.
 			return effort, fmt.Errorf("%s: %w: the slot of its generation %d is not whole", r.path, ErrCorrupt, hot.Generation())
 		default:
 			effort.Lapped++
@@ -100,10 +96,9 @@ func (r *Region) ReadGeneration(g uint64, fn func(hot seqlock.Hot, image []uint6
 	return fmt.Errorf("%s: generation %d: %w", r.path, g, ErrExpired)
 }
 
-// Slot is what the table says of slot n, for tools: its sequence, and the
-// length of its image in bytes. A slot above the generation of a hot word that
-// was loaded before is not to be looked at: it belongs to the writer. The error
-// is nil or ErrFault.
+// Slot is what the slot table has for slot n, for tools: its sequence, and the
+// length of its image in bytes. A slot whose generation is above that of a hot
+// word loaded before belongs to the writer. The error is nil or ErrFault.
 func (r *Region) Slot(n int) (sequence, length uint64, err error) {
 	err = r.l.Guarded(func() error {
 		sequence, length = atomic.LoadUint64(r.l.Sequence(n)), atomic.LoadUint64(r.l.Length(n))
@@ -112,22 +107,22 @@ func (r *Region) Slot(n int) (sequence, length uint64, err error) {
 	return sequence, length, err
 }
 
-// passed is how far a pass over a slot came.
+// passed says what a pass over a slot saw.
 type passed struct {
 	started bool // the slot held the generation at the beginning
 	whole   bool // and at the end
 }
 
-// pass is one pass over the slot of a generation, or where *hot is 0, of the
-// one that is current, which *hot then is. An error is fn's, or is about a
-// slot that is whole, or about memory that is gone.
+// pass makes one pass over the slot of a generation. If *hot is 0 that is the
+// current one, and pass sets *hot to it. An error is fn's, or is about a slot that
+// is whole, or about memory that is gone.
 func (r *Region) pass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (passed, error) {
 	p, ended, err := r.guardedPass(hot, fn)
 	if ended {
 		return p, err
 	}
-	// A fault, and no second look yet. A page of a slot that is being written
-	// anew may be gone for a moment, and so tells nothing about the region.
+	// After a fault the second look is still to come. A page of a slot that the
+	// writer is reusing may be gone for a moment, which is not damage.
 	again := r.l.Guarded(func() error {
 		p.whole = p.started && r.l.Ring.Whole(hot.Generation())
 		return nil
@@ -138,7 +133,7 @@ func (r *Region) pass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p
 	return p, fmt.Errorf("%s: %w", r.path, err)
 }
 
-// guardedPass is what of a pass touches the region. It has not ended where
+// guardedPass is the part of a pass that accesses the region. ended is false if
 // memory was gone.
 func (r *Region) guardedPass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) error) (p passed, ended bool, err error) {
 	defer r.l.RecoverFault(debug.SetPanicOnFault(true), &err)
@@ -152,12 +147,11 @@ func (r *Region) guardedPass(hot *seqlock.Hot, fn func(seqlock.Hot, []uint64) er
 	if p.started = r.l.Ring.Whole(g); !p.started {
 		return p, true, nil
 	}
-	n := r.l.Ring.Slot(g)
-	length := atomic.LoadUint64(r.l.Length(n))
-	if length > uint64(r.l.SlotSize) || length%layout.WordBytes != 0 {
-		err = fmt.Errorf("%s: %w: slot %d has %d bytes", r.path, ErrCorrupt, n, length)
+	image, err := r.l.Image(r.l.Ring.Slot(g))
+	if err != nil {
+		err = fmt.Errorf("%s: %w", r.path, err)
 	} else {
-		err = fn(*hot, r.l.Slot(n)[:length/layout.WordBytes])
+		err = fn(*hot, image)
 	}
 	p.whole = r.l.Ring.Whole(g)
 	return p, true, err

@@ -27,4 +27,7 @@ type (
 	Geometry = layout.Geometry
 	// Trust says whose regions a reader accepts; see its fields.
 	Trust = access.Trust
+	// UntrustedError says which path made a region untrusted, and why. It matches
+	// ErrUntrusted.
+	UntrustedError = access.UntrustedError
 )

@@ -37,7 +37,7 @@ func Boottime() time.Duration { return layout.Boottime() }
 // Status reads what the writer says of itself. The error is ErrFault when the
 // region's memory is gone, and ErrBusy when the status is being written each
 // time: a writer that died while it wrote leaves it so until its successor
-// comes.
+// starts.
 func (r *Region) Status() (Status, error) {
 	var words [layout.StatusWords]uint64
 	for range MaxTries {
@@ -60,8 +60,8 @@ func (r *Region) Status() (Status, error) {
 	return Status{}, fmt.Errorf("%s: the writer's status: %w", r.path, ErrBusy)
 }
 
-// Beating says whether the writer's heart has beaten lately; unlike Status it
-// is two loads. Memory that is gone does not beat.
+// Beating says whether the writer's heartbeat is recent. Unlike Status it makes
+// two loads. It is false if memory is gone.
 func (r *Region) Beating() bool {
 	var s Status
 	err := r.l.Guarded(func() error {

@@ -16,11 +16,11 @@ import (
 // maxWait keeps a point in time from overflowing.
 const maxWait = 24 * time.Hour
 
-// Wait sleeps until the hot word is no longer hot, Wake is called on this
-// Region, or the timeout is over, and does not say which: any process that can
-// map the file can also wake or requeue its waiters, so the caller looks for
-// itself, and never waits without a bound; a timeout is at most a day. Memory
-// that is gone is ErrFault. It holds a thread while it sleeps.
+// Wait sleeps until the hot word differs from hot, Wake is called on this Region,
+// or the timeout is over. It does not say which: any process that can map the file
+// can also wake or requeue its waiters, so the caller must load the hot word
+// itself. A timeout is at most a day. Memory that is gone is ErrFault. Wait holds a
+// thread while it sleeps.
 func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 	runtime.LockOSThread() // the thread that Wake may have to signal is the one that sleeps
 	defer runtime.UnlockOSThread()
@@ -35,7 +35,7 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 		err := futex.Wait(r.l.HotWord(), uint32(hot), until, r.bit)
 		runtime.KeepAlive(r)
 		switch {
-		case errors.Is(err, unix.EINTR) && r.waiting.wakes.Load() == wakes: // by Go's scheduler
+		case errors.Is(err, unix.EINTR) && r.waiting.wakes.Load() == wakes: // Go's scheduler interrupted it
 		case errors.Is(err, unix.EFAULT):
 			return ErrFault
 		case err == nil, errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ETIMEDOUT):
@@ -46,9 +46,9 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 	}
 }
 
-// Wake ends the Wait calls on this Region, in this process. It has to be
-// repeated until they have returned: one may be just about to sleep. Of several
-// on memory that is gone, it may end the last one only.
+// Wake ends the Wait calls on this Region, in this process. The caller must repeat
+// it until they have returned: one may be about to sleep. If memory is gone, it
+// ends only the newest of several.
 func (r *Region) Wake() error {
 	r.waiting.wakes.Add(1)
 	err := futex.Wake(r.l.HotWord(), r.bit)
@@ -61,8 +61,8 @@ func (r *Region) Wake() error {
 	return err
 }
 
-// waiting is what Wake has to know of Wait.
+// waiting is what Wait tells Wake.
 type waiting struct {
-	wakes  atomic.Uint64
-	thread atomic.Int64 // that waited last
+	wakes  atomic.Uint64 // calls of Wake
+	thread atomic.Int64  // the thread that waited last
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/statesync/statesync/seqlock"
 )
 
-// waitPoll is how often the hot word is looked at where there is no futex.
+// waitPoll is how often the hot word is loaded where there is no futex.
 const waitPoll = 50 * time.Millisecond
 
 // Wait sleeps for a moment, unless the hot word has changed already. The
-// caller looks for itself.
+// caller must load the hot word itself.
 func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 	now, err := r.Hot()
 	if err == nil && now == hot {
@@ -21,7 +21,7 @@ func (r *Region) Wait(hot seqlock.Hot, timeout time.Duration) error {
 	return err
 }
 
-// Wake has nobody to wake: no Wait lasts.
+// Wake does nothing: no Wait lasts.
 func (r *Region) Wake() error { return nil }
 
 type waiting struct{}

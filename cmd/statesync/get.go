@@ -132,7 +132,7 @@ func keys(config *image.Section) []string {
 func (a *app) printValue(v image.Value, format string) error {
 	text := v.Text
 	if !json.Valid(text) { // its sum holds, so that its writer has put it there
-		return fmt.Errorf("the value is no JSON: %w; restart statesyncd", shm.ErrCorrupt)
+		return fmt.Errorf("the value is not JSON: %w; restart statesyncd", shm.ErrCorrupt)
 	}
 	switch {
 	case format == "raw" && v.Type == image.String:

@@ -264,12 +264,30 @@ func TestNoRegion(t *testing.T) {
 			t.Fatal(err)
 		}
 		return dir
-	}, "permission denied", "--region-group")
+	}, "permission denied", "mode 0000", "in the group")
 	check("of another layout", func(t *testing.T) string {
 		dir := newRegion(t).Dir()
 		overwrite(t, dir, 8, []byte{2})
 		return dir
 	}, "layout", "statesync that came with")
+}
+
+// On a packaged host the daemon is a service, for the region of its unit.
+func TestStartDaemon(t *testing.T) {
+	unit := filepath.Join(t.TempDir(), "statesyncd.service")
+	command := "statesyncd --source dir:PATH --region "
+	if got := startDaemon(shm.DefaultDir, unit); !strings.Contains(got, command+shm.DefaultDir) {
+		t.Error("without the unit:", got)
+	}
+	if err := os.WriteFile(unit, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := startDaemon(shm.DefaultDir+"/", unit); !strings.Contains(got, "systemctl status statesyncd") {
+		t.Error("with the unit:", got)
+	}
+	if got := startDaemon("/elsewhere", unit); !strings.Contains(got, command+"/elsewhere") {
+		t.Error("another region:", got)
+	}
 }
 
 // The owner of a region that is not root's or the reader's has to be named.
@@ -287,7 +305,8 @@ func TestOwner(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(r.Dir()), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	call(t, r.Dir(), "ls").expect(t, exitNo, "", "12345", "STATESYNC_OWNER")
+	call(t, r.Dir(), "ls").expect(t, exitNo, "", "12345", "--owner 12345", "STATESYNC_OWNER=12345")
+	call(t, r.Dir(), "wait", "--timeout", "10ms").expect(t, exitNo, "", "; to trust that user, use --owner 12345 or set STATESYNC_OWNER=12345\n")
 	call(t, r.Dir(), "ls", "--owner", "1,12345").expect(t, exitOK, "*")
 	call(t, r.Dir(), "wait", "--owner", "12345").expect(t, exitOK, "")
 }

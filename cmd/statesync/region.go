@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,16 +105,36 @@ func eachSection(v *image.View, fn func(image.Entry, *image.Section) error) erro
 	return nil
 }
 
-// explain adds to what is wrong with a region what to do about it, where the
-// error does not say so itself.
+// packagedUnit is the unit that the packages install. It publishes into
+// shm.DefaultDir.
+const packagedUnit = "/usr/lib/systemd/system/statesyncd.service"
+
+// startDaemon says how an operator starts the daemon of a region.
+func startDaemon(dir, unit string) string {
+	if _, err := os.Stat(unit); err == nil && filepath.Clean(dir) == shm.DefaultDir {
+		return "see why statesyncd did not publish it: systemctl status statesyncd"
+	}
+	return "start the daemon: statesyncd --source dir:PATH --region " + dir
+}
+
+// explain adds to an error about a region what an operator can do about it. An
+// error of package client has the advice for an application, which is left out.
 func (a *app) explain(err error) error {
 	dir := a.dir()
+	var untrusted *shm.UntrustedError
+	var path *fs.PathError
 	switch {
+	case errors.As(err, &untrusted) && untrusted.Owner >= 0:
+		return fmt.Errorf("%w; to trust that user, use --owner %d or set %s=%d", untrusted, untrusted.Owner, client.EnvOwner, untrusted.Owner)
+	case untrusted != nil && untrusted.Mode != 0:
+		return fmt.Errorf("%w; chmod go-w %s", untrusted, untrusted.Path)
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &path):
+		return fmt.Errorf("%w; run statesync as root, as the owner, or in the group", path)
 	case errors.Is(err, shm.ErrNoRegion) && errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: %w still; is statesyncd running with --region %s, and what does its log say?", dir, shm.ErrNoRegion, dir)
+		return fmt.Errorf("%s: still %w; %s", dir, shm.ErrNoRegion, startDaemon(dir, packagedUnit))
 	case errors.Is(err, shm.ErrNoRegion):
-		return fmt.Errorf("%s: %w; start the daemon: statesyncd --source dir:PATH --region %s; "+
-			"or name another region with --region or %s%s", dir, shm.ErrNoRegion, dir, client.EnvRegion, otherRegions(dir))
+		return fmt.Errorf("%s: %w; %s; or name another region with --region or %s%s",
+			dir, shm.ErrNoRegion, startDaemon(dir, packagedUnit), client.EnvRegion, otherRegions(dir))
 	case errors.Is(err, shm.ErrLayout):
 		return fmt.Errorf("%w; use the statesync that came with the running statesyncd", err)
 	case errors.Is(err, shm.ErrCorrupt), errors.Is(err, shm.ErrFault), errors.Is(err, image.ErrCorrupt):

@@ -32,8 +32,8 @@ const rootLong = `statesync looks at what statesyncd publishes.
 
 The daemon statesyncd puts all configs of a host into one shared memory region.
 Every change makes a new generation of all of them, and programs read it through
-the package client without asking anybody. statesync shows people and scripts
-the same: it never writes, and needs no running daemon.
+the package client without a request to the daemon. statesync shows people and
+scripts the same: it never writes, and needs no running daemon.
 
 A region is a directory. The one to look at is, in this order: --region,
 $STATESYNC_REGION, ` + shm.DefaultDir + `. It must belong to root, to

@@ -42,7 +42,7 @@ type report struct {
 	SourceAge      *float64   `json:"source_age_seconds"`
 	Problem        string     `json:"problem"` // why a newer revision is not published
 
-	Damage string `json:"damage,omitempty"` // why the image or the status can't be read
+	Damage string `json:"damage,omitempty"` // why the image or the status cannot be read
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -55,7 +55,7 @@ is, and what to do about it.
 
 A dead daemon is no error of its own, since programs read on. With --max-age it
 is one, as soon as it has been silent for longer than that, and so is a source
-that was not found good for longer than that: statesync then names the one that
+that was not valid for longer than that: statesync then names the one that
 is stale and exits with 1. That is a check for monitoring, and a probe.
 
 It also exits with 1 where what it shows is damaged. As json, times are in RFC
@@ -114,7 +114,7 @@ func (a *app) report(r *shm.Region) *report {
 		s.Damage = a.explain(err).Error()
 	case errors.Is(statusErr, shm.ErrBusy):
 		s.WriterAlive = r.Beating()
-		s.Damage = "the daemon died while it was writing its status; start statesyncd, which writes it anew"
+		s.Damage = "the daemon died while it was writing its status; start statesyncd, which writes it again"
 	case statusErr != nil:
 		s.Damage = a.explain(statusErr).Error()
 	}
@@ -180,7 +180,7 @@ func seconds(d time.Duration) *float64 {
 // stale says what is older than a limit; what never happened always is.
 func (s *report) stale(limit time.Duration) error {
 	if s.WriterPID == nil {
-		return errors.New("stale: the daemon's status can't be read, and there is no telling how old it is")
+		return errors.New("stale: the daemon's status cannot be read, so its age is not known")
 	}
 	old := func(what string, age *float64) error {
 		switch {
@@ -193,7 +193,7 @@ func (s *report) stale(limit time.Duration) error {
 	}
 	return errors.Join(
 		old("the daemon's last heartbeat", s.HeartbeatAge),
-		old("the source was last found good", s.SourceAge),
+		old("the source was last valid", s.SourceAge),
 	)
 }
 

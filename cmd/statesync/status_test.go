@@ -61,7 +61,7 @@ func TestStatus(t *testing.T) {
 	for _, part := range []string{
 		"region      " + w.Path(), "id " + w.ID().String() + ", layout 1, 3 slots of 256.0 KiB",
 		"generation  1, published ", " ago: 2 configs, ", "revision    published\n", "observed    observed, with the same content\n",
-		"source      found good 1m3", "daemon      running, pid ",
+		"source      valid 1m3", "daemon      running, pid ",
 	} {
 		if !strings.Contains(o.stdout, part) {
 			t.Errorf("status lacks %q:\n%s", part, o.stdout)
@@ -78,16 +78,16 @@ func TestStatusNever(t *testing.T) {
 	w.publish("r")
 	w.observe("", 0, "")
 	o := call(t, w.dir, "status", "-o", "json", "--max-age", "1h")
-	o.expect(t, exitNo, "*", "the source was last found good: never, and --max-age is 1h")
+	o.expect(t, exitNo, "*", "the source was last valid: never, and --max-age is 1h")
 	if s := decodeStatus(t, o); s["source_last_good"] != nil || s["source_age_seconds"] != nil || s["configs"] != 0.0 {
 		t.Error(o.stdout)
 	}
-	if o := call(t, w.dir, "status"); !strings.Contains(o.stdout, "source      never found good\n") {
+	if o := call(t, w.dir, "status"); !strings.Contains(o.stdout, "source      never valid\n") {
 		t.Error(o.stdout)
 	}
 	// A point in time that is yet to come was on another boot's clock.
 	w.observe("", shm.Boottime()+time.Hour, "")
-	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitNo, "*", "the source was last found good: never")
+	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitNo, "*", "the source was last valid: never")
 }
 
 // A clock that was set back makes nothing of a negative age.
@@ -119,7 +119,7 @@ func TestStatusMaxAge(t *testing.T) {
 	w.observe("r", shm.Boottime()-10*time.Minute, "")
 	call(t, w.dir, "status", "--max-age", "1h").expect(t, exitOK, "*")
 	o := call(t, w.dir, "status", "--max-age", "5m")
-	o.expect(t, exitNo, "*", "statesync: stale: the source was last found good: 10m", "s ago, and --max-age is 5m0s\n")
+	o.expect(t, exitNo, "*", "statesync: stale: the source was last valid: 10m", "s ago, and --max-age is 5m0s\n")
 	if strings.Contains(o.stderr, "heartbeat") {
 		t.Error(o.stderr)
 	}
@@ -173,7 +173,7 @@ func TestStatusProblems(t *testing.T) {
 	// One that was killed while it wrote that down leaves an odd sequence.
 	overwrite(t, w.dir, statusBlock, words(uint64(7)))
 	o = call(t, w.dir, "status", "--max-age", "1h")
-	o.expect(t, exitNo, "*", "status can't be read")
+	o.expect(t, exitNo, "*", "status cannot be read")
 	if !strings.Contains(o.stdout, "generation  1,") || !strings.Contains(o.stdout, "DAMAGED: the daemon died while") {
 		t.Error(o.stdout)
 	}

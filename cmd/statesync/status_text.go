@@ -26,9 +26,9 @@ func (a *app) printReport(s *report) error {
 			line("observed", "%s, with the same content", *s.Observed)
 		}
 	}
-	source := "never found good"
+	source := "never valid"
 	if s.SourceAge != nil {
-		source = "found good " + ago(s.SourceAge) + " ago"
+		source = "valid " + ago(s.SourceAge) + " ago"
 	}
 	line("source", "%s", source)
 	line("daemon", "%s", s.daemon())
@@ -54,7 +54,7 @@ func (s *report) age() string {
 // daemon words how the daemon is doing.
 func (s *report) daemon() string {
 	if s.WriterPID == nil {
-		return "its status can't be read"
+		return "its status cannot be read"
 	}
 	words := []string{s.WriterState}
 	if !s.WriterAlive && s.WriterState == shm.Running.String() {

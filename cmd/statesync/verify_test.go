@@ -49,7 +49,7 @@ func TestVerify(t *testing.T) {
 		{name: "hot word ahead", at: hotWord, data: words(5 << 1), findings: []string{"corrupt region: the slot of its generation 5 is not whole"}, whole: 2},
 		{name: "hot word 0", at: hotWord, data: words(0), findings: []string{"it names no generation"}},
 		{name: "identity", at: 0x20, data: []byte{9}, findings: []string{"the identity's sum does not match"}},
-		{name: "no region", at: 0, data: []byte("x"), findings: []string{"it does not begin as a region does"}},
+		{name: "no region", at: 0, data: []byte("x"), findings: []string{"it does not begin with the magic of a region"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := forVerify(t)

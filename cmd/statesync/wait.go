@@ -74,7 +74,7 @@ func (a *app) waited(c *client.Client, err error, wanted uint64) error {
 	}
 	switch {
 	case stats.Err != nil:
-		err = fmt.Errorf("%w: %w", err, stats.Err)
+		err = fmt.Errorf("%w: %w", err, a.explain(stats.Err))
 	case !stats.DaemonAlive:
 		err = fmt.Errorf("%w; its daemon is silent: start statesyncd", err)
 	case stats.Problem != "":

@@ -119,7 +119,7 @@ func (a *app) printChange(change client.Change, format string) error {
 	case err != nil:
 		absent = err.Error()
 	case !opaque && !json.Valid(text):
-		absent = "the value is no JSON"
+		absent = "the value is not JSON"
 	}
 	if format == "json" {
 		line := changed{

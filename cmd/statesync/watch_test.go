@@ -150,7 +150,7 @@ func TestWait(t *testing.T) {
 	call(t, dir, "wait", "--generation", "3", "--timeout", "10ms").
 		expect(t, exitNo, "", "is still at generation 2, and 3 is asked for")
 	absent := filepath.Join(t.TempDir(), "absent")
-	call(t, absent, "wait", "--timeout", "10ms").expect(t, exitNo, "", absent+": no region still; is statesyncd running")
+	call(t, absent, "wait", "--timeout", "10ms").expect(t, exitNo, "", absent+": still no region; start the daemon")
 	call(t, absent, "wait", "--timeout", "10ms", "-v").expect(t, exitNo, "", "waiting: "+absent+": no region;")
 }
 

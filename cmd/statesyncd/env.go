@@ -24,9 +24,9 @@ func envName(flag string) string {
 var readersEnv = []string{envPrefix + "OWNER"}
 
 // applyEnv sets the flags that the command line does not set from their
-// variables, of which an empty one counts as not set. A variable that is
-// nobody's is an error: it is most likely misspelled, and ignoring it would be
-// found out late.
+// variables, of which an empty one counts as not set. An unknown
+// variable is an error: it is most likely misspelled, and ignoring it would be
+// noticed late.
 func applyEnv(flags *pflag.FlagSet, environ []string) error {
 	known := map[string]*pflag.Flag{}
 	flags.VisitAll(func(f *pflag.Flag) {

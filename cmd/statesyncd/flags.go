@@ -129,7 +129,7 @@ $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
 One that was asked for and can't be had is an error; the default
 is tried again`)
-	f.DurationVar(&s.maxAge, "max-age", 0, `how long ago a fresh source was last found good, for /healthz (default three
+	f.DurationVar(&s.maxAge, "max-age", 0, `how long ago a fresh source was last valid, for /healthz (default three
 times --resync, at least 1m)`)
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json, to standard error")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -164,12 +164,12 @@ times --resync, at least 1m)`)
 	return cmd
 }
 
-// noArgs refuses arguments that are no flags.
+// noArgs refuses arguments that are not flags.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{fmt.Errorf("%q is no flag; a source is given as --source dir:PATH", args[0])}
+	return &usageError{fmt.Errorf("%q is not a valid flag; a source is given as --source dir:PATH", args[0])}
 }
 
 // complete tells the shells' completions what the values are.
@@ -220,7 +220,7 @@ func (s *settings) validate() error {
 	}
 	for _, glob := range s.Opaque {
 		if _, err := path.Match(glob, ""); err != nil || glob == "" {
-			return fmt.Errorf("--opaque %q is no glob; *, ?, [a-z] and \\ mean what they do in a shell, and a \\ before one takes its meaning away", glob)
+			return fmt.Errorf("--opaque %q is not a valid glob; *, ?, [a-z] and \\ mean what they do in a shell, and a \\ before one takes its meaning away", glob)
 		}
 	}
 	if s.listen != "" {
@@ -266,7 +266,7 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// defaultStateDir is where the state of a region is kept if nobody says.
+// defaultStateDir is where the state of a region is kept by default.
 func defaultStateDir(environ []string, region string, euid int) (string, error) {
 	env := func(name string) string {
 		for i := len(environ) - 1; i >= 0; i-- { // the last one counts, as for os.Getenv
@@ -292,7 +292,7 @@ func defaultStateDir(environ []string, region string, euid int) (string, error) 
 	if home := env("HOME"); filepath.IsAbs(home) {
 		return filepath.Join(home, ".local/state", below), nil
 	}
-	return "", errors.New("there is no place for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
+	return "", errors.New("no directory for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
 		"give --state-dir DIR, or --state-dir '' to do without")
 }
 

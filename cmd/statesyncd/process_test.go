@@ -243,7 +243,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
-// A seal that can't be had is an error at every start, and not only from the
+// A seal that is not available is an error at every start, and not only from the
 // second one on. The region stays readable.
 func TestSealNeedsTheCapability(t *testing.T) {
 	h := newHost(t)
@@ -255,7 +255,7 @@ func TestSealNeedsTheCapability(t *testing.T) {
 		p := h.start("--seal")
 		err := p.Wait()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(p.log(), "CAP_LINUX_IMMUTABLE") {
+		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(p.log(), "--seal takes CAP_LINUX_IMMUTABLE") {
 			t.Errorf("it ended with: %v", err)
 		}
 		if _, m, err := h.look(); err != nil || m.Generation() != 1 {
@@ -266,7 +266,7 @@ func TestSealNeedsTheCapability(t *testing.T) {
 
 const nobody = 65533
 
-// asNobody makes the daemons run as a user without any capability, who can't
+// asNobody makes the daemons run as a user without any capability, which can't
 // run the test's binary where it is.
 func (h *host) asNobody() {
 	h.Helper()

@@ -14,7 +14,7 @@ import (
 	"github.com/statesync/statesync/daemon/notify"
 )
 
-// serve is the life of a daemon that goes on until a signal ends it, with what
+// serve is the life of a daemon that runs until a signal ends it, with what
 // tells others how it is doing around it.
 func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 	notifier := notify.New(s.Log, s.LockWait)
@@ -66,8 +66,8 @@ func (s *settings) address(ctx context.Context) (net.Listener, error) {
 	defer cancel()
 	l, err := admin.Listen(ctx, s.listen)
 	if err != nil && !s.chosen {
-		s.Log.Warn("there are no metrics and no health yet: the default address can't be had; it is tried again, "+
-			"and configs are published meanwhile", "listen", s.listen, "error", err)
+		s.Log.Warn("no metrics and no health yet: the default address is not available and will be retried; "+
+			"configs are published meanwhile", "listen", s.listen, "error", err)
 		return nil, nil
 	}
 	return l, err
@@ -90,6 +90,6 @@ func (s *settings) tell(ctx context.Context, server *admin.Server, l net.Listene
 	}
 	s.Log.Info("serving metrics and health", "listen", l.Addr().String())
 	if err := server.Serve(ctx, l); err != nil {
-		s.Log.Error("metrics and health are not served any more; restart the daemon", "listen", s.listen, "error", err)
+		s.Log.Error("metrics and health are no longer served; restart the daemon", "listen", s.listen, "error", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/statesync/statesync/daemon/admin"
 )
 
-// ask is the code and the body of a GET; 0 while nobody answers.
+// ask is the code and the body of a GET; 0 while nothing answers.
 func ask(t *testing.T, socket, path string) (int, string) {
 	t.Helper()
 	c := http.Client{Transport: &http.Transport{
@@ -61,7 +61,7 @@ func TestMetricsAndHealth(t *testing.T) {
 	}
 	first := h.start(listen)
 	says("/livez", 200, "live   ok  the loop ended a turn ")
-	says("/readyz", 503, "ready  NO  no generation is published yet", "fresh  NO  the source was never found good", "refused: ")
+	says("/readyz", 503, "ready  NO  no generation is published yet", "fresh  NO  the source was never valid", "refused: ")
 	h.put("x: 1\n")
 	says("/readyz", 200, "readers find generation 1")
 	says("/healthz", 200, "fresh  ok")
@@ -110,7 +110,7 @@ func TestDefaultAddressIsTaken(t *testing.T) {
 	}
 }
 
-// The default address is had as soon as it is free.
+// The default address is taken as soon as it is free.
 func TestDefaultAddressIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,7 +122,7 @@ func TestDefaultAddressIsTriedAgain(t *testing.T) {
 	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := s.address(ctx)
-	if l != nil || err != nil || !strings.Contains(log.String(), "it is tried again") {
+	if l != nil || err != nil || !strings.Contains(log.String(), "will be retried") {
 		t.Fatal(l, err, log.String())
 	}
 	var serving sync.WaitGroup

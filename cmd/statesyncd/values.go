@@ -41,7 +41,7 @@ func (b *byteSize) Set(text string) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63) // no sign, no space
 	if err != nil || n == 0 || n > math.MaxInt64/uint64(unit) {
-		return fmt.Errorf("%q is no size; write a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB", text)
+		return fmt.Errorf("%q is not a valid size; write a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB", text)
 	}
 	*b = byteSize(n) * unit
 	return nil
@@ -59,7 +59,7 @@ func (m *fileMode) String() string { return fmt.Sprintf("%04o", uint32(*m)) }
 func (m *fileMode) Set(text string) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
 	if err != nil || n&^0o644 != 0 || n&0o600 != 0o600 {
-		return fmt.Errorf("%q is no mode for a region; it is 0600, 0640 or 0644: its owner writes it, and others read it at most", text)
+		return fmt.Errorf("%q is not a valid mode for a region; it must be 0600, 0640 or 0644", text)
 	}
 	*m = fileMode(n)
 	return nil

@@ -55,7 +55,7 @@ func (s *Server) health() health {
 		h.Live = yes("the loop ended a turn %s ago", round(age))
 	case !stats.Turned.IsZero():
 		h.Live = no("the loop has not ended a turn for %s, as when a file system hangs; "+
-			"readers read on, and a restart may help", round(age))
+			"readers keep reading, and a restart may help", round(age))
 	case time.Since(s.began) <= s.opt.LockWait+liveWithin:
 		h.Live = yes("it is starting")
 	default:
@@ -65,17 +65,17 @@ func (s *Server) health() health {
 	case stats.Ready:
 		h.Ready = yes("readers find generation %d", stats.Generation)
 	case stats.Generation > 0:
-		h.Ready = no("the region that held generation %d is lost, and can't be made anew; see the problem", stats.Generation)
+		h.Ready = no("the region that held generation %d is lost, and cannot be recreated; see the problem", stats.Generation)
 	default:
 		h.Ready = no("no generation is published yet; correct the source")
 	}
 	switch age := time.Since(stats.LastGood); {
 	case stats.LastGood.IsZero():
-		h.Fresh = no("the source was never found good")
+		h.Fresh = no("the source was never valid")
 	case age <= s.opt.MaxAge:
-		h.Fresh = yes("the source was found good %s ago", round(age))
+		h.Fresh = yes("the source was valid %s ago", round(age))
 	default:
-		h.Fresh = no("the source was last found good %s ago, and --max-age is %s; readers have what was good then", round(age), s.opt.MaxAge)
+		h.Fresh = no("the source was last valid %s ago, and --max-age is %s; readers have what was good then", round(age), s.opt.MaxAge)
 	}
 	return h
 }

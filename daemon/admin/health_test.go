@@ -22,7 +22,7 @@ func TestHealth(t *testing.T) {
 		says                []string
 	}{
 		{"healthy", func(*daemon.Stats) {}, ok, ok, ok, []string{
-			"live   ok  the loop ended a turn ", "ready  ok  readers find generation 3\n", "fresh  ok  the source was found good ",
+			"live   ok  the loop ended a turn ", "ready  ok  readers find generation 3\n", "fresh  ok  the source was valid ",
 			"\ngeneration: 3, configs: 2, revision: main@sha1:0123\n",
 		}},
 		{"hangs", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Hour) }, bad, ok, bad, []string{
@@ -30,7 +30,7 @@ func TestHealth(t *testing.T) {
 		}},
 		{"busy", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Minute) }, ok, ok, ok, nil},
 		{"starting", func(s *daemon.Stats) { *s = daemon.Stats{} }, ok, bad, bad, []string{
-			"live   ok  it is starting\n", "ready  NO  no generation is published yet", "fresh  NO  the source was never found good\n",
+			"live   ok  it is starting\n", "ready  NO  no generation is published yet", "fresh  NO  the source was never valid\n",
 		}},
 		{"lost", func(s *daemon.Stats) { s.Ready, s.Problem = false, "no space left" }, ok, bad, bad, []string{
 			"ready  NO  the region that held generation 3 is lost", "\nrefused: no space left\n",
@@ -38,7 +38,7 @@ func TestHealth(t *testing.T) {
 		{"stale", func(s *daemon.Stats) {
 			s.LastGood, s.Good, s.Problem = time.Now().Add(-time.Hour), false, "a.yaml:3:1: \x1b[2Jno\nlive   ok  a lie"
 		}, ok, ok, bad, []string{
-			"fresh  NO  the source was last found good 1h0m0s ago, and --max-age is 1m0s", "\nrefused: a.yaml:3:1: \ufffd[2Jno\ufffdlive",
+			"fresh  NO  the source was last valid 1h0m0s ago, and --max-age is 1m0s", "\nrefused: a.yaml:3:1: \ufffd[2Jno\ufffdlive",
 		}},
 		{"refused, not yet stale", func(s *daemon.Stats) { s.Good, s.Problem = false, "a.yaml:3:1: no" }, ok, ok, ok, []string{
 			"\nrefused: a.yaml:3:1: no\n",

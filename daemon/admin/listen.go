@@ -39,14 +39,14 @@ func CheckAddress(address string) error {
 		return nil
 	}
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		return fmt.Errorf("%q is no address; %s", address, form)
+		return fmt.Errorf("%q is not a valid address; %s", address, form)
 	}
 	return nil
 }
 
 // Listen listens on an address as CheckAddress takes it. While another has it,
 // it is tried again until the context ends, at least once; then, and at once
-// for any other reason, the error says why it can't be had. The file of a unix
+// for any other reason, the error says why it is not available. The file of a unix
 // socket that nobody listens on any more is replaced.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	if err := CheckAddress(address); err != nil {

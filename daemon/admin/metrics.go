@@ -69,7 +69,7 @@ func newMetrics(s *Server) *metrics {
 		reads:        desc("source_reads_total", "Readings of the source."),
 		sourceErrors: desc("source_errors_total", "Readings of the source that failed."),
 		watchErrors:  desc("source_watch_errors_total", "Times that watching the source was impaired, so that changes are found later."),
-		good:         desc("source_last_good_timestamp_seconds", "When the source was last found good, by this daemon or the one before it."),
+		good:         desc("source_last_good_timestamp_seconds", "When the source was last valid, by this daemon or the one before it."),
 		lag:          desc("source_lag_seconds", "For how long the source's newest revision has not been published; 0 when it is."),
 		publications: desc("publications_total", "Generations that were committed."),
 		published:    desc("last_publication_timestamp_seconds", "When the current generation was committed."),

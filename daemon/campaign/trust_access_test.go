@@ -175,7 +175,7 @@ func TestTrustWrongDaemon(t *testing.T) {
 		state  string
 		says   []string
 	}{
-		{"a stranger on root's region", trustAs(trustStranger), roots, "", []string{"belongs to uid 0", "runs as uid 12345", "run it as that user, or choose another --region"}},
+		{"a stranger on root's region", trustAs(trustStranger), roots, "", []string{"belongs to uid 0", "runs as uid 12345", "run the daemon as that user, or choose another --region"}},
 		{"root on a stranger's region", nil, strangers, "", []string{"belongs to uid 12345", "runs as uid 0"}},
 		{"another on a stranger's region", trustAs(trustOther), strangers, "", []string{"belongs to uid 12345", "runs as uid 12346"}},
 		{"a stranger without a region", trustAs(trustStranger), closed, "", []string{"install -d", closed}},
@@ -250,7 +250,7 @@ func TestTrustGroup(t *testing.T) {
 	outsider := memoryReadAs(t, trustStranger, h.region)
 	outsider.tells("an outsider", "permission")
 	said := trustSays(t, trustAs(trustStranger), "trust-read", h.region)
-	for _, word := range []string{"permission", h.region, "--region-group", "lazy permission 0"} {
+	for _, word := range []string{"permission", h.region, "in the region's group", "lazy permission 0"} {
 		if !strings.Contains(said, word) {
 			t.Errorf("an outsider is not told %q: %s", word, said)
 		}

@@ -5,7 +5,7 @@
  * step, DEATHS times, most of all between the commit and the wake; its
  * successor attaches. It may also stop for ever anywhere. Its publications do
  * not wait for the wake, which another goroutine of it makes, its waker. WAITERS followers
- * read, and sleep on the hot word. A stranger who can map the file for reading
+ * read, and sleep on the hot word. A stranger that can map the file for reading
  * wakes and requeues them, HOSTILE times.
  *
  * Bounds: K slots; generations FIRST to LAST; DEATHS successions; WAITERS
@@ -25,9 +25,9 @@
  *                                unless the writer died before its waker woke
  *   late_by_one_wait_at_most     after one bounded wait everybody has it,
  *                                whatever the stranger did, and also if the
- *                                writer died before the wake and nobody came
+ *                                writer died before the wake and no successor came
  *   never_backwards              a follower's generations do not fall
- *   invalid end state            nobody waits but on the futex
+ *   invalid end state            a process waits elsewhere than on the futex
  *
  * A mutation is the macro that breaks the protocol; model_test.go has the list.
  */

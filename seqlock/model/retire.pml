@@ -11,7 +11,7 @@
  *
  * Bounds: K slots; FILES files, made with names or without; PUBLICATIONS besides
  * the first one of each file; DEATHS successions; FOLLOWERS followers; REMOVALS
- * removals. Images have no words here (ring.pml), and nobody requeues
+ * removals. Images have no words here (ring.pml), and no process requeues
  * (notify.pml). A new region begins behind all generations so far, or at 1 as
  * after the loss of the state directory; one that grows begins its new file at
  * the next generation.
@@ -36,8 +36,8 @@
  *                                path. One wait is not enough for a writer that
  *                                died between commit and wake in a file that
  *                                was then removed: the first shows the
- *                                generation, the second that nobody beats
- *   invalid end state            nobody waits but where it may
+ *                                generation, the second that no writer beats
+ *   invalid end state            a process waits where it may not
  *
  * A mutation is the macro that breaks the protocol; model_test.go has the list.
  */
@@ -133,7 +133,7 @@ inline wake_all(f) {
 	i = 0
 }
 
-/* FILL makes a file that nobody can see yet: layout.fill. */
+/* FILL makes a file that no process can see yet: layout.fill. */
 #define FILL BEGIN(temp); COMPLETE(temp); COMMIT(temp)
 
 /* RETIRE: Writer.retireOld, of the attached file or else of the one at the path. */

@@ -28,7 +28,7 @@
  * Promises, as pan names them when one is broken:
  *
  *   accepted_one_whole_generation    every word of an accepted copy was stored
- *                                    by the one writer who committed it, for
+ *                                    by the one writer that committed it, for
  *                                    the generation that it is accepted as
  *   current_slot_whole               at every store, and so at every death:
  *                                    the slot that the hot word names is whole
@@ -37,7 +37,7 @@
  *   done_in_one_pass                 a pass that begins when the writer has
  *                                    stopped is accepted; a pass has no loop,
  *                                    so that this bounds its steps
- *   invalid end state                nobody waits for anybody
+ *   invalid end state                a process waits for another
  *
  * A mutation is the macro that breaks the protocol; model_test.go has the list.
  */
@@ -57,7 +57,7 @@
 #define FIRST 1
 #define WORDS 3 /* word 0 is the length in the slot table, 1 and 2 are the image */
 
-/* A word is told by who stored it for which generation: writer DEATHS is the last. */
+/* A word has the writer that stored it and the generation: writer DEATHS is the last. */
 #define TAG(g, w) ((g) * 4 + (w))
 #define GENERATION(tag) ((tag) / 4)
 

@@ -1,8 +1,7 @@
 package failpoint
 
-// Names are all points, in the order in which a daemon's life comes to them.
-// One before a step is named as what is to begin, one behind it as what has
-// been done.
+// Names are all points, in the order in which a daemon reaches them. A point before
+// a step is named for what begins, one after it for what is done.
 var Names = []string{
 	// The region's directory and its lock.
 	"own.made", "own.directory",
@@ -12,7 +11,7 @@ var Names = []string{
 	// The state directory.
 	"state.made", "state.locked", "state.read",
 
-	// Going on with a region file that is there.
+	// Continuing the region file at the path.
 	"region.surveyed",
 	"attach.begin", "unseal.begin", "unseal.done",
 	"attach.opened", "attach.mapped", "attach.usable", "attach.accessible", "attach.adopted",

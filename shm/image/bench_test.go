@@ -131,7 +131,7 @@ func BenchmarkBuild(b *testing.B) {
 			to := make([]uint64, len(words))
 			for b.Loop() {
 				copy(to, words)
-				xxhash.Sum64(bytesOf(changed.words))
+				xxhash.Sum64(seqlock.BytesOf(changed.words))
 			}
 		})
 		b.Run(bench.name+"/store", func(b *testing.B) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // Config is one config of an image.
@@ -109,7 +111,7 @@ func (m *Image) layOut(sameNames *Image) error {
 	for revision, at := range records {
 		record := m.directory[at:][:recordWords(len(revision))]
 		record[0] = uint64(len(revision))
-		copy(bytesOf(record[1:]), revision)
+		copy(seqlock.BytesOf(record[1:]), revision)
 		last := len(record) - 1
 		record[last] = revisionSum(record[:last], m.generation, uint64(at*wordBytes))
 	}
@@ -125,7 +127,7 @@ func (m *Image) layOut(sameNames *Image) error {
 	h[headerRevision] = uint64(records[m.revision] * wordBytes)
 	h[headerPublished] = uint64(m.published.UnixNano())
 	h[headerSeed] = seed
-	h[headerSum] = xxhash.Sum64(bytesOf(h[:headerSum]))
+	h[headerSum] = xxhash.Sum64(seqlock.BytesOf(h[:headerSum]))
 	return nil
 }
 
@@ -220,7 +222,7 @@ func (m *Image) writeCells(words []uint64) (seed uint64, err error) {
 	t := nameTable(len(words) / lineWords)
 	seed, next, crowded := t.arrange(hashes)
 	if crowded >= 0 {
-		return 0, fmt.Errorf("the hash of the config's name %s is like those of too many others; rename it", m.configs[crowded].name)
+		return 0, &NameError{Name: m.configs[crowded].name}
 	}
 	cell := func(n uint64) *uint64 {
 		n %= uint64(t.homes) * lineCells
@@ -234,8 +236,7 @@ func (m *Image) writeCells(words []uint64) (seed uint64, err error) {
 		next[home]++
 		for ; i < at; i++ {
 			if other := *cell(i); other != 0 && lineTag(other) == tag && hashes[other>>32-1] == hashes[n] {
-				return 0, fmt.Errorf("the names of the configs %s and %s have the same hash; rename one of them",
-					m.configs[other>>32-1].name, m.configs[n].name)
+				return 0, &NameError{Name: m.configs[n].name, Twin: m.configs[other>>32-1].name}
 			}
 		}
 		*cell(at) = tag | uint64(n+1)<<32

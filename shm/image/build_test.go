@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // line is what TestBuildCarries says of a config: its generation of last
@@ -175,7 +177,7 @@ func TestRevisions(t *testing.T) {
 	if got := linesOf(loaded); !maps.Equal(got, want) || loaded.Revision() != "ü" {
 		t.Fatalf("%v instead of %v", got, want)
 	}
-	if n := strings.Count(string(bytesOf(flatten(m))), long); n != 1 {
+	if n := strings.Count(string(seqlock.BytesOf(flatten(m))), long); n != 1 {
 		t.Fatalf("a revision is %d times in the image", n)
 	}
 }

@@ -52,6 +52,21 @@ func (e *DuplicateKeyError) Error() string {
 	return fmt.Sprintf("two paths lead to the key %q; rename one of them", shorten(e.Key))
 }
 
+// NameError means that the name of a config cannot be in an image with the others:
+// another name has the same hash, or too many have hashes like it. It takes names
+// that were chosen for this.
+type NameError struct {
+	Name string
+	Twin string // the other config, if its name has the same hash
+}
+
+func (e *NameError) Error() string {
+	if e.Twin != "" {
+		return fmt.Sprintf("the names of the configs %s and %s have the same hash", e.Twin, e.Name)
+	}
+	return fmt.Sprintf("the hash of the config's name %s is like those of too many others", e.Name)
+}
+
 // CrowdedKeyError means that too many keys of a config have hashes like this
 // one's, so that no seed gives its table of keys short searches. It takes keys
 // that were chosen for this.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // maxFuzz bounds the inputs, in bytes: larger ones only take longer.
@@ -14,7 +16,7 @@ const maxFuzz = 1 << 16
 // all sums made right.
 func FuzzOpen(f *testing.F) {
 	for _, words := range samples(f) {
-		f.Add(bytesOf(words), "a")
+		f.Add(seqlock.BytesOf(words), "a")
 	}
 	f.Add([]byte{}, "")
 	f.Add(make([]byte, headerWords*wordBytes), "b")
@@ -49,7 +51,7 @@ func FuzzSection(f *testing.F) {
 		newCut(f, `{"a": [{"x": 1}], "a.0": {"y": "z\u0000"}}`),
 		reseeded(f),
 	} {
-		f.Add(bytesOf(s.words), "a.0")
+		f.Add(seqlock.BytesOf(s.words), "a.0")
 	}
 	f.Add([]byte{}, "")
 	f.Fuzz(func(t *testing.T, data []byte, key string) {

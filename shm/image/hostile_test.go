@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // seal makes all sums in an image's words right, as far as its parts are within
@@ -44,7 +46,7 @@ func seal(words []uint64) {
 		}
 		record(e[entryRevision])
 		if s := part(e[entryOffset]/wordBytes, e[entryLength]/wordBytes); s != nil {
-			e[entryHash] = xxhash.Sum64(bytesOf(s))
+			e[entryHash] = xxhash.Sum64(seqlock.BytesOf(s))
 		}
 		e[entrySum] = seededSum((*[7]uint64)(e), generation, i)
 	}
@@ -57,7 +59,7 @@ func seal(words []uint64) {
 	}
 }
 
-func headerSumOf(words []uint64) uint64 { return xxhash.Sum64(bytesOf(words[:headerSum])) }
+func headerSumOf(words []uint64) uint64 { return xxhash.Sum64(seqlock.BytesOf(words[:headerSum])) }
 
 // exercise does all that a reader can do with an image of any bytes, and makes
 // sure that it ends with an answer or an error of this package's.
@@ -271,7 +273,7 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 		},
 		"a section's content is not JSON": func(words []uint64) {
 			s := section(words, 2)
-			copy(bytesOf(s)[sectionHeaderWords*wordBytes+wordBytes:], `{"n":}`)
+			copy(seqlock.BytesOf(s)[sectionHeaderWords*wordBytes+wordBytes:], `{"n":}`)
 		},
 		"a section of a kind that is not known": func(words []uint64) {
 			section(words, 2)[0] = 1 | 3<<32

@@ -4,11 +4,13 @@ import (
 	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // The image is read and written as 64-bit words in the machine's own order,
 // which must be the format's.
-const wordBytes = 8
+const wordBytes = seqlock.WordBytes
 
 // magic is "SSYNCIMG" as a little-endian word.
 const magic = 0x474d49434e595353
@@ -88,17 +90,9 @@ func aligned(n int) int { return (n + sectionAlign - 1) &^ (sectionAlign - 1) }
 // wordsFor is how many words hold n bytes.
 func wordsFor(n int) int { return (n + wordBytes - 1) / wordBytes }
 
-// bytesOf is the memory of private words as bytes.
-func bytesOf(words []uint64) []byte {
-	if len(words) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), len(words)*wordBytes)
-}
-
 // revisionSum is the sum of a revision's record, without the sum itself.
 func revisionSum(record []uint64, generation, offset uint64) uint64 {
 	buf := make([]uint64, 0, 64)
 	buf = append(append(buf, record...), generation, offset)
-	return xxhash.Sum64(bytesOf(buf))
+	return xxhash.Sum64(seqlock.BytesOf(buf))
 }

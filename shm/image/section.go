@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // MaxName is the greatest length of a config's name in bytes.
@@ -114,7 +116,7 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 			name, size*wordBytes, ErrTooLarge, MaxSection)
 	}
 	words := newWords(size)
-	header := bytesOf(words)
+	header := seqlock.BytesOf(words)
 	put := func(field, n int) { binary.LittleEndian.PutUint32(header[4*field:], uint32(n)) }
 	put(sectionName, len(name))
 	put(sectionKind, int(kind))
@@ -123,9 +125,9 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	put(sectionKeyBytes, len(index.text))
 	put(sectionCells, cells)
 	put(sectionFlags, index.flags)
-	copy(bytesOf(words[sectionHeaderWords:]), name)
-	copy(bytesOf(words[contentAt:]), content)
-	copy(bytesOf(words[textAt:]), index.text)
+	copy(seqlock.BytesOf(words[sectionHeaderWords:]), name)
+	copy(seqlock.BytesOf(words[contentAt:]), content)
+	copy(seqlock.BytesOf(words[textAt:]), index.text)
 	for n := 0; n < len(index.keys); n += keyWords {
 		from, to := index.keys[n:][:keyWords], words[keysAt+n:]
 		path := wordBytes * contentAt
@@ -141,7 +143,7 @@ func newSection(name string, kind Kind, content []byte, index *keyIndex) (*Secti
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", name, err)
 	}
-	s.hash = xxhash.Sum64(bytesOf(words))
+	s.hash = xxhash.Sum64(seqlock.BytesOf(words))
 	return &s, nil
 }
 
@@ -185,7 +187,7 @@ func parseSection(words []uint64, hash uint64) (Section, error) {
 	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
 		return Section{}, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
-	all := bytesOf(words)
+	all := seqlock.BytesOf(words)
 	text := unsafe.String(&all[0], len(all))
 	s := Section{
 		words:   words,
@@ -223,5 +225,5 @@ func (s *Section) Keys() int { return len(s.keys) / keyWords }
 
 // Equal reports whether the two are the same config with the same content.
 func (s *Section) Equal(other *Section) bool {
-	return s == other || s.hash == other.hash && string(bytesOf(s.words)) == string(bytesOf(other.words))
+	return s == other || s.hash == other.hash && string(seqlock.BytesOf(s.words)) == string(seqlock.BytesOf(other.words))
 }

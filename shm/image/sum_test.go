@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // TestSeededSum holds the sum of 72 bytes to the library's.
@@ -59,7 +61,7 @@ func BenchmarkSeededSum(b *testing.B) {
 	b.Run("library", func(b *testing.B) {
 		for n := uint64(0); b.Loop(); n++ {
 			text := [9]uint64{part[0], part[1], part[2], part[3], part[4], part[5], part[6], 8, n}
-			part[0] = xxhash.Sum64(bytesOf(text[:]))
+			part[0] = xxhash.Sum64(seqlock.BytesOf(text[:]))
 		}
 	})
 }

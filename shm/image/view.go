@@ -42,7 +42,7 @@ func Open(words []uint64, g uint64) (View, error) {
 	if h[headerMagic] != magic {
 		return View{}, corrupt("image of words", uint64(len(words)), "no image begins here")
 	}
-	if xxhash.Sum64(bytesOf(h[:headerSum])) != h[headerSum] {
+	if xxhash.Sum64(seqlock.BytesOf(h[:headerSum])) != h[headerSum] {
 		return View{}, corrupt("header of generation", h[headerGeneration], "its sum does not match")
 	}
 	v := View{
@@ -164,7 +164,7 @@ func (v *View) Section(e Entry) (Section, error) {
 	}
 	words := newWords(int(e.length / wordBytes))
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
-	if xxhash.Sum64(bytesOf(words)) != e.hash {
+	if xxhash.Sum64(seqlock.BytesOf(words)) != e.hash {
 		return Section{}, corrupt("section at byte", e.offset, "its hash does not match")
 	}
 	s, err := parseSection(words, e.hash)
@@ -197,7 +197,7 @@ func (v *View) record(offset uint64) (string, error) {
 	if length[0] == 0 {
 		return "", nil
 	}
-	return unsafe.String(&bytesOf(body[1:])[0], int(length[0])), nil // record is private and never changes
+	return unsafe.String(&seqlock.BytesOf(body[1:])[0], int(length[0])), nil // record is private and never changes
 }
 
 // Load copies and verifies the whole image of generation g: every line, entry,

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/internal/access"
 )
 
 // A directory without a region.v1 may say why.
@@ -19,7 +20,17 @@ func TestOpenSaysWhyThereIsNoRegion(t *testing.T) {
 	wantError(t, err, shm.ErrLayout, "region.v2", "region.v1")
 	must(t, os.Remove(dir+"/region.v2"))
 
-	// What a container sees whose mount is of a directory that was made anew.
+	// A file that appears between the look for it and the look for others.
+	must(t, os.WriteFile(dir+"/"+shm.FileName, nil, 0o644))
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	if err := access.WhyNoRegion(fd, dir, shm.ErrNoRegion); err != shm.ErrNoRegion {
+		t.Errorf("a region that has just appeared is %v", err)
+	}
+	must(t, os.Remove(dir+"/"+shm.FileName))
+
+	// What a container sees whose mount is of a directory that was removed and created again.
 	needRoot(t)
 	mount := openTemp(t)
 	if err := unix.Mount(dir, mount, "", unix.MS_BIND, ""); err != nil {

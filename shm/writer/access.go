@@ -7,51 +7,107 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/internal/access"
 )
 
-// checkAccess says whether the attached file and its directory still have the
-// owner, the group and the mode that they were given: what others may write,
-// and what has a second name, is refused by every reader that comes, and what
-// its readers may not open can't be read by them.
-func (w *Writer) checkAccess() error {
-	var dir, file unix.Stat_t
-	if err := errors.Join(unix.Fstat(w.dirFD, &dir), unix.Fstat(int(w.file.Fd()), &file)); err != nil {
-		return &os.PathError{Op: "stat", Path: w.path, Err: err}
+// ownDir opens the directory of the region that this process writes, and makes it
+// if there is none. Only root makes the directory above it as well: the owner of
+// that one decides which users may have regions in it.
+func ownDir(dir string) (fd int, err error) {
+	way, err := openParent(dir)
+	if err == nil {
+		defer unix.Close(way)
+		err = makeDir(way, dir, 0o700)
 	}
-	how := w.accessChanged(&dir, dirMode(w.options.Mode))
-	if how != "" {
-		return fmt.Errorf("%s: %w: %s", w.dir, ErrLost, how)
+	switch {
+	case errors.Is(err, shm.ErrUntrusted):
+		return -1, fmt.Errorf("%s: %w", dir, err)
+	case err != nil && !errors.Is(err, fs.ErrExist):
+		return -1, err
 	}
-	if how = w.accessChanged(&file, w.options.Mode); how == "" && file.Nlink > 1 {
-		how = fmt.Sprintf("it has %d names now", file.Nlink)
+	failpoint.Here("own.made")
+	if fd, err = access.OpenDirIn(way, dir); err != nil {
+		return -1, err
 	}
-	if how != "" {
-		return fmt.Errorf("%s: %w: %s", w.path, ErrLost, how)
+	if err := ownsDir(fd, dir); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// openParent opens the directory above a region's, which root makes.
+func openParent(dir string) (way int, err error) {
+	parent := filepath.Dir(dir)
+	way, err = (shm.Trust{}).OpenWay(parent)
+	switch {
+	case err == nil:
+		return way, nil
+	case !errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0:
+		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
+	}
+	above, err := (shm.Trust{}).OpenWay(filepath.Dir(parent))
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: filepath.Dir(parent), Err: err}
+	}
+	defer unix.Close(above)
+	made := makeDir(above, parent, 0o755)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return -1, made
+	}
+	if way, err = access.OpenDirAt(above, filepath.Base(parent)); err != nil {
+		return -1, &os.PathError{Op: "open", Path: parent, Err: err}
+	}
+	if made == nil {
+		err = unix.Fchmod(way, 0o755) // whatever the umask is: users find their regions through it
+	}
+	if err != nil {
+		return -1, errors.Join(&os.PathError{Op: "chmod", Path: parent, Err: err}, unix.Close(way))
+	}
+	return way, nil
+}
+
+func makeDir(way int, dir string, mode uint32) error {
+	if err := unix.Mkdirat(way, filepath.Base(dir), mode); err != nil {
+		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
 	}
 	return nil
 }
 
-// accessChanged words how a file or directory of ours differs from what it is
-// to be; empty if it does not.
-func (w *Writer) accessChanged(st *unix.Stat_t, mode fs.FileMode) string {
-	switch {
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Sprintf("it belongs to uid %d now", st.Uid)
-	case w.options.Group >= 0 && int(st.Gid) != w.options.Group:
-		return fmt.Sprintf("it belongs to the group %d now", st.Gid)
-	case fs.FileMode(st.Mode&0o7777) != mode:
-		return fmt.Sprintf("its mode was changed to %04o", st.Mode&0o7777)
+// ownsDir checks that only this process's user could have filled the directory.
+func ownsDir(fd int, dir string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
-	return ""
+	if int(st.Uid) != os.Geteuid() {
+		return access.UntrustedOwner(dir, st.Uid, "it belongs to uid %d, and this process runs as uid %d", st.Uid, os.Geteuid())
+	}
+	if st.Mode&access.MayWrite != 0 {
+		return access.UntrustedMode(dir, &st, "write")
+	}
+	return nil
 }
 
-// regainDir gives the directory back the mode and group that it is to have, so
-// that a new file in it is found and trusted.
-func (w *Writer) regainDir() error {
-	if err := setAccess(w.dirFD, w.dir, dirMode(w.options.Mode), w.options.Group); err != nil {
-		return err
+// dirMode is the mode of a region's directory: users that may read the file may
+// enter it.
+func dirMode(file fs.FileMode) fs.FileMode { return 0o700 | file | file>>2&0o111 }
+
+// setAccess gives a file or directory of our own its mode and group. The
+// group comes first, since a change of it may clear bits of the mode.
+func setAccess(fd int, path string, mode fs.FileMode, group int) error {
+	if group >= 0 {
+		if err := unix.Fchown(fd, -1, group); err != nil {
+			return &os.PathError{Op: "chgrp", Path: path, Err: err}
+		}
 	}
-	return ownsDir(w.dirFD, w.dir)
+	if err := unix.Fchmod(fd, uint32(mode)); err != nil {
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return nil
 }

@@ -46,7 +46,7 @@ func guardedLoad(word *uint64) uint64 {
 	return atomic.LoadUint64(word)
 }
 
-// BenchmarkPublish is a publication that nobody waits for, beside the copying
+// BenchmarkPublish is a publication without waiters, beside the copying
 // of as many bytes from private into shared memory.
 func BenchmarkPublish(b *testing.B) {
 	for _, size := range []int{1 << 10, 1 << 20} {

@@ -12,7 +12,7 @@
 //     read and that the next writer can use or replace.
 //   - The file takes memory for its images and its head. Other pages, which a
 //     reader makes by touching holes, are given back.
-//   - Every touch of the mapping is guarded: memory that is gone is an error.
+//   - Every access to the mapping is guarded: memory that is gone is an error.
 //
 // A writer's life: Own, then Attach or Create, then Publish, with Beat every
 // second and Check beside it, and Close. docs/DESIGN.md tells the life of one

@@ -2,7 +2,7 @@ package writer
 
 import "errors"
 
-// What can keep a writer from its work. Errors of this package match one of
+// What can stop a writer. Errors of this package match one of
 // these or of package shm's with errors.Is, and name the path.
 var (
 	// ErrLocked: another writer holds the region's lock.
@@ -14,7 +14,7 @@ var (
 	// ErrSealed: the region's file is append-only, and this process lacks the
 	// capability to lift that.
 	ErrSealed = errors.New("region is sealed")
-	// ErrLost: the file that the writer has mapped is not the one at the path,
-	// or is not whole any more.
+	// ErrLost: the file that the writer has mapped is no longer the one at the path,
+	// or no longer whole.
 	ErrLost = errors.New("region lost")
 )

@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
 // FuzzAttach puts arbitrary bytes anywhere over the first 8 KiB of a region's
-// file. Whatever they are, nobody panics or hangs: neither who reads nor who goes on
-// with it. With mend the identity's sum is made right, so that what it protects
+// file. Whatever they are, nothing panics or hangs: neither a reader nor the writer that
+// attaches. With mend the identity's sum is made right, so that what it protects
 // is tried, too.
 func FuzzAttach(f *testing.F) {
 	dir := filepath.Join(f.TempDir(), "region")
@@ -58,8 +59,8 @@ func FuzzAttach(f *testing.F) {
 		{layout.IdentitySlots * layout.WordBytes, []uint64{33, layout.SlotAlign}},
 		{layout.IdentitySlotSize * layout.WordBytes, []uint64{ones}},
 	} {
-		f.Add(uint16(seed.at), layout.BytesOf(seed.words), false)
-		f.Add(uint16(seed.at), layout.BytesOf(seed.words), true)
+		f.Add(uint16(seed.at), seqlock.BytesOf(seed.words), false)
+		f.Add(uint16(seed.at), seqlock.BytesOf(seed.words), true)
 	}
 	f.Fuzz(func(t *testing.T, at uint16, b []byte, mend bool) {
 		file := slices.Clone(whole)
@@ -126,7 +127,7 @@ func attachAndCheck(w *Writer) error {
 
 // FuzzStatus lays arbitrary bytes over the status, its sequence included,
 // under a reader that has it mapped. What is read of it is bounded and harms
-// nobody, and the next heartbeat puts it right.
+// no reader, and the next heartbeat overwrites it.
 func FuzzStatus(f *testing.F) {
 	dir := filepath.Join(f.TempDir(), "region")
 	w := created(f, dir, Options{Slots: 2, MaxImage: layout.SlotAlign, Group: -1}, 1)
@@ -140,10 +141,10 @@ func FuzzStatus(f *testing.F) {
 		{2, uint64(shm.Stopped), ones, ones, ones, ones, ones, ones, ones},
 		append([]uint64{2, ones, 0, 0, 1 << 63, 1 << 63, 1 << 63, ones, 15: 0}, layout.FieldObserved|1025<<32),
 	} {
-		f.Add(layout.BytesOf(words))
+		f.Add(seqlock.BytesOf(words))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		copy(layout.BytesOf(w.l.Status()), b)
+		copy(seqlock.BytesOf(w.l.Status()), b)
 		s, err := r.Status()
 		odd := w.l.Status()[layout.StatusSequence]%2 != 0
 		switch {

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
@@ -30,6 +29,15 @@ func CheckLimits(slots int, maxImage int64) error {
 	return nil
 }
 
+// CheckSize says whether an image of size bytes is within a limit; the error
+// matches ErrTooLarge.
+func CheckSize(size, maxImage int64) error {
+	if size > maxImage {
+		return fmt.Errorf("%w: it has %d bytes with its indexes, and the limit is %d", ErrTooLarge, size, maxImage)
+	}
+	return nil
+}
+
 // geometryFor is the geometry of a file that is made for an image of size
 // bytes: the least power of two with room to grow, but no slot is larger than
 // an image may be.
@@ -39,10 +47,4 @@ func geometryFor(slots int, size, maxImage int64) shm.Geometry {
 		slot *= 2
 	}
 	return shm.Geometry{Slots: slots, SlotSize: min(slot, (maxImage+layout.SlotAlign-1)/layout.SlotAlign*layout.SlotAlign)}
-}
-
-// wholePages rounds a number of bytes up to pages.
-func wholePages(n int64) int64 {
-	page := int64(os.Getpagesize())
-	return (n + page - 1) / page * page
 }

@@ -99,7 +99,7 @@ func TestAttachKnowsNothing(t *testing.T) {
 	}
 }
 
-// TestInventoryKeepsNothingAlive publishes parts that nobody keeps: memory that
+// TestInventoryKeepsNothingAlive publishes parts that nothing else keeps: memory that
 // is handed out again is not taken for what was stored from it before.
 func TestInventoryKeepsNothingAlive(t *testing.T) {
 	w := created(t, regionIn(t), Options{Slots: 2, MaxImage: 1 << 20, Group: -1}, 1)

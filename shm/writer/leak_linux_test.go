@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/internal/layout"
@@ -170,7 +171,7 @@ func TestHotAllocatesNothing(t *testing.T) {
 	l := mapping(t, dir)
 	err := l.Guarded(func() error { l.Words[0] = 0; return nil })
 	wantError(t, err, shm.ErrFault)
-	if err := unix.Mprotect(layout.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE); err == nil {
+	if err := unix.Mprotect(seqlock.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE); err == nil {
 		t.Error("a reader's mapping was made writable")
 	}
 }

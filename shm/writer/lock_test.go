@@ -17,6 +17,7 @@ import (
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
+	"github.com/statesync/statesync/shm/shmtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,10 +82,10 @@ func TestSecondWriter(t *testing.T) {
 func TestLockOfTheDead(t *testing.T) {
 	dir := regionIn(t)
 	holder := start(t, "hold", dir)
-	holder.scan("locked")
+	holder.Scan("locked")
 	_, err := try(dir)
-	wantError(t, err, ErrLocked, fmt.Sprintf("process %d", holder.cmd.Process.Pid))
-	holder.kill()
+	wantError(t, err, ErrLocked, fmt.Sprintf("process %d", holder.Cmd.Process.Pid))
+	holder.Kill()
 	w, err := try(dir)
 	must(t, err)
 	must(t, w.Close())
@@ -117,7 +118,7 @@ func contend(dir string) error {
 		if err != nil {
 			return err
 		}
-		// Made exclusively: whoever finds it there is not alone.
+		// Made exclusively: a writer that finds it there is not alone.
 		f, err := os.OpenFile(alone, os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return fmt.Errorf("two writers at once: %w", err)
@@ -135,7 +136,7 @@ func contend(dir string) error {
 	return nil
 }
 
-// Lock files that vanish under those who wait for them never admit two.
+// Lock files that vanish under waiting writers never admit two.
 func TestUnlinkedLock(t *testing.T) {
 	dir := filepath.Join(memoryTemp(t), "region")
 	others := []*child{start(t, "contend", dir), start(t, "contend", dir)}
@@ -149,7 +150,7 @@ func TestUnlinkedLock(t *testing.T) {
 	}
 	group.Wait()
 	for _, c := range others {
-		if said, err := c.end(); err != nil {
+		if said, err := c.End(); err != nil {
 			t.Errorf("%v: %s", err, said)
 		}
 	}
@@ -173,7 +174,7 @@ func TestLockIsAtItsPath(t *testing.T) {
 }
 
 // A writer whose lock was taken away while it held it finds that out, since it
-// may not be alone any more. It takes the new one, if nobody else has.
+// may not be alone any more. It takes the new one, if no other writer has.
 func TestLockTakenAway(t *testing.T) {
 	for name, take := range map[string]func(lock string) error{
 		"removed":  os.Remove,
@@ -205,8 +206,8 @@ func TestLockTakenAway(t *testing.T) {
 	}
 }
 
-// What was put at the lock's path by somebody else, or can be locked by
-// somebody else, is no lock.
+// A file at the lock's path that another user put there or can lock is not a
+// lock.
 func TestForeignLocks(t *testing.T) {
 	root := os.Geteuid() == 0
 	write := func(path string, mode fs.FileMode) error {
@@ -227,7 +228,7 @@ func TestForeignLocks(t *testing.T) {
 		"mode 0604":        {put: func(p string) error { return write(p, 0o604) }},
 		"mode 0610":        {put: func(p string) error { return write(p, 0o610) }},
 		"foreign owner":    {put: func(p string) error { return errors.Join(write(p, 0o600), os.Chown(p, 12345, -1)) }, root: true},
-		"nobody's":         {put: func(p string) error { return errors.Join(write(p, 0o600), os.Chown(p, nobody, -1)) }, root: true},
+		"unmapped":         {put: func(p string) error { return errors.Join(write(p, 0o600), os.Chown(p, unmapped, -1)) }, root: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.root && !root {
@@ -244,15 +245,15 @@ func TestForeignLocks(t *testing.T) {
 }
 
 // Readers can't hold the lock up: they can't open it, and locks on what they
-// can open bother nobody.
+// can open disturb no writer.
 func TestReadersHoldUpNobody(t *testing.T) {
 	needRoot(t)
 	dir := filepath.Join(openTemp(t), "region")
 	w := created(t, dir, small(), 1)
 	must(t, w.Close())
-	reader := startAs(t, 12345, "lock-all", dir)
-	reader.scan("denied")
-	reader.scan("locked")
+	reader := shmtest.StartAs(t, 12345, "lock-all", nil, dir)
+	reader.Scan("denied")
+	reader.Scan("locked")
 	w, err := try(dir)
 	must(t, err)
 	must(t, w.Attach())

@@ -3,299 +3,48 @@
 package writer
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
-// patience bounds every wait for something that must happen, in milliseconds
-// that are counted one by one: a machine that stands still for a while does not
-// use it up.
-const patience = 20_000
+// What this package uses of shmtest on every page.
+var (
+	must       = shmtest.Must
+	wantError  = shmtest.WantError
+	eventually = shmtest.Eventually
+	start      = shmtest.Start
+	needRoot   = shmtest.NeedRoot
+	openTemp   = shmtest.OpenTemp
+	memoryTemp = shmtest.MemoryTemp
+	regionIn   = shmtest.RegionIn
+)
 
-// childEnv names the role that a process of the test binary plays instead of
-// running tests.
-const childEnv = "SHM_TEST_CHILD"
+type child = shmtest.Child
 
 // roles are what a child process can be. Each file adds its own.
-var roles = map[string]func(args []string) error{}
+var roles = shmtest.Roles{}
 
 func TestMain(m *testing.M) {
-	name := os.Getenv(childEnv)
-	if name == "" {
-		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-			if publicDir != "" {
-				_ = os.RemoveAll(publicDir)
-			}
-			os.Exit(code)
-		}))
-	}
-	go func() { // not to outlive a parent that was killed
-		for parent := os.Getppid(); os.Getppid() == parent; {
-			time.Sleep(time.Second)
-		}
-		os.Exit(1)
-	}()
-	if err := roles[name](os.Args[1:]); err != nil {
-		fmt.Println("error", err)
-		os.Exit(1)
-	}
-}
-
-// child is a process of the test binary that plays a role. Lines are how the
-// two talk.
-type child struct {
-	t     testing.TB
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines chan string // closed at the end
-	err   bytes.Buffer
-}
-
-// start starts a child, which is killed at the end of the test if it has not
-// ended by itself.
-func start(t testing.TB, role string, args ...string) *child {
-	t.Helper()
-	return startAs(t, 0, role, args...)
-}
-
-// startAs is start as another user, if uid is not 0. That takes root.
-func startAs(t testing.TB, uid uint32, role string, args ...string) *child {
-	t.Helper()
-	path, err := self()
-	if uid != 0 {
-		path, err = publicBinary()
-	}
-	must(t, err)
-	c := &child{t: t, cmd: exec.Command(path, args...), lines: make(chan string, 100)}
-	// The race detector would sleep for a second at the end.
-	c.cmd.Env = append(os.Environ(), childEnv+"="+role, "GORACE=atexit_sleep_ms=0")
-	c.cmd.Stderr = &c.err
-	c.cmd.Dir = "/"
-	if uid != 0 {
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	}
-	var out io.Reader
-	if c.in, err = c.cmd.StdinPipe(); err == nil {
-		out, err = c.cmd.StdoutPipe()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(c.lines)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			c.lines <- lines.Text()
-		}
-	}()
-	t.Cleanup(c.kill)
-	return c
-}
-
-// stop stops the child with SIGSTOP, and returns when it has stopped.
-func (c *child) stop() {
-	c.t.Helper()
-	must(c.t, c.cmd.Process.Signal(syscall.SIGSTOP))
-	var status syscall.WaitStatus
-	for {
-		_, err := syscall.Wait4(c.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
-		if err == nil && status.Stopped() {
-			return
-		}
-		if !errors.Is(err, syscall.EINTR) {
-			c.t.Fatalf("stopping the child: %v, %v", status, err)
-		}
-	}
-}
-
-// cont lets it go on.
-func (c *child) cont() {
-	c.t.Helper()
-	must(c.t, c.cmd.Process.Signal(syscall.SIGCONT))
-}
-
-// line is the child's next line.
-func (c *child) line() string {
-	c.t.Helper()
-	line, ok := within(c.t, c.lines)
-	if !ok {
-		c.t.Fatalf("the child ended: %v %s", c.cmd.Wait(), &c.err)
-	}
-	return line
-}
-
-// scan reads the child's next line with a format.
-func (c *child) scan(format string, values ...any) {
-	c.t.Helper()
-	line := c.line()
-	if _, err := fmt.Sscanf(line, format, values...); err != nil {
-		c.t.Fatalf("the child said %q, and %q was expected", line, format)
-	}
-}
-
-// say sends the child a line.
-func (c *child) say(line string) {
-	c.t.Helper()
-	if _, err := fmt.Fprintln(c.in, line); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// end waits until the child ends by itself, and returns what else it said.
-func (c *child) end() (said string, err error) {
-	c.t.Helper()
-	var out []string
-	for {
-		line, ok := within(c.t, c.lines)
-		if !ok {
-			break
-		}
-		out = append(out, line)
-	}
-	err = c.cmd.Wait()
-	return strings.TrimSpace(strings.Join(out, "\n") + c.err.String()), err
-}
-
-// kill ends the child with SIGKILL, and returns when it is gone.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	for range c.lines { // all that it said is read before Wait closes the pipe
-	}
-	_ = c.cmd.Wait()
-}
-
-// self is what this process was started as. Under an emulator of another
-// machine that is a script which starts the emulator, and os.Executable would
-// be a binary that this machine can't start.
-func self() (string, error) { return filepath.Abs(os.Args[0]) }
-
-// publicBinary is a copy of the test binary that every user can execute: the
-// one that runs lies where nobody else gets to. TestMain removes it.
-var publicBinary = sync.OnceValues(func() (path string, err error) {
-	dir, err := os.MkdirTemp("", "shm-test-")
-	if err != nil {
-		return "", err
-	}
-	own, err := self()
-	if err != nil {
-		return "", err
-	}
-	data, err := os.ReadFile(own)
-	if err != nil {
-		return "", err
-	}
-	publicDir, path = dir, filepath.Join(dir, "shm.test")
-	return path, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(path, data, 0o755))
-})
-
-var publicDir string
-
-// needRoot skips a test that other users can't do.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("this takes root: other users, mounts, cgroups or inode flags")
-	}
-}
-
-// openTemp is a temporary directory that other users can get to.
-func openTemp(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	must(t, os.Chmod(filepath.Dir(dir), 0o755))
-	must(t, os.Chmod(dir, 0o755))
-	return dir
-}
-
-// memoryTemp is a temporary directory in memory, where there is one: what is
-// published flat out there is not written to a disk.
-func memoryTemp(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "shm-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-// regionIn is the path of a region in a fresh directory.
-func regionIn(t testing.TB) string {
-	t.Helper()
-	return filepath.Join(memoryTemp(t), "region")
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wantError fails the test unless err matches target and names every word.
-func wantError(t testing.TB, err, target error, words ...string) {
-	t.Helper()
-	if !errors.Is(err, target) {
-		t.Fatalf("the error is %v, and %q was expected", err, target)
-	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("the error does not name %q: %v", word, err)
-		}
-	}
-}
-
-// eventually polls until done says so.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for n := 0; !done(); n++ {
-		if n == patience {
-			t.Fatalf("it never came to be that %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// within is what comes out of a channel, in time, and whether anything does.
-func within[T any](t testing.TB, from <-chan T) (v T, ok bool) {
-	t.Helper()
-	for range patience {
-		select {
-		case v, ok = <-from:
-			return v, ok
-		case <-time.After(time.Millisecond):
-		}
-	}
-	t.Fatal("it takes too long")
-	return v, false
+	roles.Play()
+	shmtest.Main(m)
 }
 
 // result is an error that comes out of a channel, in time.
 func result(t testing.TB, from <-chan error) error {
 	t.Helper()
-	err, _ := within(t, from)
+	err, _ := shmtest.Within(t, "there is a result", from)
 	return err
 }
 
@@ -308,7 +57,7 @@ func small() Options { return Options{Slots: 4, MaxImage: layout.SlotAlign, Grou
 // own takes the lock of a region; the writer is closed at the end of the test.
 func own(t testing.TB, dir string, o Options) *Writer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), shmtest.Patience)
 	defer cancel()
 	w, err := Own(ctx, dir, o)
 	must(t, err)
@@ -340,7 +89,7 @@ func roomy(t testing.TB, dir string, o Options, words int) *Writer {
 	return w
 }
 
-// attached is a writer that goes on with the region that is there.
+// attached is a writer that continues the region that is there.
 func attached(t testing.TB, dir string, o Options) *Writer {
 	t.Helper()
 	w := own(t, dir, o)
@@ -348,8 +97,8 @@ func attached(t testing.TB, dir string, o Options) *Writer {
 	return w
 }
 
-// die lets go of everything that a writer has as the kernel does it when a
-// process is killed: without a word to anybody.
+// die releases everything that a writer has, as the kernel does when a process is
+// killed.
 func die(t testing.TB, w *Writer) {
 	t.Helper()
 	must(t, errors.Join(w.release(), w.lock.Close(), syscall.Close(w.dirFD)))
@@ -399,7 +148,7 @@ func mapping(t testing.TB, dir string) *layout.Layout {
 
 // sum makes an identity's sum right again.
 func sum(w [layout.IdentityWords]uint64) [layout.IdentityWords]uint64 {
-	w[layout.IdentitySum] = xxhash.Sum64(layout.BytesOf(w[:layout.IdentitySum]))
+	w[layout.IdentitySum] = xxhash.Sum64(seqlock.BytesOf(w[:layout.IdentitySum]))
 	return w
 }
 
@@ -413,7 +162,7 @@ func wantGeneration(t testing.TB, r *shm.Region, g uint64) {
 		t.Fatalf("generation %d is current, and %d was expected", got, g)
 	}
 	if effort != (shm.Effort{}) {
-		t.Fatalf("it took %+v to read what nobody writes", effort)
+		t.Fatalf("it took %+v to read what is not being written", effort)
 	}
 }
 

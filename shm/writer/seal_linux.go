@@ -3,6 +3,7 @@ package writer
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -10,10 +11,9 @@ import (
 	"github.com/statesync/statesync/shm/internal/access"
 )
 
-// The seal makes the region's file append-only. Then not even root's truncate,
-// redirection, rm, mv, or logind's RemoveIPC get at it, while stores into the
-// mapping and fallocate go on. It takes CAP_LINUX_IMMUTABLE and is an extra:
-// nothing depends on it.
+// The seal makes the region's file append-only. It stops truncate, redirection, rm,
+// mv and logind's RemoveIPC, even as root, and allows stores into the mapping and
+// fallocate. It takes CAP_LINUX_IMMUTABLE. Nothing depends on it.
 const appendOnly = 0x20 // FS_APPEND_FL
 
 // setAppendOnly sets or clears the flag.
@@ -39,18 +39,18 @@ func (w *Writer) seal() error {
 	}
 	failpoint.Here("seal.begin")
 	if err := setAppendOnly(int(w.file.Fd()), true); err != nil {
-		return fmt.Errorf("%s: --seal: %w; it takes CAP_LINUX_IMMUTABLE, and a kernel whose tmpfs has inode flags (6.6)", w.path, err)
+		return &os.PathError{Op: "seal", Path: w.path, Err: err}
 	}
 	failpoint.Here("seal.done")
 	return nil
 }
 
-// unseal lifts the seal of the file at the path, whoever made it, so that it
-// can be opened for writing or replaced.
+// unseal lifts the seal of the file at the path, so that it can be opened for
+// writing or replaced.
 func (w *Writer) unseal() error {
 	fd, err := access.OpenFile(w.dirFD, w.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
-		return nil // who opens it next will say so
+		return nil // the next open has the error
 	}
 	defer unix.Close(fd)
 	failpoint.Here("unseal.begin")

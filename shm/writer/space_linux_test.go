@@ -192,7 +192,7 @@ func TestFullWhileReplacing(t *testing.T) {
 	wantGeneration(t, open(t, dir), 9)
 }
 
-// A daemon that restarts on a full file system goes on with what is there.
+// A daemon that restarts on a full file system attaches to what is there.
 func TestAttachOnFullFileSystem(t *testing.T) {
 	root := tmpfs(t, 1<<20)
 	dir := filepath.Join(root, "region")
@@ -220,7 +220,7 @@ func TestAttachOnFullFileSystem(t *testing.T) {
 	}
 }
 
-// Pages that somebody took away can't be had again on a full file system.
+// Pages that were taken away are not available again on a full file system.
 // That is an error, for the reader and for the writer.
 func TestHolesOnFullFileSystem(t *testing.T) {
 	root := tmpfs(t, 1<<20)

@@ -8,8 +8,8 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// writeStatus stores a status under its own sequence. The status of a writer
-// that died in the middle is odd, and becomes even here.
+// writeStatus stores a status under its own sequence, which a writer that died in
+// the middle left odd.
 func writeStatus(l *layout.Layout, s shm.Status) error {
 	var words [layout.StatusWords]uint64
 	n := s.Encode(&words)

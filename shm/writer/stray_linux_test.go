@@ -46,7 +46,7 @@ func allocated(t testing.TB, path string) int64 {
 }
 
 // Pages that a reader makes by touching holes of the file are given back by
-// the next Check, whoever filled the slots.
+// the next Check, whichever writer filled the slots.
 func TestTouchedHolesAreGivenBack(t *testing.T) {
 	dir := filepath.Join(tmpfs(t, 8<<20), "region")
 	o := Options{Slots: 3, MaxImage: 1 << 20, Group: -1}
@@ -127,7 +127,7 @@ func TestHostileTouching(t *testing.T) {
 	w := roomy(t, dir, o, words) // 8 MiB, which could fill the file system
 	r := open(t, dir)
 	toucher := start(t, "touch", dir)
-	if line := toucher.line(); line != "touched" {
+	if line := toucher.Line(); line != "touched" {
 		t.Fatal(line)
 	}
 	var worst time.Duration

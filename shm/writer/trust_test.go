@@ -9,22 +9,25 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 	"golang.org/x/sys/unix"
 )
 
 // Users that are not root. The first is what the kernel shows for an owner
 // that it can't name.
 const (
-	nobody  = 65534 // what a user looks like that a user namespace does not map
-	someone = 12345
-	another = 12346
+	unmapped = 65534 // how an unmapped user looks in a user namespace
+	someone  = 12345
+	another  = 12346
 )
 
 // kinds are the errors that a child can tell its parent of.
@@ -86,7 +89,7 @@ func init() {
 		if err != nil {
 			return err
 		}
-		err = unix.Mprotect(layout.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE)
+		err = unix.Mprotect(seqlock.BytesOf(l.Words), unix.PROT_READ|unix.PROT_WRITE)
 		fmt.Println("make writable:", kindOf(err))
 		_, err = try(args[0])
 		fmt.Println("own:", kindOf(err))
@@ -136,10 +139,10 @@ func TestTrust(t *testing.T) {
 		"as it is made": {change: func(place) error { return nil }},
 
 		// Modes.
-		"directory 0775":   {change: func(p place) error { return os.Chmod(p.dir, 0o775) }, want: shm.ErrUntrusted, words: []string{"chmod go-w"}},
+		"directory 0775":   {change: func(p place) error { return os.Chmod(p.dir, 0o775) }, want: shm.ErrUntrusted, words: []string{"mode 0775"}},
 		"directory 0757":   {change: func(p place) error { return os.Chmod(p.dir, 0o757) }, want: shm.ErrUntrusted},
 		"directory sticky": {change: func(p place) error { return os.Chmod(p.dir, 0o777|fs.ModeSticky) }, want: shm.ErrUntrusted},
-		"file 0664":        {change: func(p place) error { return os.Chmod(p.file, 0o664) }, want: shm.ErrUntrusted, words: []string{"chmod go-w", shm.FileName}},
+		"file 0664":        {change: func(p place) error { return os.Chmod(p.file, 0o664) }, want: shm.ErrUntrusted, words: []string{"mode 0664", shm.FileName}},
 		"file 0646":        {change: func(p place) error { return os.Chmod(p.file, 0o646) }, want: shm.ErrUntrusted},
 		"file 0600":        {change: func(p place) error { return os.Chmod(p.file, 0o600) }},
 		"open directory of an owner": {
@@ -170,10 +173,10 @@ func TestTrust(t *testing.T) {
 			change: func(p place) error { return errors.Join(os.RemoveAll(p.dir), unix.Mkfifo(p.dir, 0o644)) },
 			want:   shm.ErrUntrusted,
 		},
-		"no directory": {change: func(p place) error { return os.RemoveAll(p.dir) }, want: shm.ErrNoRegion, words: []string{"statesyncd"}},
+		"no directory": {change: func(p place) error { return os.RemoveAll(p.dir) }, want: shm.ErrNoRegion},
 
 		// Kinds of files.
-		"no file": {change: func(p place) error { return os.Remove(p.file) }, want: shm.ErrNoRegion, words: []string{"statesyncd"}},
+		"no file": {change: func(p place) error { return os.Remove(p.file) }, want: shm.ErrNoRegion},
 		"file is a symlink": {
 			change: func(p place) error {
 				return p.replaced(func(aside string) error { return os.Symlink(aside, p.file) })
@@ -204,54 +207,54 @@ func TestTrust(t *testing.T) {
 		},
 
 		// Owners.
-		"somebody's file in root's directory": {
+		"another user's file in root's directory": {
 			change: func(p place) error { return chown(someone, p.file) },
 			want:   shm.ErrUntrusted, words: []string{strconv.Itoa(someone)},
 		},
 		"an owner's file in root's directory": {
 			change: func(p place) error { return chown(someone, p.file) }, owners: []int{another, someone},
 		},
-		"whom root let in": {change: func(p place) error { return chown(someone, p.dir, p.file) }},
-		"root's file where root let somebody in": {
+		"a user that root let in": {change: func(p place) error { return chown(someone, p.dir, p.file) }},
+		"root's file where root let a user in": {
 			change: func(p place) error { return chown(someone, p.dir) },
 		},
-		"another's file where root let somebody in": {
+		"a second user's file where root let a user in": {
 			change: func(p place) error { return errors.Join(chown(someone, p.dir), chown(another, p.file)) },
 			want:   shm.ErrUntrusted,
 		},
-		"somebody's in somebody's": {
+		"another user's in his own": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) },
-			want:   shm.ErrUntrusted, words: []string{"STATESYNC_OWNER=" + strconv.Itoa(someone)},
+			want:   shm.ErrUntrusted, words: []string{strconv.Itoa(someone)},
 		},
-		"an owner's in somebody's": {
+		"an owner's in another user's": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) }, owners: []int{someone},
 		},
-		"another owner's in somebody's": {
+		"another owner's in another user's": {
 			change: func(p place) error { return chown(someone, p.parent, p.dir, p.file) },
 			owners: []int{another}, want: shm.ErrUntrusted,
 		},
-		"somebody's in a sticky directory": {
+		"another user's in a sticky directory": {
 			change: func(p place) error {
 				return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o777|fs.ModeSticky))
 			},
-			want: shm.ErrUntrusted, words: []string{"root's alone"},
+			want: shm.ErrUntrusted, words: []string{"other than root"},
 		},
-		"somebody's in a group's directory": {
+		"another user's in a group's directory": {
 			change: func(p place) error { return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o775)) },
 			want:   shm.ErrUntrusted,
 		},
 		"root's in a sticky directory": {
 			change: func(p place) error { return os.Chmod(p.parent, 0o777|fs.ModeSticky) },
 		},
-		"nobody's": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) },
-			want:   shm.ErrUntrusted, words: []string{"STATESYNC_OWNER=65534"},
+		"an unmapped user's": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) },
+			want:   shm.ErrUntrusted, words: []string{"65534"},
 		},
-		"nobody's, by option": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, owners: []int{nobody},
+		"unmapped, by option": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, owners: []int{unmapped},
 		},
-		"nobody's file in root's directory": {
-			change: func(p place) error { return chown(nobody, p.file) }, want: shm.ErrUntrusted,
+		"an unmapped user's file in root's directory": {
+			change: func(p place) error { return chown(unmapped, p.file) }, want: shm.ErrUntrusted,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +263,9 @@ func TestTrust(t *testing.T) {
 			r, err := shm.Open(p.dir, shm.Trust{Owners: c.owners})
 			if c.want != nil {
 				wantError(t, err, c.want, append(c.words, p.dir)...)
+				if advice := regexp.MustCompile(`--|statesync |statesyncd|STATESYNC|chmod`).FindString(err.Error()); advice != "" {
+					t.Errorf("the error has %q, and is to have facts only: %v", advice, err)
+				}
 				return
 			}
 			must(t, err)
@@ -292,8 +298,8 @@ func TestLinkWithASlash(t *testing.T) {
 	}
 }
 
-// Whoever owns a link on the way decides where it leads, also where it is
-// another link that leads through it.
+// The owner of a link on the way decides where it leads, also if another link
+// leads through it.
 func TestLinksOnTheWay(t *testing.T) {
 	needRoot(t)
 	base := t.TempDir()
@@ -351,25 +357,25 @@ func TestLinksOnTheWay(t *testing.T) {
 func TestOthersOnlyRead(t *testing.T) {
 	needRoot(t)
 	p := newPlace(t)
-	said, err := startAs(t, someone, "overwrite", p.dir).end()
+	said, err := shmtest.StartAs(t, someone, "overwrite", nil, p.dir).End()
 	must(t, err)
 	if want := "open: permission\nmap: permission\nmake writable: permission\nown: untrusted"; said != want {
 		t.Errorf("uid %d says %q, and %q was expected", someone, said, want)
 	}
 }
 
-// What a reader makes of owners depends on who it is.
+// What a reader makes of owners depends on its user.
 func TestTrustOfOthers(t *testing.T) {
 	needRoot(t)
-	readers := map[uint32]*child{someone: startAs(t, someone, "read"), nobody: startAs(t, nobody, "read")}
+	readers := map[uint32]*child{someone: shmtest.StartAs(t, someone, "read", nil), unmapped: shmtest.StartAs(t, unmapped, "read", nil)}
 	for name, c := range map[string]struct {
 		change func(p place) error
 		uid    uint32
 		owner  string
 		want   string
 	}{
-		"root's to someone": {change: func(place) error { return nil }, uid: someone, want: "generation 3"},
-		"root's to nobody":  {change: func(place) error { return nil }, uid: nobody, want: "generation 3"},
+		"root's to someone":          {change: func(place) error { return nil }, uid: someone, want: "generation 3"},
+		"root's to an unmapped user": {change: func(place) error { return nil }, uid: unmapped, want: "generation 3"},
 		"its own anywhere": {
 			change: func(p place) error {
 				return errors.Join(chown(someone, p.dir, p.file), os.Chmod(p.parent, 0o777|fs.ModeSticky))
@@ -390,17 +396,17 @@ func TestTrustOfOthers(t *testing.T) {
 			},
 			uid: someone, want: "untrusted",
 		},
-		"whom root let in": {
+		"a user that root let in": {
 			change: func(p place) error { return chown(another, p.dir, p.file) }, uid: someone, want: "generation 3",
 		},
-		"nobody to nobody": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, uid: nobody, want: "untrusted",
+		"unmapped to unmapped": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, uid: unmapped, want: "untrusted",
 		},
-		"nobody's file to nobody": {
-			change: func(p place) error { return chown(nobody, p.file) }, uid: nobody, want: "untrusted",
+		"an unmapped user's file to unmapped": {
+			change: func(p place) error { return chown(unmapped, p.file) }, uid: unmapped, want: "untrusted",
 		},
-		"nobody to nobody by option": {
-			change: func(p place) error { return chown(nobody, p.dir, p.file) }, uid: nobody, owner: "65534", want: "generation 3",
+		"unmapped to unmapped by option": {
+			change: func(p place) error { return chown(unmapped, p.dir, p.file) }, uid: unmapped, owner: "65534", want: "generation 3",
 		},
 		"a file for a group": {
 			change: func(p place) error { return errors.Join(os.Chmod(p.file, 0o640), os.Chown(p.file, 0, another)) },
@@ -421,8 +427,8 @@ func TestTrustOfOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
 			must(t, c.change(p))
-			readers[c.uid].say(p.dir + " " + c.owner)
-			if said := readers[c.uid].line(); said != c.want {
+			readers[c.uid].Say(p.dir + " " + c.owner)
+			if said := readers[c.uid].Line(); said != c.want {
 				t.Errorf("uid %d says %q, and %q was expected", c.uid, said, c.want)
 			}
 		})
@@ -450,7 +456,7 @@ func TestWriterWhoIsNotRoot(t *testing.T) {
 			dir := filepath.Join(openTemp(t), "region")
 			must(t, os.Mkdir(dir, 0o755))
 			must(t, errors.Join(chown(someone, dir), prepare(dir)))
-			if said, err := startAs(t, someone, "replace", dir).end(); err != nil {
+			if said, err := shmtest.StartAs(t, someone, "replace", nil, dir).End(); err != nil {
 				t.Fatal(said)
 			}
 			wantGeneration(t, open(t, dir), 6)

@@ -17,6 +17,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // durationEnv lengthens the tests that try for a while: "30s".
@@ -83,7 +84,7 @@ func init() {
 }
 
 // Readers never see anything but whole generations in order, whenever a writer
-// is killed, and the next one goes on where it stopped.
+// is killed, and the next one continues where it stopped.
 func TestKilledWriters(t *testing.T) {
 	for _, slots := range []int{2, 4} {
 		t.Run(fmt.Sprintf("K=%d", slots), func(t *testing.T) { killWriters(t, slots, 26) })
@@ -120,23 +121,23 @@ func killWriters(t *testing.T, slots, kills int) {
 			break
 		}
 		writer := next
-		writer.say("go")
+		writer.Say("go")
 		var at uint64
-		writer.scan("at %d", &at)
+		writer.Scan("at %d", &at)
 		if at != last {
-			t.Fatalf("the writer goes on at %d, and %d was current", at, last)
+			t.Fatalf("the writer continues at %d, and %d was current", at, last)
 		}
 		next = start(t, "publish", args...)
 		// Every other one dies in its first publication or later, the others later.
-		for n%2 == 1 && last == at && time.Since(begin) < patience*time.Millisecond {
+		for n%2 == 1 && last == at && time.Since(begin) < shmtest.Patience {
 			read(r)
 		}
 		for deadline := time.Now().Add(rand.N(10 * time.Millisecond)); time.Now().Before(deadline); {
 			read(r)
 		}
-		writer.kill()
+		writer.Kill()
 
-		// Nobody writes now: one pass is enough.
+		// Nothing writes now: one pass is enough.
 		hot, err := r.Hot()
 		must(t, err)
 		read(r)
@@ -158,7 +159,7 @@ func killWriters(t *testing.T, slots, kills int) {
 	}
 }
 
-// A writer that is stopped in the middle holds nobody up.
+// A writer that is stopped in the middle holds no reader up.
 func TestStoppedWriter(t *testing.T) {
 	dir := filepath.Join(memoryTemp(t), "region")
 	const most = 64 << 10 / layout.WordBytes
@@ -167,16 +168,16 @@ func TestStoppedWriter(t *testing.T) {
 	must(t, w.Close())
 	r := open(t, dir)
 	writer := start(t, "publish", dir, "2", strconv.Itoa(most))
-	writer.say("go")
+	writer.Say("go")
 	var at uint64
-	writer.scan("at %d", &at)
+	writer.Scan("at %d", &at)
 	for range 50 {
-		writer.stop()
+		writer.Stop()
 		hot, err := r.Hot()
 		must(t, err)
 		wantGeneration(t, r, hot.Generation())
-		writer.cont()
-		eventually(t, "the writer goes on", func() bool { now, _ := r.Hot(); return now != hot })
+		writer.Continue()
+		eventually(t, "the writer continues", func() bool { now, _ := r.Hot(); return now != hot })
 	}
 }
 
@@ -192,9 +193,9 @@ func TestFlatOut(t *testing.T) {
 			must(t, w.Close())
 			r := open(t, dir)
 			writer := start(t, "publish", dir, strconv.Itoa(slots), strconv.Itoa(most))
-			writer.say("go")
+			writer.Say("go")
 			var at uint64
-			writer.scan("at %d", &at)
+			writer.Scan("at %d", &at)
 
 			buffer := make([]uint64, 0, most)
 			var reads, generations, busy, lapped, torn int
@@ -217,8 +218,8 @@ func TestFlatOut(t *testing.T) {
 				last = g
 				reads++
 			}
-			writer.say("stop")
-			writer.scan("published %d", &published)
+			writer.Say("stop")
+			writer.Scan("published %d", &published)
 			t.Logf("%d publications; %d reads of %d generations, %d passes lapped, %d torn, %d reads given up",
 				published, reads, generations, lapped, torn, busy)
 			wantGeneration(t, r, at+published)
@@ -226,7 +227,7 @@ func TestFlatOut(t *testing.T) {
 	}
 }
 
-// Images change under the hands of whoever does not copy and look again: the
+// Images change under a reader that does not copy and look again: the
 // test above could fail.
 func TestTornImagesAreThere(t *testing.T) {
 	dir := regionIn(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // forever is a bound that no test waits for.
@@ -47,8 +48,8 @@ func init() {
 			}
 		}
 	}
-	// requeue DIR: moves whoever waits for the region's next generation to a
-	// word of its own, where nobody will wake them.
+	// requeue DIR: moves the processes that wait for the region's next generation to a
+	// word of its own, where nothing will wake them.
 	roles["requeue"] = func(args []string) error {
 		l, err := mapped(filepath.Join(args[0], shm.FileName))
 		if err != nil {
@@ -101,7 +102,7 @@ func asleep(t testing.TB, pid, n int) {
 	eventually(t, fmt.Sprintf("%d threads of process %d wait", n, pid), func() bool { return sleepers(t, pid) == n })
 }
 
-// A publication wakes those who wait in other processes, and so do an attached
+// A publication wakes the waiters of other processes, and so do an attached
 // successor and a replacement.
 func TestWaitInAnotherProcess(t *testing.T) {
 	dir := regionIn(t)
@@ -113,7 +114,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	each := func(format string, args ...any) {
 		t.Helper()
 		for _, c := range waiters {
-			if said, want := c.line(), fmt.Sprintf(format, args...); said != want {
+			if said, want := c.Line(), fmt.Sprintf(format, args...); said != want {
 				t.Fatalf("the waiter says %q, and %q was expected", said, want)
 			}
 		}
@@ -121,7 +122,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	allAsleep := func() {
 		t.Helper()
 		for _, c := range waiters {
-			asleep(t, c.cmd.Process.Pid, 1)
+			asleep(t, c.Cmd.Process.Pid, 1)
 		}
 	}
 	each("waiting at 1")
@@ -150,7 +151,7 @@ func TestWaitInAnotherProcess(t *testing.T) {
 	each("retired <nil>")
 }
 
-// Whoever begins to wait after the word has changed does not sleep.
+// A wait that begins after the word has changed does not sleep.
 func TestWaitMissesNothing(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
@@ -199,7 +200,7 @@ func TestWake(t *testing.T) {
 	for range cap(others) {
 		must(t, result(t, others))
 	}
-	must(t, mine.Wake()) // nobody is there
+	must(t, mine.Wake()) // without waiters
 }
 
 // Wake ends the waiting also when there is no memory any more to wait on.
@@ -259,14 +260,14 @@ func TestStolenWaiter(t *testing.T) {
 	r := open(t, dir)
 	hot, err := r.Hot()
 	must(t, err)
-	thief := startAs(t, someone, "requeue", dir)
-	thief.scan("ready")
+	thief := shmtest.StartAs(t, someone, "requeue", nil, dir)
+	thief.Scan("ready")
 	const bound = time.Second / 2
 	done := wait(r, hot, bound)
 	asleep(t, os.Getpid(), 1)
 	var moved int
-	thief.say("go")
-	thief.scan("moved %d", &moved)
+	thief.Say("go")
+	thief.Scan("moved %d", &moved)
 	publish(t, w, 10)
 	t.Logf("%d waiters were moved", moved)
 	must(t, result(t, done))

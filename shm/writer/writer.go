@@ -22,16 +22,16 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// Options say how a region is to be.
+// Options are the settings of a region.
 type Options struct {
 	Slots    int         // K; 0 is shm.DefaultSlots
 	MaxImage int64       // the greatest size of an image, in bytes
-	Mode     fs.FileMode // of the file; 0 is 0644. Nobody but the owner can be given the right to write
+	Mode     fs.FileMode // of the file: 0600, 0640 or 0644; 0 is 0644
 	Group    int         // gid of directory and file; negative leaves it as it is
 	Seal     bool        // make the file append-only, see seal_linux.go
-	// Room says whether the process may take so many bytes of pages more, and is
-	// asked before they are reserved; nil: always. Its error becomes one that
-	// matches ErrNoSpace.
+	// Room is called before so many bytes of pages are reserved, and returns an
+	// error if the process must not take them; nil allows all. The writer's error
+	// then matches ErrNoSpace.
 	Room func(bytes int64) error
 }
 
@@ -44,23 +44,23 @@ type Writer struct {
 	dirFD   int
 	lock    *os.File
 
-	// Of the attached file; nil before Attach or Create.
-	l        *layout.Layout
-	file     *os.File
-	reserved []int64     // bytes from the start of each slot that have pages for its image
-	holds    []inventory // of each slot, as far as this writer filled it
-	current  uint64      // the generation that this writer left in it
-	// currentLength is its image's, in bytes.
-	currentLength uint64
-	status        shm.Status
-	waker         waker
+	// The attached file; nil and 0 before Attach or Create, and after a release.
+	l             *layout.Layout
+	file          *os.File
+	reserved      []int64     // by slot: bytes from its start that have pages for its image
+	stored        []inventory // by slot: the parts that this writer stored there; nil: not known
+	current       uint64      // the generation that the hot word must name
+	currentLength uint64      // of its image, in bytes
+
+	status shm.Status // as the next Beat writes it
+	waker  waker
 }
 
 // Own makes this process the writer of the region in dir: it makes the
 // directory if need be and takes the lock, for which it waits until ctx ends.
 // Errors match ErrLocked, shm.ErrUntrusted or fs errors. The directory gets the
-// mode and group that it is to have; nothing else that readers can see changes
-// before Attach or Create.
+// mode and group of the options; readers see no other change before Attach or
+// Create.
 func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 	if o.Slots == 0 {
 		o.Slots = shm.DefaultSlots
@@ -69,13 +69,13 @@ func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 		o.Mode = 0o644
 	}
 	if o.Mode&^0o644 != 0 || o.Mode&0o600 != 0o600 {
-		return nil, fmt.Errorf("a region of mode %04o: its owner writes it, others may read it at most (0600, 0640 or 0644)", o.Mode)
+		return nil, fmt.Errorf("a region of mode %04o: it must be 0600, 0640 or 0644", o.Mode)
 	}
 	if err := CheckLimits(o.Slots, o.MaxImage); err != nil {
 		return nil, err
 	}
 	dir = filepath.Clean(dir)
-	fd, err := ownDir(dir, o.Mode)
+	fd, err := ownDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +94,10 @@ func Own(ctx context.Context, dir string, o Options) (*Writer, error) {
 	}, nil
 }
 
-// Attach goes on with the region file that is there. shm.ErrNoRegion says that
-// there is none; any other error is why it can't be used, and that Create has
-// to replace it. Waiters are woken, since the writer before this one may have
-// died just before it did so.
+// Attach continues the region file at the path. shm.ErrNoRegion says that there is
+// none; any other error says why it cannot be used, so that Create must replace
+// it. Waiters are woken, since the previous writer may have died just before it
+// woke them.
 func (w *Writer) Attach() error {
 	failpoint.Here("attach.begin")
 	if err := w.relock(); err != nil {
@@ -127,8 +127,8 @@ func (w *Writer) Attach() error {
 	}
 	w.adopt(l, os.NewFile(uintptr(fd), w.path), g)
 	failpoint.Here("attach.adopted")
-	// What a writer that died in Create has left takes the pages of an image.
-	// Before the seal, behind which nothing can be removed.
+	// A writer that died in Create left a file with the pages of an image. It is
+	// removed before the seal, which forbids that.
 	_ = unix.Unlinkat(w.dirFD, access.TempName, 0)
 	if err := w.seal(); err != nil {
 		return errors.Join(err, w.release())
@@ -140,8 +140,8 @@ func (w *Writer) Attach() error {
 	return futex.Wake(w.l.HotWord(), futex.EveryWaiter)
 }
 
-// usable is the current generation of a mapped file, or why that can't be gone
-// on with.
+// usable returns the current generation of a mapped file, or an error that says
+// why the file cannot be continued.
 func (w *Writer) usable(l *layout.Layout) (g uint64, err error) {
 	if l.Slots != w.options.Slots {
 		return 0, fmt.Errorf("%s: it has %d slots, and %d are wanted", w.path, l.Slots, w.options.Slots)
@@ -172,28 +172,27 @@ func (w *Writer) openOwn() (int, error) {
 	return fd, err
 }
 
-// errSealed is what a writer that lacks the capability has to be told.
-var errSealed = fmt.Errorf("%w: an append-only file can't be opened for writing; as root: chattr -a, "+
-	"or give the daemon CAP_LINUX_IMMUTABLE", ErrSealed)
+// errSealed is the error of a writer that lacks the capability to lift the seal.
+var errSealed = fmt.Errorf("%w: an append-only file cannot be opened for writing, and this process lacks CAP_LINUX_IMMUTABLE", ErrSealed)
 
 // adopt makes a mapped file the writer's.
 func (w *Writer) adopt(l *layout.Layout, file *os.File, g uint64) {
 	w.l, w.file, w.current = l, file, g
-	_ = l.Guarded(func() error { // what is gone, the next Check finds
+	_ = l.Guarded(func() error { // the next Check finds memory that is gone
 		w.currentLength = *l.Length(l.Ring.Slot(g))
 		return nil
 	})
-	w.reserved, w.holds = w.survey(), make([]inventory, l.Slots)
+	w.reserved, w.stored = w.survey(), make([]inventory, l.Slots)
 }
 
-// release lets go of the attached file.
+// release unmaps and closes the attached file.
 func (w *Writer) release() error {
 	if w.l == nil {
 		return nil
 	}
-	w.waker.wait() // a wake is in the mapping
+	w.waker.wait() // a wake uses the mapping
 	err := errors.Join(access.Unmap(w.l), w.file.Close())
-	w.l, w.file, w.reserved, w.holds = nil, nil, nil, nil
+	w.l, w.file, w.reserved, w.stored = nil, nil, nil, nil
 	return err
 }
 
@@ -212,95 +211,30 @@ func (w *Writer) Path() string { return w.path }
 
 // Generation is the current generation of the attached file. shm.ErrFault says
 // that its memory is gone.
-func (w *Writer) Generation() (g uint64, err error) {
-	err = w.l.Guarded(func() error {
-		g = w.l.Ring.Hot().Generation()
-		return nil
-	})
-	return g, err
+func (w *Writer) Generation() (uint64, error) {
+	hot, err := w.l.Hot()
+	return hot.Generation(), err
 }
 
-// Current calls fn with the current generation's image. Nobody else writes it.
+// Current calls fn with the current generation's image. Only this writer writes
+// it.
 func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error {
 	g, err := w.Generation()
 	if err != nil {
 		return err
 	}
 	return w.l.Guarded(func() error {
-		n := w.l.Ring.Slot(g)
-		length := *w.l.Length(n)
-		if length > uint64(w.l.SlotSize) || length%layout.WordBytes != 0 {
-			return fmt.Errorf("%s: %w: slot %d has %d bytes", w.path, shm.ErrCorrupt, n, length)
+		image, err := w.l.Image(w.l.Ring.Slot(g))
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.path, err)
 		}
-		return fn(g, w.l.Slot(n)[:length/layout.WordBytes])
+		return fn(g, image)
 	})
 }
 
-// relock takes the lock again if somebody took its file away, since the next
-// writer would then lock another one.
-func (w *Writer) relock() error {
-	if isAt(w.lock, w.dirFD, access.LockName) {
-		return nil
-	}
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	lock, err := acquire(now, w.dirFD, w.dir, uint32(os.Geteuid()))
-	if err != nil {
-		return err
-	}
-	_ = w.lock.Close() // of a file that has no name
-	w.lock = lock
-	return nil
-}
-
-// Check says whether the attached file is still what readers find at the path,
-// whole, and theirs to read and nobody's to write, and the lock is still held;
-// the error matches ErrLost, and Create is the way out. It also gives back the
-// pages that readers made by touching holes of the file.
-func (w *Writer) Check() error {
-	if !isAt(w.lock, w.dirFD, access.LockName) {
-		return fmt.Errorf("%s: %w: the file %s was removed or replaced, and another writer may come", w.path, ErrLost, access.LockName)
-	}
-	if !isAt(w.file, w.dirFD, shm.FileName) {
-		return fmt.Errorf("%s: %w: it was removed or replaced", w.path, ErrLost)
-	}
-	if err := errors.Join(w.checkAccess(), w.checkSize()); err != nil {
-		return err
-	}
-	err := w.l.Guarded(func() error {
-		if [layout.IdentityWords]uint64(w.l.Words[:layout.IdentityWords]) != w.l.Raw {
-			return fmt.Errorf("%s: %w: its identity was overwritten", w.path, ErrLost)
-		}
-		if hot := w.l.Ring.Hot(); hot.Retired() || hot.Generation() != w.current || !w.l.Ring.Whole(w.current) ||
-			*w.l.Length(w.l.Ring.Slot(w.current)) != w.currentLength {
-			return fmt.Errorf("%s: %w: its hot word or its slot table was overwritten", w.path, ErrLost)
-		}
-		return nil
-	})
-	if errors.Is(err, shm.ErrFault) {
-		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
-	}
-	if err == nil {
-		w.reclaim()
-	}
-	return err
-}
-
-// checkSize says whether the file still has the size that it was made with.
-func (w *Writer) checkSize() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(w.file.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: w.path, Err: err}
-	}
-	if st.Size != w.l.FileSize() {
-		return fmt.Errorf("%s: %w: its size changed from %d to %d bytes", w.path, ErrLost, w.l.FileSize(), st.Size)
-	}
-	return nil
-}
-
-// Observe sets what the status says of the source: the newest revision with
-// the current content, when the source was last found good on the clock of
-// shm.Boottime, and what is wrong with it, or "". The next Beat tells the readers.
+// Observe sets what the status says of the source: the newest revision with the
+// current content, when the source last had a valid revision on the clock of
+// shm.Boottime, and what is wrong with it, or "". The next Beat publishes it.
 func (w *Writer) Observe(revision string, good time.Duration, problem string) {
 	w.status.Observed, w.status.SourceGood, w.status.Problem = revision, good, problem
 }
@@ -311,8 +245,8 @@ func (w *Writer) Beat() error {
 	return writeStatus(w.l, w.status)
 }
 
-// Close says in the status that the writer has stopped, lets go of the file
-// and gives the lock back. The region stays, and its readers read on.
+// Close writes into the status that the writer has stopped, closes the file and
+// releases the lock. The region stays, and its readers keep reading.
 func (w *Writer) Close() error {
 	var err error
 	failpoint.Here("close.begin")
@@ -320,7 +254,7 @@ func (w *Writer) Close() error {
 		w.status.State = shm.Stopped
 		err = w.Beat()
 		if errors.Is(err, shm.ErrFault) {
-			err = nil // there is nothing left that could say so
+			err = nil // there is no status to write
 		}
 	}
 	failpoint.Here("close.told")

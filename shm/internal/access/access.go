@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package access is how a region's directory and file are opened, and the
-// question who could have written them.
+// Package access opens a region's directory and file, and decides whether an
+// untrusted user could have written them.
 package access
 
 import (
@@ -18,22 +18,33 @@ import (
 )
 
 // overflowUID is what the kernel shows for an owner that the reader's user
-// namespace does not map: it may be anybody.
+// namespace does not map: it may be any user.
 const overflowUID = 65534
 
-// MayWrite are the mode bits that let others than the owner write.
+// MayWrite are the mode bits that let users other than the owner write.
 const MayWrite = 0o022
 
-// Untrusted is an error about a path that matches ErrUntrusted.
+// Untrusted is the error of a path whose owner and mode are not the reason.
 func Untrusted(path, format string, args ...any) error {
-	return fmt.Errorf("%s: %w: %s", path, ErrUntrusted, fmt.Sprintf(format, args...))
+	return &UntrustedError{Path: path, Why: fmt.Sprintf(format, args...), Owner: -1}
+}
+
+// UntrustedOwner is the error of a path that belongs to another user.
+func UntrustedOwner(path string, owner uint32, format string, args ...any) error {
+	return &UntrustedError{Path: path, Why: fmt.Sprintf(format, args...), Owner: int(owner)}
+}
+
+// UntrustedMode is the error of a path that its mode opens to other users.
+func UntrustedMode(path string, st *unix.Stat_t, allows string) error {
+	mode := uint32(st.Mode & 0o7777)
+	return &UntrustedError{Path: path, Why: fmt.Sprintf("users other than its owner can %s it (mode %04o)", allows, mode), Owner: -1, Mode: mode}
 }
 
 // OpenDir opens a region's directory. The caller closes it.
 func (t Trust) OpenDir(dir string) (fd int, err error) {
 	way, err := t.OpenWay(filepath.Dir(dir))
 	if err != nil {
-		return -1, notOpened(dir, err)
+		return -1, notOpened(-1, dir, err)
 	}
 	defer unix.Close(way)
 	return OpenDirIn(way, dir)
@@ -42,24 +53,35 @@ func (t Trust) OpenDir(dir string) (fd int, err error) {
 // OpenDirIn opens a region's directory in the one above it.
 func OpenDirIn(way int, dir string) (fd int, err error) {
 	if fd, err = OpenDirAt(way, filepath.Base(dir)); err != nil {
-		return -1, notOpened(dir, err)
+		return -1, notOpened(way, dir, err)
 	}
 	return fd, nil
 }
 
-// notOpened words why a region's directory can't be opened.
-func notOpened(dir string, err error) error {
+// notOpened is the error of a region's directory that cannot be opened. way is
+// the directory above it, or -1 if that was not reached.
+func notOpened(way int, dir string, err error) error {
 	switch {
 	case errors.Is(err, ErrUntrusted):
 		return fmt.Errorf("%s: %w", dir, err)
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%s: %w; start statesyncd, or name another region", dir, ErrNoRegion)
+		return fmt.Errorf("%s: %w", dir, ErrNoRegion)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return Untrusted(dir, "it is not a directory of its own, but a link or a file")
+		return Untrusted(dir, "it is a link or a file, not a directory")
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%s: %w; the region's group may read it (see --region-mode and --region-group)", dir, err)
+		return denied(way, dir, err)
 	}
 	return &os.PathError{Op: "open", Path: dir, Err: err}
+}
+
+// denied adds to an error of permission which users could open the path, where
+// this one may see that.
+func denied(dirFD int, path string, err error) error {
+	var st unix.Stat_t
+	if dirFD >= 0 && unix.Fstatat(dirFD, filepath.Base(path), &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		err = fmt.Errorf("%w: it has mode %04o, uid %d and gid %d", err, st.Mode&0o7777, st.Uid, st.Gid)
+	}
+	return &os.PathError{Op: "open", Path: path, Err: err}
 }
 
 // OpenDirAt opens a directory by its name in another one. The caller closes it.
@@ -69,42 +91,39 @@ func OpenDirAt(way int, name string) (fd int, err error) {
 	})
 }
 
-// VerifyDir checks that the directory is one that only a trusted user could
-// have filled, and returns its owner.
+// VerifyDir checks that only a trusted user could have filled the directory, and
+// returns its owner.
 func (t Trust) VerifyDir(dir string, fd int) (owner uint32, err error) {
 	var st, parent unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
 	if st.Mode&MayWrite != 0 {
-		return 0, Untrusted(dir, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
+		return 0, UntrustedMode(dir, &st, "write")
 	}
 	if t.trusts(st.Uid) {
 		return st.Uid, nil
 	}
 	if st.Uid == overflowUID && !slices.Contains(t.Owners, overflowUID) {
-		return 0, Untrusted(dir, "its owner is not known in this user namespace, and may be anybody; "+
-			"to trust it all the same, set STATESYNC_OWNER=%d", overflowUID)
+		return 0, UntrustedOwner(dir, st.Uid, "its owner is not known in this user namespace and may be any user (it shows as uid %d)", st.Uid)
 	}
 	if err := unix.Fstatat(fd, "..", &parent, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return 0, &os.PathError{Op: "stat", Path: filepath.Dir(dir), Err: err}
 	}
 	if parent.Uid == 0 && parent.Mode&MayWrite == 0 {
-		return st.Uid, nil // root made it, or let its owner make it
+		return st.Uid, nil // root made it, or allowed its owner to make it
 	}
-	return 0, Untrusted(dir, "it belongs to uid %d, which is neither root nor this user (%d), "+
-		"and lies in a directory that is not root's alone; to trust that user, set STATESYNC_OWNER=%d",
-		st.Uid, os.Geteuid(), st.Uid)
+	return 0, UntrustedOwner(dir, st.Uid, "it belongs to uid %d, which is neither root nor this user (%d), "+
+		"and users other than root can write the directory above it", st.Uid, os.Geteuid())
 }
 
-// verifyLink checks that a link on the way to a directory is a trusted user's:
-// whoever can change it decides whose region is read, and where one is made.
+// verifyLink checks that a link on the way to a directory belongs to a trusted
+// user: its owner decides whose region is read, and where one is made.
 func (t Trust) verifyLink(link string, st *unix.Stat_t) error {
 	if t.trusts(st.Uid) {
 		return nil
 	}
-	return fmt.Errorf("%w: the link %s on the way to it belongs to uid %d; name the directory that it leads to, or set STATESYNC_OWNER=%d",
-		ErrUntrusted, link, st.Uid, st.Uid)
+	return UntrustedOwner(link, st.Uid, "it is a link on the way to the region, and belongs to uid %d", st.Uid)
 }
 
 // trusts says whether a user is trusted by its number alone.
@@ -122,11 +141,11 @@ func (t Trust) VerifyFile(path string, st *unix.Stat_t, dirOwner uint32) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return Untrusted(path, "it is not a regular file")
 	case st.Mode&MayWrite != 0:
-		return Untrusted(path, "others than its owner may write it (mode %04o); chmod go-w", st.Mode&0o7777)
+		return UntrustedMode(path, st, "write")
 	case st.Nlink > 1:
-		return Untrusted(path, "it has %d names, of which one may be somebody else's", st.Nlink)
+		return Untrusted(path, "it has %d names, and another user may have made one", st.Nlink)
 	case st.Uid != dirOwner && !t.trusts(st.Uid):
-		return Untrusted(path, "it belongs to uid %d, and its directory to uid %d", st.Uid, dirOwner)
+		return UntrustedOwner(path, st.Uid, "it belongs to uid %d, and its directory to uid %d", st.Uid, dirOwner)
 	}
 	return nil
 }
@@ -148,19 +167,20 @@ func OpenFile(dirFD int, path string, flags int) (fd int, err error) {
 	})
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return -1, fmt.Errorf("%s: %w; start statesyncd, or name another region", path, ErrNoRegion)
+		return -1, fmt.Errorf("%s: %w", path, ErrNoRegion)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO), errors.Is(err, unix.EISDIR):
 		return -1, Untrusted(path, "it is not a regular file")
 	case errors.Is(err, unix.EACCES):
-		return -1, fmt.Errorf("%s: %w; the region's group may read it (see --region-mode and --region-group)", path, err)
+		return -1, denied(dirFD, path, err)
 	case err != nil:
 		return -1, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return fd, nil
 }
 
-// WhyNoRegion says more about a region's directory without the file of this
-// version's layout, where there is more to say.
+// WhyNoRegion adds to an error about a region's directory without the file of this
+// version's layout what the directory tells. A file of this layout that appeared
+// since is not of another one: a later look will find it.
 func WhyNoRegion(dirFD int, dir string, err error) error {
 	var st unix.Stat_t
 	if unix.Fstat(dirFD, &st) == nil && st.Nlink == 0 {
@@ -176,7 +196,7 @@ func WhyNoRegion(dirFD int, dir string, err error) error {
 	defer f.Close()
 	names, _ := f.Readdirnames(maxNames)
 	for _, name := range names {
-		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" {
+		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" && name != FileName {
 			return fmt.Errorf("%s: %w: it has %q, and this version reads %s", dir, layout.ErrLayout, name, FileName)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
@@ -38,7 +39,7 @@ func Map(fd int, path string, dirOwner uint32, trust Trust, prot int) (*layout.L
 	// The identity is read, not mapped: a file of another layout may be of any
 	// size.
 	var id [layout.IdentityWords]uint64
-	if n, err := unix.Pread(fd, layout.BytesOf(id[:]), 0); err != nil || n != len(id)*layout.WordBytes {
+	if n, err := unix.Pread(fd, seqlock.BytesOf(id[:]), 0); err != nil || n != len(id)*layout.WordBytes {
 		return nil, FileID{}, &os.PathError{Op: "read", Path: path, Err: errors.Join(err, layout.ErrCorrupt)}
 	}
 	i, err := layout.DecodeIdentity(id, st.Size)
@@ -54,4 +55,4 @@ func Map(fd int, path string, dirOwner uint32, trust Trust, prot int) (*layout.L
 }
 
 // Unmap gives a mapping back that nothing refers to.
-func Unmap(l *layout.Layout) error { return unix.Munmap(layout.BytesOf(l.Words)) }
+func Unmap(l *layout.Layout) error { return unix.Munmap(seqlock.BytesOf(l.Words)) }

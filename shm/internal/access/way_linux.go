@@ -14,8 +14,8 @@ import (
 const maxLinks = 40
 
 // OpenWay opens a directory to look others up in. It follows each link by
-// itself, those inside other links' targets included: the one that was looked
-// at, and not what somebody has put in its place since.
+// itself, including links inside other links' targets: it follows the link that it
+// checked, and not one that was put in its place since.
 func (t Trust) OpenWay(dir string) (fd int, err error) {
 	start := "."
 	if filepath.IsAbs(dir) {
@@ -43,8 +43,8 @@ type way struct {
 	links int
 }
 
-// step goes on by one name. Where that is a link, it stays, and returns the
-// names that the link leads through.
+// step enters one name. If that is a link, it stays, and returns the names that
+// the link leads through.
 func (w *way) step(name string) (through []string, err error) {
 	if name == "" || name == "." {
 		return nil, nil
@@ -68,7 +68,7 @@ func (w *way) step(name string) (through []string, err error) {
 	if err := w.trust.verifyLink(filepath.Join(w.at, name), &st); err != nil {
 		return nil, err
 	}
-	if system.Type == unix.PROC_SUPER_MAGIC { // such as /proc/1/root, whose text is no path to it
+	if system.Type == unix.PROC_SUPER_MAGIC { // such as /proc/1/root, whose text does not lead there
 		return nil, w.enter(w.fd, name, filepath.Join(w.at, name))
 	}
 	text := make([]byte, unix.PathMax)

@@ -4,11 +4,13 @@ import (
 	"runtime"
 	"runtime/debug"
 	"unsafe"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
-// Memory of a mapping vanishes when its file is truncated, and a hole in it
-// has no page to give on a full file system: the touch is then a SIGBUS, which
-// kills the process unless debug.SetPanicOnFault was called before.
+// Memory of a mapping vanishes when its file is truncated, and on a full file
+// system a hole has no page to give. An access is then a SIGBUS, which kills the
+// process unless debug.SetPanicOnFault was called before.
 
 // fault is the panic that SetPanicOnFault makes of it.
 type fault interface {
@@ -22,9 +24,9 @@ func (l *Layout) contains(addr uintptr) bool {
 	return addr >= start && addr < start+uintptr(len(l.Words)*WordBytes)
 }
 
-// RecoverFault ends a Guarded touch of the mapping. It is to be deferred, with
-// what SetPanicOnFault(true) returned; a fault in the mapping sets err to
-// ErrFault, any other panic goes on.
+// RecoverFault ends an access to the mapping. Defer it with what
+// SetPanicOnFault(true) returned. A fault in the mapping sets err to ErrFault; any
+// other panic continues.
 func (l *Layout) RecoverFault(old bool, err *error) {
 	debug.SetPanicOnFault(old)
 	e := recover()
@@ -36,6 +38,12 @@ func (l *Layout) RecoverFault(old bool, err *error) {
 		return
 	}
 	panic(e)
+}
+
+// Hot loads the hot word. The error is nil or ErrFault.
+func (l *Layout) Hot() (hot seqlock.Hot, err error) {
+	defer l.RecoverFault(debug.SetPanicOnFault(true), &err)
+	return l.Ring.Hot(), nil
 }
 
 // Guarded runs touch and turns a fault in the mapping into ErrFault.

@@ -1,12 +1,13 @@
-// Package layout is where everything is in a region's file: its identity, hot
-// word, slot table, status and slots, and the guard under which the mapping is
-// touched. docs/FORMAT.md has the same to the byte.
+// Package layout has the places of everything in a region's file: its identity,
+// hot word, slot table, status and slots. It also has the guard under which the
+// mapping is accessed. docs/FORMAT.md has the same to the byte.
 package layout
 
 import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -27,7 +28,7 @@ const (
 const Version = 1
 
 // WordBytes is the size of a word.
-const WordBytes = 8
+const WordBytes = seqlock.WordBytes
 
 const magic = 0x4e4752434e595353 // "SSYNCRGN"
 
@@ -135,22 +136,21 @@ func (i Identity) Encode() [IdentityWords]uint64 {
 	w[IdentityVersion] = Version | SlotsAt<<32
 	w[IdentitySlots] = uint64(i.Slots)
 	w[IdentitySlotSize] = uint64(i.SlotSize)
-	copy(BytesOf(w[identityID:identityID+2]), i.ID[:])
+	copy(seqlock.BytesOf(w[identityID:identityID+2]), i.ID[:])
 	w[identityCreated] = uint64(i.Created.UnixNano())
-	w[IdentitySum] = xxhash.Sum64(BytesOf(w[:IdentitySum]))
+	w[IdentitySum] = xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum]))
 	return w
 }
 
-// DecodeIdentity verifies the words, and that a file of size bytes is what
-// they speak of.
+// DecodeIdentity verifies the words, and that they describe a file of size bytes.
 func DecodeIdentity(w [IdentityWords]uint64, size int64) (Identity, error) {
 	version := w[IdentityVersion] & 0xffffffff
 	switch {
 	case w[IdentityMagic] != magic:
-		return Identity{}, fmt.Errorf("%w: it does not begin as a region does", ErrCorrupt)
+		return Identity{}, fmt.Errorf("%w: it does not begin with the magic of a region", ErrCorrupt)
 	case version != Version:
 		return Identity{}, fmt.Errorf("%w: version %d, known is %d", ErrLayout, version, Version)
-	case xxhash.Sum64(BytesOf(w[:IdentitySum])) != w[IdentitySum]:
+	case xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum])) != w[IdentitySum]:
 		return Identity{}, fmt.Errorf("%w: the identity's sum does not match", ErrCorrupt)
 	case w[IdentityVersion]>>32 != SlotsAt:
 		return Identity{}, fmt.Errorf("%w: a header of %d bytes instead of %d", ErrCorrupt, w[IdentityVersion]>>32, SlotsAt)
@@ -167,16 +167,11 @@ func DecodeIdentity(w [IdentityWords]uint64, size int64) (Identity, error) {
 		Created:  time.Unix(0, int64(w[identityCreated])),
 		Raw:      w,
 	}
-	copy(i.ID[:], BytesOf(w[identityID:identityID+2]))
+	copy(i.ID[:], seqlock.BytesOf(w[identityID:identityID+2]))
 	if size != i.FileSize() {
 		return Identity{}, fmt.Errorf("%w: the file has %d bytes instead of %d", ErrCorrupt, size, i.FileSize())
 	}
 	return i, nil
-}
-
-// BytesOf is the memory of words as bytes.
-func BytesOf(words []uint64) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(words)*WordBytes)
 }
 
 // WordsOf is the memory of a mapping, which is aligned to pages, as words.
@@ -222,6 +217,15 @@ func (l *Layout) SlotOffset(n int) int64 { return SlotsAt + int64(n)*l.SlotSize 
 func (l *Layout) Slot(n int) []uint64 {
 	from := l.SlotOffset(n) / WordBytes
 	return l.Words[from : from+l.SlotSize/WordBytes]
+}
+
+// Image is the image in slot n, by the length that the slot table has.
+func (l *Layout) Image(n int) ([]uint64, error) {
+	length := atomic.LoadUint64(l.Length(n))
+	if length > uint64(l.SlotSize) || length%WordBytes != 0 {
+		return nil, fmt.Errorf("%w: slot %d has %d bytes", ErrCorrupt, n, length)
+	}
+	return l.Slot(n)[:length/WordBytes], nil
 }
 
 // Status is the memory of the status.

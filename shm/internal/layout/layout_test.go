@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 func someIdentity() Identity {
@@ -18,7 +20,7 @@ func someIdentity() Identity {
 
 // sum makes an identity's sum right again.
 func sum(w [IdentityWords]uint64) [IdentityWords]uint64 {
-	w[IdentitySum] = xxhash.Sum64(BytesOf(w[:IdentitySum]))
+	w[IdentitySum] = xxhash.Sum64(seqlock.BytesOf(w[:IdentitySum]))
 	return w
 }
 
@@ -34,7 +36,7 @@ func TestIdentityRoundTrip(t *testing.T) {
 	if got.Encode() != want.Encode() {
 		t.Error("encoded again it differs")
 	}
-	if string(BytesOf(append([]uint64{}, want.Encode()[0])))[:8] != "SSYNCRGN" {
+	if string(seqlock.BytesOf(append([]uint64{}, want.Encode()[0])))[:8] != "SSYNCRGN" {
 		t.Error("the magic is not in the file as it reads")
 	}
 }

@@ -3,6 +3,8 @@ package layout
 import (
 	"strings"
 	"time"
+
+	"github.com/statesync/statesync/seqlock"
 )
 
 // A writer beats once in HeartbeatInterval; one that has not for StaleAfter is
@@ -40,7 +42,7 @@ type Status struct {
 	Incarnation uint64    // another one after each start
 	Started     time.Time // when the writer attached
 	// Heartbeat and SourceGood are when the writer was last alive, and when its
-	// source was last read and found good, on the clock of Boottime; 0 is never.
+	// source last had a valid revision, on the clock of Boottime; 0 is never.
 	Heartbeat  time.Duration
 	SourceGood time.Duration
 	// Observed is the newest revision that was seen to have the content of the
@@ -82,7 +84,7 @@ func DecodeStatus(w *[StatusWords]uint64) Status {
 		if length > uint64(len(fields)-1)*WordBytes {
 			break // no writer leaves this
 		}
-		text := BytesOf(fields[1:])[:length]
+		text := seqlock.BytesOf(fields[1:])[:length]
 		switch {
 		case tag == FieldObserved && s.Observed == "":
 			s.Observed = string(text[:min(length, MaxObserved)])
@@ -109,7 +111,7 @@ func (s *Status) Encode(w *[StatusWords]uint64) (n int) {
 			return
 		}
 		w[n] = tag | uint64(len(text))<<32
-		copy(BytesOf(w[n+1:]), text)
+		copy(seqlock.BytesOf(w[n+1:]), text)
 		n += fieldWords(len(text))
 	}
 	field(FieldObserved, cut(s.Observed, MaxObserved))

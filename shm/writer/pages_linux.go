@@ -14,18 +14,18 @@ import (
 )
 
 // While a reader touches the holes of the region's file as fast as they are
-// punched, pages are taken in pieces of reclaimChunk bytes, and for at most
+// punched, pages are reserved in pieces of reclaimChunk bytes, for at most
 // reclaimFor.
 const (
 	reclaimChunk = 256 << 10
 	reclaimFor   = 500 * time.Millisecond
 )
 
-// reserve gives a range of a region's file pages, so that a store into it can't
-// fault. A full file system is ENOSPC here, and the next store would be a
-// SIGBUS without it; pages that readers made by touching holes of the attached
-// file are taken back first. A memory cgroup's limit shows nowhere but in the
-// killing of a process, so Options.Room is asked before.
+// reserve gives a range of a region's file pages, so that a store into it cannot
+// fault: a full file system is ENOSPC here, and would be a SIGBUS at the store.
+// Pages that readers made by touching holes of the attached file are reclaimed
+// first. A memory cgroup's limit shows only when it kills a process, so
+// Options.Room is asked before.
 func (w *Writer) reserve(file *os.File, offset, size int64) error {
 	if room := w.options.Room; room != nil {
 		if err := room(size); err != nil {
@@ -36,8 +36,8 @@ func (w *Writer) reserve(file *os.File, offset, size int64) error {
 	chunk, until := size, shm.Boottime()+reclaimFor
 	for size > 0 {
 		n := min(chunk, size)
-		// The file has its size already. One that was truncated meanwhile is not to
-		// grow again, with zeros under valid sequences.
+		// KEEP_SIZE: a file that was truncated meanwhile must not grow again, with
+		// zeros under valid sequences.
 		err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, offset, n)
 		switch {
 		case err == nil:
@@ -53,31 +53,20 @@ func (w *Writer) reserve(file *os.File, offset, size int64) error {
 	return nil
 }
 
-// outOfSpace is outOfSpace with the pages that the attached file itself holds
-// for no image.
-func (w *Writer) outOfSpace(err error) error {
-	err = outOfSpace(err)
-	if stray := w.strayBytes(); stray > 0 && errors.Is(err, ErrNoSpace) {
-		err = fmt.Errorf("%w; the region's file itself holds %d bytes beyond its images: a process that can read it touches them again and again",
-			err, stray)
-	}
-	return err
-}
-
-// survey learns which pages each slot of the attached file has for its image,
-// from its start on. Pages behind the image are not counted: a reader made them
+// survey returns how many bytes each slot of the attached file has pages for,
+// from its start and for its image. Pages behind the image are not counted: a reader made them
 // by touching a hole, or an earlier image left them.
 func (w *Writer) survey() []int64 {
 	reserved := make([]int64, w.l.Slots)
 	for n := range reserved {
 		start := w.l.SlotOffset(n)
 		hole, err := unix.Seek(int(w.file.Fd()), start, unix.SEEK_HOLE)
-		if err != nil { // the whole slot is a hole, or nothing is known
+		if err != nil { // the whole slot is a hole, or the file system cannot tell
 			continue
 		}
 		reserved[n] = min(hole-start, w.l.SlotSize)
 		_ = w.l.Guarded(func() error {
-			if sequence := *w.l.Sequence(n); sequence%2 == 0 { // the slot is whole, so its length is of its image
+			if sequence := *w.l.Sequence(n); sequence%2 == 0 { // the slot is whole, so the length is its image's
 				reserved[n] = min(reserved[n], wholePages(int64(min(*w.l.Length(n), uint64(w.l.SlotSize)))))
 			}
 			return nil
@@ -86,7 +75,8 @@ func (w *Writer) survey() []int64 {
 	return reserved
 }
 
-// strayBytes is how much memory the attached file takes for nothing.
+// strayBytes is how much memory the attached file takes beyond its head and
+// images.
 func (w *Writer) strayBytes() int64 {
 	var st unix.Stat_t
 	if !w.Attached() || unix.Fstat(int(w.file.Fd()), &st) != nil {
@@ -99,27 +89,7 @@ func (w *Writer) strayBytes() int64 {
 	return max(stray, 0)
 }
 
-// reclaim gives back the pages of the attached file that hold no image, and
-// says whether there were any. A reader makes them by touching holes of its
-// mapping, and without this they would stay.
-func (w *Writer) reclaim() bool {
-	if w.strayBytes() == 0 {
-		return false
-	}
-	for n, reserved := range w.reserved {
-		keep := wholePages(reserved)
-		if w.punch(w.l.SlotOffset(n)+keep, w.l.SlotSize-keep) != nil {
-			return false
-		}
-	}
-	return true
-}
-
-func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
-}
-
-// punch gives pages back. The seal forbids it, and is lifted meanwhile.
+// punch gives pages back. The seal forbids it, and is lifted for the call.
 func (w *Writer) punch(offset, size int64) error {
 	if size <= 0 {
 		return nil

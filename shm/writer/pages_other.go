@@ -3,23 +3,19 @@
 package writer
 
 import (
-	"errors"
 	"os"
 
 	"github.com/statesync/statesync/shm"
-	"golang.org/x/sys/unix"
 )
 
-// Elsewhere than on Linux regions are for development and tests: pages are not
-// reserved, and there is no seal.
+// On systems other than Linux, regions are for development and tests: pages are
+// not reserved, and there is no seal.
 
 func (w *Writer) reserve(*os.File, int64, int64) error { return nil }
 
 func (w *Writer) survey() []int64 { return make([]int64, w.l.Slots) }
 
-func (w *Writer) reclaim() bool { return false }
-
-func isNoSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+func (w *Writer) strayBytes() int64 { return 0 }
 
 func (w *Writer) punch(int64, int64) error { return nil }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,16 +22,16 @@ import (
 )
 
 // Create makes a new region, with a new id and with generation g as its first,
-// and puts it at the path. What was there is retired: its readers are told,
-// once the new file is whole, and find the new one at the path when Create
-// returns. Killed before the rename, Create leaves the old file, retired or
-// not, and no reader finds half a region.
+// and puts it at the path. The file that was there is retired once the new one is
+// whole: its readers are woken, and find the new file when Create returns. A
+// Create that is killed before the rename leaves the old file, retired or not,
+// and no reader finds half a region.
 //
-// Errors that match ErrNoSpace, ErrTooLarge or ErrSealed leave the old file as
-// it was. ErrLocked says that the lock's file was taken away and another writer
-// has a new one; the old file is then the other's, and let go. Any other error,
-// as of a rename onto a directory, may leave the old file retired, or, where
-// the seal can't be set, the new one in place and attached.
+// Errors that match ErrNoSpace, ErrTooLarge or ErrSealed leave the old file as it
+// was. ErrLocked says that the lock's file was removed and another writer has a
+// new one: this writer has released the region. Any other error, as of a rename
+// onto a directory, may leave the old file retired or, if the seal cannot be set,
+// the new file in place and attached.
 func (w *Writer) Create(g uint64, image [][]uint64) error {
 	var id shm.ID
 	if _, err := rand.Read(id[:]); err != nil {
@@ -54,7 +53,11 @@ func (w *Writer) replace(id shm.ID, g uint64, image [][]uint64) (err error) {
 	if err := w.relock(); err != nil {
 		return errors.Join(err, w.release())
 	}
-	if err := w.regainDir(); err != nil {
+	// Readers have to find and trust the directory: give it back its mode and group.
+	if err := setAccess(w.dirFD, w.dir, dirMode(w.options.Mode), w.options.Group); err != nil {
+		return err
+	}
+	if err := ownsDir(w.dirFD, w.dir); err != nil {
 		return err
 	}
 	if err := w.unseal(); err != nil {
@@ -94,7 +97,7 @@ func (w *Writer) replace(id shm.ID, g uint64, image [][]uint64) (err error) {
 }
 
 // createTemp makes the file under its temporary name, with its final owner and
-// mode, and with no memory. What a writer that died here left is removed.
+// mode, and with no memory. It removes what a writer that died here left.
 func (w *Writer) createTemp() (*os.File, error) {
 	path := filepath.Join(w.dir, access.TempName)
 	if err := unix.Unlinkat(w.dirFD, access.TempName, 0); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -103,7 +106,7 @@ func (w *Writer) createTemp() (*os.File, error) {
 	failpoint.Here("create.cleared")
 	fd, err := unix.Openat(w.dirFD, access.TempName, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, &os.PathError{Op: "create", Path: path, Err: outOfSpace(err)}
+		return nil, &os.PathError{Op: "create", Path: path, Err: w.outOfSpace(err)}
 	}
 	failpoint.Here("create.made")
 	file := os.NewFile(uintptr(fd), path)
@@ -118,7 +121,7 @@ func (w *Writer) createTemp() (*os.File, error) {
 func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]uint64) (l *layout.Layout, err error) {
 	i := layout.Identity{Geometry: geometryFor(w.options.Slots, size, w.options.MaxImage), ID: id, Created: time.Now()}
 	if err := file.Truncate(i.FileSize()); err != nil {
-		return nil, outOfSpace(err)
+		return nil, w.outOfSpace(err)
 	}
 	failpoint.Here("create.sized")
 	n := int64(g % uint64(i.Slots))
@@ -157,62 +160,35 @@ func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]
 	return l, writeStatus(l, w.status)
 }
 
-// store writes generation g into its slot, whose sequence is odd already: the
-// protocol's steps 2 and 3. What the slot holds of the image it says in holds,
-// and is told there.
-func store(l *layout.Layout, g uint64, size int64, image [][]uint64, holds *inventory) {
-	n := l.Ring.Slot(g)
-	slot := l.Slot(n)
-	parts, at := 0, 0
-	for _, part := range image {
-		if len(part) == 0 {
-			continue
-		}
-		if !holds.has(parts, at, part) {
-			seqlock.StoreWords(slot[at:], part)
-			holds.put(parts, at, part)
-			failpoint.Here("store.part")
-		}
-		parts, at = parts+1, at+len(part)
-	}
-	*holds = (*holds)[:parts]
-	failpoint.Here("store.words")
-	atomic.StoreUint64(l.Length(n), uint64(size))
-	failpoint.Here("store.length")
-	l.Ring.Complete(g)
-	failpoint.Here("store.complete")
-}
-
-// retireOld marks the file that is attached, and the one that is at the path,
-// if that is another and this process's own; and it wakes their waiters: they
-// are to look for the successor. A file that is too
-// damaged for that has readers whose heartbeat check will lead them to the path.
+// retireOld retires the attached file, and the file at the path if that is another
+// one that this process owns. Readers of a file that is too damaged for this find
+// the successor when its heartbeat is missing.
 func (w *Writer) retireOld() error {
 	if w.Attached() {
 		if err := retire(w.l); err != nil || isAt(w.file, w.dirFD, shm.FileName) {
 			return err
 		}
-		// Somebody put another file there, and readers may have come to it.
+		// Another file was put at the path, and readers may have opened it.
 	}
 	fd, err := w.openOwn()
 	switch {
 	case errors.Is(err, shm.ErrNoRegion), errors.Is(err, shm.ErrUntrusted), errors.Is(err, unix.EACCES):
-		return nil // the rename puts an end to whatever, and whosever, it is
+		return nil // the rename replaces it
 	case err != nil:
 		return err
 	}
 	defer unix.Close(fd)
 	data, err := unix.Mmap(fd, 0, layout.SlotsAt, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil // such as a file system that does not map
+		return nil // the file system does not support it
 	}
 	// Only the hot word is touched, so the damaged rest does not matter.
 	damaged := layout.New(layout.Identity{Geometry: shm.Geometry{Slots: seqlock.MinSlots}}, layout.WordsOf(data))
 	return errors.Join(retire(&damaged), access.Unmap(&damaged))
 }
 
-// retire marks a file, and wakes its waiters. Memory that is gone is no error:
-// with it went everything that could be retired.
+// retire marks a file, and wakes its waiters, which look for the successor. Memory
+// that is gone is not an error: there is nothing left to retire.
 func retire(l *layout.Layout) error {
 	err := l.Guarded(func() error {
 		failpoint.Here("retire.begin")
