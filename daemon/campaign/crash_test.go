@@ -64,16 +64,17 @@ func TestCrash(t *testing.T) {
 
 	// In the end all come to the same.
 	d = h.start("")
+	h.setLevel(0)
 	stopWriting()
 	last := int(h.written.Load())
 	h.until(d, "the last revision", func() bool {
-		_, _, number, err := h.read()
-		return err == nil && number == last
+		found, err := h.read()
+		return err == nil && found.number == last
 	})
 	stop()
-	_, generation, err := h.look()
+	found, err := h.look()
 	ok(t, err)
-	c.crowd.arrive(generation)
+	c.crowd.arrive(found.generation)
 	c.crowd.leave()
 	d.kill()
 	h.inspect(d, "the end")
@@ -98,8 +99,9 @@ type crashCampaign struct {
 	rounds    int
 	elsewhere int             // kills on other hosts
 	at        int             // of all kills, those at a failpoint
+	inGrowth  int             // of those, the ones behind grow.begin
 	starts    int             // and those during a start
-	hit       map[string]bool // the names of these failpoints
+	hit       map[string]bool // the keys of these failpoints
 	stopped   int             // daemons that were stopped, and went on or were killed
 }
 
@@ -116,8 +118,9 @@ func (c *crashCampaign) done(kills int) bool {
 func (c *crashCampaign) kills() int { return c.elsewhere + c.killed }
 
 func (c *crashCampaign) String() string {
-	return fmt.Sprintf("%d kills, %d of them at failpoints, %d at random moments of a start, the others of publishing; %d daemons stopped; generation %d; %s",
-		c.kills(), c.at, c.starts, c.stopped, c.generation, c.crowd)
+	return fmt.Sprintf("%d kills, %d of them at failpoints, %d in a growth, %d at random moments of a start, the others of publishing; "+
+		"%d daemons stopped; the region grew %d times and kept its id; generation %d; %s",
+		c.kills(), c.at, c.inGrowth, c.starts, c.stopped, c.growths, c.generation, c.crowd)
 }
 
 // gather has the readers come, and bad things happen to them until the
@@ -137,14 +140,18 @@ func (c *crashCampaign) gather() (stop func()) {
 // the first one left is sometimes lost, too, or goes on with other settings.
 func (c *crashCampaign) round() {
 	step := c.plan.next()
+	key := step.key(step.crashPoint.name)
 	switch {
-	case rand.IntN(8) == 0 && step.during == nil && c.hit[step.crashPoint.name]:
+	case rand.IntN(8) == 0 && step.during == nil && c.hit[key]:
 		c.stopAt(step)
 	case c.crash(step.crashScenario, step.crashPoint):
 		c.at++
-		c.hit[step.crashPoint.name] = true
+		c.hit[step.crashPoint.name], c.hit[key] = true, true
+		if step.from != "" {
+			c.inGrowth++
+		}
 	}
-	if !c.hit[step.crashPoint.name] {
+	if !c.hit[key] {
 		c.plan.first = append(c.plan.first, step) // once more
 	}
 	orphans := step.orphans()
@@ -169,6 +176,10 @@ func (c *crashCampaign) round() {
 		c.inspect(d, "at a random moment of a start")
 		c.starts++
 	}
+	if rand.IntN(2) == 0 { // or the next one grows at the latest
+		c.level.Store(0)
+	}
+	defer c.level.Store(0)
 	d := c.start("")
 	if !c.publishes(d) {
 		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
@@ -214,7 +225,7 @@ func (c *crashCampaign) stopAt(step crashStep) {
 	d := c.start("stop:" + step.String())
 	n := 0
 	c.until(d, "the daemon to stop itself", func() bool {
-		if _, generation, err := c.look(); err == nil && generation > c.generation {
+		if found, err := c.look(); err == nil && found.generation > c.generation {
 			n++
 			c.publishes(d)
 		}
