@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/internal/access"
 )
 
 // A directory without a region.v1 may say why.
@@ -30,4 +31,17 @@ func TestOpenSaysWhyThereIsNoRegion(t *testing.T) {
 	must(t, os.Mkdir(dir, 0o755))
 	_, err = shm.Open(mount, shm.Trust{})
 	wantError(t, err, shm.ErrNoRegion, "removed", "mount")
+}
+
+// A file that comes between the attempt to open it and the look for the reason
+// is not one of another layout.
+func TestRegionThatComesMeanwhileIsNotAnotherLayout(t *testing.T) {
+	dir := openTemp(t)
+	must(t, os.WriteFile(dir+"/"+shm.FileName, nil, 0o644))
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	if err := access.WhyNoRegion(fd, dir, shm.ErrNoRegion); err != shm.ErrNoRegion {
+		t.Errorf("got %v", err)
+	}
 }

@@ -176,7 +176,7 @@ func WhyNoRegion(dirFD int, dir string, err error) error {
 	defer f.Close()
 	names, _ := f.Readdirnames(maxNames)
 	for _, name := range names {
-		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" {
+		if version, ok := strings.CutPrefix(name, "region.v"); ok && version != "" && name != FileName { // that may have come meanwhile
 			return fmt.Errorf("%s: %w: it has %q, and this version reads %s", dir, layout.ErrLayout, name, FileName)
 		}
 	}
