@@ -144,10 +144,10 @@ type crashWay struct {
 }
 
 // next is the next point: each comes once in a round.
-func (w *crashWay) next() crashPoint {
+func (w *crashWay) next(r *rand.Rand) crashPoint {
 	if len(w.queue) == 0 {
 		w.queue = slices.Clone(w.points)
-		rand.Shuffle(len(w.queue), func(i, j int) { w.queue[i], w.queue[j] = w.queue[j], w.queue[i] })
+		r.Shuffle(len(w.queue), func(i, j int) { w.queue[i], w.queue[j] = w.queue[j], w.queue[i] })
 	}
 	p := w.queue[0]
 	w.queue = w.queue[1:]
@@ -156,9 +156,10 @@ func (w *crashWay) next() crashPoint {
 
 // crashPlan is what is tried where.
 type crashPlan struct {
-	ways  []*crashWay
-	first []crashStep // comes first: each name once
-	round int
+	chance *rand.Rand
+	ways   []*crashWay
+	first  []crashStep // comes first: each key once
+	round  int
 }
 
 // crashStep is a crash at a point on a scenario's way.
@@ -169,7 +170,7 @@ type crashStep struct {
 
 // newCrashPlan traces all scenarios.
 func newCrashPlan(h *crashHost) *crashPlan {
-	plan := &crashPlan{}
+	plan := &crashPlan{chance: chance("crash plan")}
 	planned := map[string]bool{}
 	for _, s := range crashScenarios {
 		way := &crashWay{crashScenario: s, points: h.trace(s)}
@@ -196,11 +197,11 @@ func (plan *crashPlan) next() crashStep {
 	way := plan.ways[plan.round%2]
 	switch {
 	case plan.round%25 == 0:
-		way = plan.ways[4+rand.IntN(len(plan.ways)-4)]
+		way = plan.ways[4+plan.chance.IntN(len(plan.ways)-4)]
 	case plan.round%8 == 0:
-		way = plan.ways[2+rand.IntN(2)]
+		way = plan.ways[2+plan.chance.IntN(2)]
 	}
-	return crashStep{way.crashScenario, way.next()}
+	return crashStep{way.crashScenario, way.next(plan.chance)}
 }
 
 // crashFirst tries a first start, on a host of its own for each of at most limit
@@ -216,7 +217,7 @@ func crashFirst(t *testing.T, limit int) (crashes int) {
 	}
 	var names []string
 	try(func(h *crashHost) { names = onceEach(h.trace(s)) })
-	for _, n := range rand.Perm(len(names)) {
+	for _, n := range chance("crash first").Perm(len(names)) {
 		if crashes < limit {
 			crashes++
 			try(func(h *crashHost) { h.crashAndRecover(s, crashPoint{names[n], 1}) })
@@ -249,7 +250,7 @@ func crashSealed(t *testing.T, limit int) (tried []string) {
 	}}
 	points := h.trace(s)
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
-	for _, n := range rand.Perm(len(points)) {
+	for _, n := range chance("crash sealed").Perm(len(points)) {
 		if p := points[n]; about(p.name) || len(tried) < limit {
 			tried = append(tried, p.name)
 			h.crashAndRecover(s, p)

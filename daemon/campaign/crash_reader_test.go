@@ -273,6 +273,7 @@ func (c *crashCrowd) replace(n int) {
 // molest stops readers in the middle of what they do, and kills them, until
 // the context ends. Requests come from the campaign, which does not wait.
 func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
+	random := chance("crash crowd")
 	next := time.Now()
 	for {
 		select {
@@ -283,17 +284,17 @@ func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 				c.replace(n + 1)
 			}
 			continue
-		case <-time.After(rand.N(60 * time.Millisecond)):
+		case <-time.After(chanceUpTo(random, 60*time.Millisecond)):
 		}
-		n := rand.IntN(len(c.members))
+		n := random.IntN(len(c.members))
 		if time.Now().After(next) {
-			next = time.Now().Add(500*time.Millisecond + rand.N(time.Second))
+			next = time.Now().Add(500*time.Millisecond + chanceUpTo(random, time.Second))
 			c.replace(n)
 			continue
 		}
 		m := c.members[n]
 		_ = m.Process.Signal(syscall.SIGSTOP) // one that ended by itself is an error already
-		time.Sleep(rand.N([]time.Duration{40, 40, 150}[rand.IntN(3)] * time.Millisecond))
+		time.Sleep(chanceUpTo(random, []time.Duration{40, 40, 150}[random.IntN(3)]*time.Millisecond))
 		_ = m.Process.Signal(syscall.SIGCONT)
 		c.stops.Add(1)
 	}

@@ -92,9 +92,10 @@ func TestCrash(t *testing.T) {
 // crashCampaign is a host, its readers, and what was done to it.
 type crashCampaign struct {
 	*crashHost
-	plan  *crashPlan
-	crowd *crashCrowd
-	renew chan struct{}
+	plan   *crashPlan
+	crowd  *crashCrowd
+	renew  chan struct{}
+	chance *rand.Rand
 
 	rounds    int
 	elsewhere int             // kills on other hosts
@@ -106,7 +107,7 @@ type crashCampaign struct {
 }
 
 func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
-	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}}
+	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}, chance: chance("crash campaign")}
 }
 
 // done says whether there were so many kills, and one at each failpoint, or so
@@ -142,7 +143,7 @@ func (c *crashCampaign) round() {
 	step := c.plan.next()
 	key := step.key(step.crashPoint.name)
 	switch {
-	case rand.IntN(8) == 0 && step.during == nil && c.hit[key]:
+	case c.chance.IntN(8) == 0 && step.during == nil && c.hit[key]:
 		c.stopAt(step)
 	case c.crash(step.crashScenario, step.crashPoint):
 		c.at++
@@ -169,14 +170,14 @@ func (c *crashCampaign) round() {
 		default:
 		}
 	}
-	if rand.IntN(4) == 0 {
+	if c.chance.IntN(4) == 0 {
 		d := c.start("")
-		time.Sleep(rand.N(60 * time.Millisecond)) // before it publishes, or soon after
+		time.Sleep(chanceUpTo(c.chance, 60*time.Millisecond)) // before it publishes, or soon after
 		d.kill()
 		c.inspect(d, "at a random moment of a start")
 		c.starts++
 	}
-	if rand.IntN(2) == 0 { // or the next one grows at the latest
+	if c.chance.IntN(2) == 0 { // or the next one grows at the latest
 		c.level.Store(0)
 	}
 	defer c.level.Store(0)
@@ -184,11 +185,11 @@ func (c *crashCampaign) round() {
 	if !c.publishes(d) {
 		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
 	}
-	if rand.IntN(8) == 0 {
-		time.Sleep(rand.N(4 * time.Millisecond))
+	if c.chance.IntN(8) == 0 {
+		time.Sleep(chanceUpTo(c.chance, 4*time.Millisecond))
 		c.rest(d)
 	}
-	time.Sleep(rand.N([]time.Duration{10, 10, 10, 10, 10, 120}[rand.IntN(6)] * time.Millisecond)) // some publications
+	time.Sleep(chanceUpTo(c.chance, []time.Duration{10, 10, 10, 10, 10, 120}[c.chance.IntN(6)]*time.Millisecond)) // some publications
 	d.kill()
 	c.inspect(d, "at a random moment")
 }
@@ -244,7 +245,7 @@ func (c *crashCampaign) rest(d *crashDaemon) {
 	c.stopped++
 	looks := c.crowd.looks.Load()
 	await(c, "readers to read on while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
-	if rand.IntN(2) == 0 {
+	if c.chance.IntN(2) == 0 {
 		return
 	}
 	_ = d.Process.Signal(syscall.SIGCONT)
