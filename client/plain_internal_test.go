@@ -79,7 +79,7 @@ func TestPlainTypesRunNoCodeOfTheApplication(t *testing.T) {
 		{new(struct{ unexported }), false},
 		{new(struct{ time.Time }), false}, // its promoted method is not of package time
 		{new(struct {
-			Dash byPointer `json:"-,"`
+			Dash byPointer `json:"-,"` //nolint:staticcheck // a field that is called "-"
 		}), false},
 		{new(badList), false},
 		{new(struct {

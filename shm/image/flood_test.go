@@ -79,10 +79,12 @@ func textsOfOneHash(n int) []string {
 // all of one cell and of one line in tables of so many keys and names;
 // withinReach has nearly as many of one cell and one tag as a table may have.
 func ordinary(random uint64) uint64 { return random }
+
 func oneHome(random uint64) uint64 {
 	line := 777<<32/uint64(linesFor(flooded)) + 1
 	return (line+random>>47)<<32 | random&0x3fff<<18 | 12345
 }
+
 func withinReach(random uint64) uint64 {
 	const groups = 60_000
 	return random&0x00ffffff_fffc0000 | random%groups*4
