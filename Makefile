@@ -77,10 +77,10 @@ e2e-kubernetes: ## The manifests on KUBECONFIG's cluster, which has IMAGE and AP
 		$(if $(GIT_PUSH),-git-push $(GIT_PUSH) -git-pull $(GIT_PULL))
 
 lint: ## golangci-lint and gofumpt
-	$(LINT) golangci-lint run ./...
+	$(LINT) golangci-lint run --allow-parallel-runners ./...
 	@for module in $(NESTED); do \
 		echo "lint of $$module"; \
-		$(GO) -C $$module tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./... || exit 1; \
+		$(GO) -C $$module tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./... || exit 1; \
 	done
 
 fmt: ## Format the code as lint wants it
