@@ -227,11 +227,11 @@ func (h *crashHost) look() (found crashFound, err error) {
 		return found, err
 	}
 	hot, err := r.Hot()
-	return crashFind(r, hot, h.number), err
+	return crashFind(r, hot), err
 }
 
-func crashFind(r *shm.Region, hot seqlock.Hot, number int) crashFound {
-	return crashFound{r.ID(), hot.Generation(), number, r.Geometry().SlotSize, hot.Retired()}
+func crashFind(r *shm.Region, hot seqlock.Hot) crashFound {
+	return crashFound{id: r.ID(), generation: hot.Generation(), slot: r.Geometry().SlotSize, retired: hot.Retired()}
 }
 
 // publishes waits until the daemon has published something new, and holds that
@@ -245,6 +245,7 @@ func (h *crashHost) publishes(d *crashDaemon) bool {
 		return err == nil && found.generation > h.generation
 	})
 	if came {
+		found.number = h.number // which is not looked at
 		h.seen(found)
 		h.replaced = found.retired // and the daemon may die before another file is there
 	}
@@ -305,7 +306,7 @@ func (h *crashHost) read() (found crashFound, err error) {
 	}
 	var words []uint64
 	_, err = r.Read(func(hot seqlock.Hot, in []uint64) error {
-		found, words = crashFind(r, hot, 0), make([]uint64, len(in))
+		found, words = crashFind(r, hot), make([]uint64, len(in))
 		seqlock.LoadWords(words, in)
 		return nil
 	})

@@ -22,7 +22,7 @@ type crashScenario struct {
 	name   string
 	before func(h *crashHost)                 // while there is no daemon
 	during func(h *crashHost, d *crashDaemon) // once it has published
-	from   string                             // the failpoint at which it begins; "": the start
+	from   string                             // the failpoint at which it begins, for one publication; "": the start
 }
 
 // key is a point of the scenario where it matters on which way a point is come
@@ -130,6 +130,9 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 		began = began || name == s.from
 		if arrivals[name]++; began && arrivals[name] <= mostArrivals {
 			points = append(points, crashPoint{name, arrivals[name]})
+		}
+		if began && s.from != "" && name == "region.published" {
+			break
 		}
 	}
 	return points
