@@ -8,7 +8,7 @@ NESTED  := bench/guard bench/peers deploy/check
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean \
+.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean test-nested \
 	image-root check-deploy e2e-kubernetes
 
 help: ## What there is to make
@@ -45,18 +45,19 @@ bench-guard: ## The hot paths, beside those of the last commit; fails where one 
 
 KILLS  ?= 1000
 FOR    ?= 1h
+SEED   ?= 0
 
 model: ## Every state of the protocol's models, and each way to break them
 	$(GO) test ./seqlock/model -v -count=1 -timeout 0 -args -full
 
 crash: ## Kill the daemon KILLS times (1000) under its readers
-	$(GO) test ./daemon/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS)
+	$(GO) test ./daemon/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS) -campaign.seed=$(SEED)
 
-campaign: ## All campaigns together, about FOR (1h), and a line for each promise
-	$(GO) run ./daemon/campaign/run -for $(FOR)
+campaign: ## All campaigns together, about FOR (1h), and a line for each promise; SEED repeats one
+	$(GO) run ./daemon/campaign/run -for $(FOR) -seed $(SEED)
 
 fuzz: ## All fuzz targets, a third of FOR (1h)
-	$(GO) run ./daemon/campaign/run -for $(FOR) -only fuzz
+	$(GO) run ./daemon/campaign/run -for $(FOR) -seed $(SEED) -only fuzz
 
 image-root: ## What the container images hold, in bin/image: see deploy/Dockerfile
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/image/ ./cmd/statesyncd ./cmd/statesync ./examples/app
@@ -64,6 +65,9 @@ image-root: ## What the container images hold, in bin/image: see deploy/Dockerfi
 
 check-deploy: ## Manifests and chart, without a cluster
 	$(GO) -C deploy/check test ./...
+
+test-nested: ## The tests of the other modules
+	@for module in $(NESTED); do echo "tests of $$module"; $(GO) -C $$module test ./... || exit 1; done
 
 IMAGE     ?= statesync:devel
 APP_IMAGE ?= statesync-example-app:devel
@@ -73,10 +77,10 @@ e2e-kubernetes: ## The manifests on KUBECONFIG's cluster, which has IMAGE and AP
 		$(if $(GIT_PUSH),-git-push $(GIT_PUSH) -git-pull $(GIT_PULL))
 
 lint: ## golangci-lint and gofumpt
-	$(LINT) golangci-lint run ./...
+	$(LINT) golangci-lint run --allow-parallel-runners ./...
 	@for module in $(NESTED); do \
 		echo "lint of $$module"; \
-		$(GO) -C $$module tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint run --config $(CURDIR)/.golangci.yml ./... || exit 1; \
+		$(GO) -C $$module tool -modfile=$(CURDIR)/.ci/lint/go.mod golangci-lint run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./... || exit 1; \
 	done
 
 fmt: ## Format the code as lint wants it

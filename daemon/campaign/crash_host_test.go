@@ -23,9 +23,17 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// crashPayload is the greatest size of a config's payload in bytes: an image
-// takes a while to store and to copy.
-const crashPayload = 8 << 10
+// crashSizes are the least and the greatest size in bytes of a config's payload,
+// at each level. An image takes a while to store and to copy, and one of the
+// next level outgrows each slot that was made for one of the level below: of 256
+// KiB, 2 MiB and 16 MiB.
+var crashSizes = [][2]int{{1, 8 << 10}, {90 << 10, 160 << 10}, {750 << 10, 1200 << 10}}
+
+// crashRevision makes revision number n, whose level is in its number.
+func crashRevision(n int) map[string]proven {
+	sizes := crashSizes[n%len(crashSizes)]
+	return sizedRevision(n, sizes[0], sizes[1])
+}
 
 // crashHost is a source that changes all the time, a region and a state
 // directory, with one daemon at a time on them.
@@ -40,12 +48,21 @@ type crashHost struct {
 	killed  int          // daemons that SIGKILL ended
 	logs    []string     // of the last few daemons
 	written atomic.Int64 // the number of the newest revision in the source
+	level   atomic.Int64 // of the source's next revisions
 
 	// What was seen last, which nothing may go behind.
+	crashFound
+	replaced bool // a crash was such that another file may be at the path now
+	growths  int  // times that the region was in a larger file, with its id
+}
+
+// crashFound is what is at the region's path.
+type crashFound struct {
 	id         shm.ID
 	generation uint64
-	number     int
-	replaced   bool // a crash was such that another file may be at the path now
+	number     int   // of the revision
+	slot       int64 // bytes
+	retired    bool
 }
 
 func newCrashHost(t testing.TB) *crashHost {
@@ -76,8 +93,18 @@ func newCrashHost(t testing.TB) *crashHost {
 // write makes the source's next revision.
 func (h *crashHost) write() {
 	n := int(h.written.Load()) + 1
-	writeRevision(h, h.source, n, crashPayload)
+	for n%len(crashSizes) != int(h.level.Load()) {
+		n++
+	}
+	writeConfigs(h, h.source, n, crashRevision(n))
 	h.written.Store(int64(n))
+}
+
+// setLevel has the source written at a level, and waits until it is.
+func (h *crashHost) setLevel(level int) {
+	h.Helper()
+	h.level.Store(int64(level))
+	await(h, "a revision of another level", func() bool { return int(h.written.Load())%len(crashSizes) == level })
 }
 
 // keepWriting changes the source all the time until the returned function is
@@ -94,10 +121,11 @@ func (h *crashHost) keepWriting() (stop func()) {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			if _, generation, err := h.look(); n < 20 && (err != nil || generation == last) {
+			patient := n < 20<<(2*h.level.Load()) // a large revision takes longer
+			if found, err := h.look(); patient && (err != nil || found.generation == last) {
 				continue
 			} else if err == nil {
-				last = generation
+				last = found.generation
 			}
 			h.write()
 			n = 0
@@ -133,7 +161,7 @@ func (h *crashHost) start(what string) *crashDaemon {
 	h.Helper()
 	args := []string{
 		"--source=dir:" + h.source, "--region=" + h.region, "--state-dir=" + h.state, "--resync=1s", "--log-level=debug",
-		fmt.Sprintf("--slots=%d", 2+h.shape%3), fmt.Sprintf("--max-image=%dKiB", 128*(1+h.shape%2)),
+		fmt.Sprintf("--slots=%d", 2+h.shape%3), fmt.Sprintf("--max-image=%dMiB", 16*(1+h.shape%2)),
 	}
 	if h.seal {
 		args = append(args, "--seal")
@@ -192,46 +220,56 @@ func (h *crashHost) until(d *crashDaemon, what string, condition func() bool) bo
 	return came
 }
 
-// look is the region's id and its generation, as long as there is one.
-func (h *crashHost) look() (id shm.ID, generation uint64, err error) {
+// look finds the region without its revision, as long as there is one.
+func (h *crashHost) look() (found crashFound, err error) {
 	r, err := shm.Open(h.region, shm.Trust{})
 	if err != nil {
-		return id, 0, err
+		return found, err
 	}
 	hot, err := r.Hot()
-	return r.ID(), hot.Generation(), err
+	return crashFind(r, hot), err
+}
+
+func crashFind(r *shm.Region, hot seqlock.Hot) crashFound {
+	return crashFound{id: r.ID(), generation: hot.Generation(), slot: r.Geometry().SlotSize, retired: hot.Retired()}
 }
 
 // publishes waits until the daemon has published something new, and holds that
 // against what was there before. False says that the daemon has ended.
 func (h *crashHost) publishes(d *crashDaemon) bool {
 	h.Helper()
-	var id shm.ID
-	var generation uint64
+	var found crashFound
 	came := h.until(d, "a publication", func() bool {
 		var err error
-		id, generation, err = h.look()
-		return err == nil && generation > h.generation
+		found, err = h.look()
+		return err == nil && found.generation > h.generation
 	})
 	if came {
-		h.seen(id, generation, h.number)
-		h.replaced = false
+		found.number = h.number // which is not looked at
+		h.seen(found)
+		h.replaced = found.retired // and the daemon may die before another file is there
 	}
 	return came
 }
 
 // seen holds what the region is now against what it was.
-func (h *crashHost) seen(id shm.ID, generation uint64, number int) {
+func (h *crashHost) seen(found crashFound) {
 	h.Helper()
 	switch {
-	case id != h.id && !h.replaced:
-		h.Fatalf("the region became another one, %v instead of %v, without a cause", id, h.id)
-	case id != h.id && generation <= h.generation:
-		h.Fatalf("region %v has generation %d, and %v before it had %d", id, generation, h.id, h.generation)
-	case generation < h.generation || number < h.number:
-		h.Fatalf("went back from generation %d, revision %d, to %d, %d", h.generation, h.number, generation, number)
+	case found.id != h.id && !h.replaced:
+		h.Fatalf("the region became another one, %v instead of %v, without a cause", found.id, h.id)
+	case found.id != h.id && found.generation <= h.generation:
+		h.Fatalf("region %v has generation %d, and %v before it had %d", found.id, found.generation, h.id, h.generation)
+	case found.generation < h.generation || found.number < h.number:
+		h.Fatalf("went back from generation %d, revision %d, to %d, %d", h.generation, h.number, found.generation, found.number)
+	case found.id == h.id && found.slot != h.slot && found.generation <= h.generation:
+		h.Fatalf("region %v has slots of %d bytes in place of %d, and no later generation than %d", h.id, found.slot, h.slot, h.generation)
+	case found.id == h.id && found.slot < h.slot:
+		h.Fatalf("region %v shrank from slots of %d bytes to %d", h.id, h.slot, found.slot)
+	case found.id == h.id && found.slot > h.slot:
+		h.growths++
 	}
-	h.id, h.generation, h.number = id, generation, number
+	h.crashFound = found
 }
 
 // inspect looks at what a daemon left when it died: a region that is whole, and
@@ -247,32 +285,35 @@ func (h *crashHost) inspect(d *crashDaemon, where string) {
 	case !d.asked || !d.ProcessState.Success():
 		h.Fatalf("%s: the daemon ended by itself: %v", where, d.ProcessState)
 	}
-	id, generation, number, err := h.read()
+	found, err := h.read()
 	if errors.Is(err, shm.ErrNoRegion) && h.replaced {
 		return // it was taken away, and the daemon died before it made a new one
 	}
 	if err != nil {
 		h.Fatalf("%s: the region that the daemon left: %v", where, err)
 	}
-	h.seen(id, generation, number)
+	h.seen(found)
+	// One that is retired has no successor yet: the daemon died between the two,
+	// and the next one makes another region.
+	h.replaced = h.replaced || found.retired
 }
 
 // read proves what is in the region.
-func (h *crashHost) read() (id shm.ID, generation uint64, number int, err error) {
+func (h *crashHost) read() (found crashFound, err error) {
 	r, err := shm.Open(h.region, shm.Trust{})
 	if err != nil {
-		return id, 0, 0, err
+		return found, err
 	}
 	var words []uint64
 	_, err = r.Read(func(hot seqlock.Hot, in []uint64) error {
-		generation, words = hot.Generation(), make([]uint64, len(in))
+		found, words = crashFind(r, hot), make([]uint64, len(in))
 		seqlock.LoadWords(words, in)
 		return nil
 	})
 	if err == nil {
-		number, err = crashProve(generation, words)
+		found.number, err = crashProve(found.generation, words)
 	}
-	return r.ID(), generation, number, err
+	return found, err
 }
 
 // crashProve is prove for a copy of an image.

@@ -22,6 +22,16 @@ type crashScenario struct {
 	name   string
 	before func(h *crashHost)                 // while there is no daemon
 	during func(h *crashHost, d *crashDaemon) // once it has published
+	from   string                             // the failpoint at which it begins, for one publication; "": the start
+}
+
+// key is a point of the scenario where it matters on which way a point is come
+// to: to make a larger file is another thing than to make the first one.
+func (s *crashScenario) key(point string) string {
+	if s.from == "" {
+		return point
+	}
+	return point + " from " + s.from
 }
 
 // crashScenarios are those on a host that lives on. The first of them are where
@@ -30,6 +40,8 @@ type crashScenario struct {
 var crashScenarios = []*crashScenario{
 	{name: "attach"},
 	crashReplace,
+	crashGrow(0),
+	crashGrow(1),
 	{name: "close", during: func(_ *crashHost, d *crashDaemon) {
 		d.asked = true
 		_ = d.Process.Signal(syscall.SIGTERM) // may have ended already
@@ -51,6 +63,22 @@ var crashReplace = &crashScenario{name: "replace", before: func(h *crashHost) {
 	h.shape++
 	h.replaced = true
 }}
+
+// crashGrow is a region with slots for images of a level, and a daemon whose
+// first revision is one of the next level.
+func crashGrow(level int) *crashScenario {
+	return &crashScenario{name: fmt.Sprintf("grow from level %d", level), from: "grow.begin", before: func(h *crashHost) {
+		h.setLevel(level)
+		crashReplace.before(h)
+		d := h.start("")
+		if !h.publishes(d) {
+			h.Fatalf("before it was to grow, the daemon ended by itself:\n%s", d.log())
+		}
+		d.kill()
+		h.inspect(d, "before it is to grow")
+		h.setLevel(level + 1)
+	}}
+}
 
 // orphans says that readers may have been left in a region that nobody retired.
 func (s *crashScenario) orphans() bool { return strings.Contains(s.name, "lost") }
@@ -74,6 +102,7 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 	if s.before != nil {
 		s.before(h)
 	}
+	defer h.level.Store(0)
 	d := h.start("trace")
 	for range mostArrivals + 1 { // each slot is written, some of them twice
 		if !h.publishes(d) {
@@ -92,13 +121,18 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 		h.inspect(d, s.name+", traced")
 	}
 	arrivals := map[string]int{}
+	began := s.from == ""
 	for line := range strings.Lines(d.log()) {
 		name, at := strings.CutPrefix(strings.TrimSpace(line), "failpoint ")
 		if !at {
 			continue
 		}
-		if arrivals[name]++; arrivals[name] <= mostArrivals {
+		began = began || name == s.from
+		if arrivals[name]++; began && arrivals[name] <= mostArrivals {
 			points = append(points, crashPoint{name, arrivals[name]})
+		}
+		if began && s.from != "" && name == "region.published" {
+			break
 		}
 	}
 	return points
@@ -113,10 +147,10 @@ type crashWay struct {
 }
 
 // next is the next point: each comes once in a round.
-func (w *crashWay) next() crashPoint {
+func (w *crashWay) next(r *rand.Rand) crashPoint {
 	if len(w.queue) == 0 {
 		w.queue = slices.Clone(w.points)
-		rand.Shuffle(len(w.queue), func(i, j int) { w.queue[i], w.queue[j] = w.queue[j], w.queue[i] })
+		r.Shuffle(len(w.queue), func(i, j int) { w.queue[i], w.queue[j] = w.queue[j], w.queue[i] })
 	}
 	p := w.queue[0]
 	w.queue = w.queue[1:]
@@ -125,9 +159,10 @@ func (w *crashWay) next() crashPoint {
 
 // crashPlan is what is tried where.
 type crashPlan struct {
-	ways  []*crashWay
-	first []crashStep // comes first: each name once
-	round int
+	chance *rand.Rand
+	ways   []*crashWay
+	first  []crashStep // comes first: each key once
+	round  int
 }
 
 // crashStep is a crash at a point on a scenario's way.
@@ -138,14 +173,14 @@ type crashStep struct {
 
 // newCrashPlan traces all scenarios.
 func newCrashPlan(h *crashHost) *crashPlan {
-	plan := &crashPlan{}
+	plan := &crashPlan{chance: chance("crash plan")}
 	planned := map[string]bool{}
 	for _, s := range crashScenarios {
 		way := &crashWay{crashScenario: s, points: h.trace(s)}
 		plan.ways = append(plan.ways, way)
 		for _, p := range way.points {
-			if !planned[p.name] {
-				planned[p.name] = true
+			if key := s.key(p.name); !planned[key] {
+				planned[key] = true
 				plan.first = append(plan.first, crashStep{s, p})
 			}
 		}
@@ -163,10 +198,13 @@ func (plan *crashPlan) next() crashStep {
 	}
 	plan.round++
 	way := plan.ways[plan.round%2]
-	if plan.round%25 == 0 {
-		way = plan.ways[2+rand.IntN(len(plan.ways)-2)]
+	switch {
+	case plan.round%25 == 0:
+		way = plan.ways[4+plan.chance.IntN(len(plan.ways)-4)]
+	case plan.round%8 == 0:
+		way = plan.ways[2+plan.chance.IntN(2)]
 	}
-	return crashStep{way.crashScenario, way.next()}
+	return crashStep{way.crashScenario, way.next(plan.chance)}
 }
 
 // crashFirst tries a first start, on a host of its own for each of at most limit
@@ -182,7 +220,7 @@ func crashFirst(t *testing.T, limit int) (crashes int) {
 	}
 	var names []string
 	try(func(h *crashHost) { names = onceEach(h.trace(s)) })
-	for _, n := range rand.Perm(len(names)) {
+	for _, n := range chance("crash first").Perm(len(names)) {
 		if crashes < limit {
 			crashes++
 			try(func(h *crashHost) { h.crashAndRecover(s, crashPoint{names[n], 1}) })
@@ -204,14 +242,21 @@ func crashSealed(t *testing.T, limit int) (tried []string) {
 	h.seal = true
 	stop := h.keepWriting()
 	defer stop()
-	s := &crashScenario{name: "sealed start"}
-	h.trace(s)
-	names := onceEach(h.trace(s)) // the first one made the region
+	// A region that grows and gets small images again, whose tail is punched.
+	s := &crashScenario{name: "sealed start", before: crashReplace.before, during: func(h *crashHost, d *crashDaemon) {
+		for _, level := range []int{1, 0} {
+			h.setLevel(level)
+			for range mostArrivals + 1 {
+				h.publishes(d) // or has died at the point
+			}
+		}
+	}}
+	points := h.trace(s)
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
-	for _, n := range rand.Perm(len(names)) {
-		if name := names[n]; about(name) || len(tried) < limit {
-			tried = append(tried, name)
-			h.crashAndRecover(s, crashPoint{name, 1})
+	for _, n := range chance("crash sealed").Perm(len(points)) {
+		if p := points[n]; about(p.name) || len(tried) < limit {
+			tried = append(tried, p.name)
+			h.crashAndRecover(s, p)
 		}
 	}
 	return tried

@@ -79,6 +79,7 @@ func crashReader(ctx context.Context, args []string) error {
 	var tally crashTally
 	var before client.Stats
 	got := make([]int, len(bindings))
+	written := map[string]proven{} // the revision that a binding had last, as it was written
 	for ctx.Err() == nil {
 		tally.looks++
 		s := c.Snapshot()
@@ -103,7 +104,10 @@ func crashReader(ctx context.Context, args []string) error {
 			if v.Number < got[n] {
 				return fmt.Errorf("the binding of %s went back from revision %d to %d", provenNames[n], got[n], v.Number)
 			}
-			if v.Number > got[n] && *v != revision(v.Number, crashPayload)[provenNames[n]] {
+			if v.Number > got[n] && v.Number != written[provenNames[n]].Number {
+				written = crashRevision(v.Number)
+			}
+			if v.Number > got[n] && *v != written[provenNames[n]] {
 				return fmt.Errorf("the binding of %s has another content than revision %d", provenNames[n], v.Number)
 			}
 			got[n] = v.Number
@@ -169,8 +173,9 @@ func crashCopier(ctx context.Context, args []string) error {
 		var hot seqlock.Hot
 		effort, err := r.Read(func(now seqlock.Hot, in []uint64) error {
 			hot, words = now, words[:0]
+			step := max(64, len(in)/100)
 			for len(in) > 0 {
-				n := min(len(in), 64)
+				n := min(len(in), step)
 				part := make([]uint64, n)
 				seqlock.LoadWords(part, in[:n])
 				words, in = append(words, part...), in[n:]
@@ -268,6 +273,7 @@ func (c *crashCrowd) replace(n int) {
 // molest stops readers in the middle of what they do, and kills them, until
 // the context ends. Requests come from the campaign, which does not wait.
 func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
+	random := chance("crash crowd")
 	next := time.Now()
 	for {
 		select {
@@ -278,17 +284,17 @@ func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 				c.replace(n + 1)
 			}
 			continue
-		case <-time.After(rand.N(60 * time.Millisecond)):
+		case <-time.After(chanceUpTo(random, 60*time.Millisecond)):
 		}
-		n := rand.IntN(len(c.members))
+		n := random.IntN(len(c.members))
 		if time.Now().After(next) {
-			next = time.Now().Add(500*time.Millisecond + rand.N(time.Second))
+			next = time.Now().Add(500*time.Millisecond + chanceUpTo(random, time.Second))
 			c.replace(n)
 			continue
 		}
 		m := c.members[n]
 		_ = m.Process.Signal(syscall.SIGSTOP) // one that ended by itself is an error already
-		time.Sleep(rand.N([]time.Duration{40, 40, 150}[rand.IntN(3)] * time.Millisecond))
+		time.Sleep(chanceUpTo(random, []time.Duration{40, 40, 150}[random.IntN(3)]*time.Millisecond))
 		_ = m.Process.Signal(syscall.SIGCONT)
 		c.stops.Add(1)
 	}

@@ -64,16 +64,17 @@ func TestCrash(t *testing.T) {
 
 	// In the end all come to the same.
 	d = h.start("")
+	h.setLevel(0)
 	stopWriting()
 	last := int(h.written.Load())
 	h.until(d, "the last revision", func() bool {
-		_, _, number, err := h.read()
-		return err == nil && number == last
+		found, err := h.read()
+		return err == nil && found.number == last
 	})
 	stop()
-	_, generation, err := h.look()
+	found, err := h.look()
 	ok(t, err)
-	c.crowd.arrive(generation)
+	c.crowd.arrive(found.generation)
 	c.crowd.leave()
 	d.kill()
 	h.inspect(d, "the end")
@@ -91,20 +92,22 @@ func TestCrash(t *testing.T) {
 // crashCampaign is a host, its readers, and what was done to it.
 type crashCampaign struct {
 	*crashHost
-	plan  *crashPlan
-	crowd *crashCrowd
-	renew chan struct{}
+	plan   *crashPlan
+	crowd  *crashCrowd
+	renew  chan struct{}
+	chance *rand.Rand
 
 	rounds    int
 	elsewhere int             // kills on other hosts
 	at        int             // of all kills, those at a failpoint
+	inGrowth  int             // of those, the ones behind grow.begin
 	starts    int             // and those during a start
-	hit       map[string]bool // the names of these failpoints
+	hit       map[string]bool // the keys of these failpoints
 	stopped   int             // daemons that were stopped, and went on or were killed
 }
 
 func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
-	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}}
+	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}, chance: chance("crash campaign")}
 }
 
 // done says whether there were so many kills, and one at each failpoint, or so
@@ -116,8 +119,9 @@ func (c *crashCampaign) done(kills int) bool {
 func (c *crashCampaign) kills() int { return c.elsewhere + c.killed }
 
 func (c *crashCampaign) String() string {
-	return fmt.Sprintf("%d kills, %d of them at failpoints, %d at random moments of a start, the others of publishing; %d daemons stopped; generation %d; %s",
-		c.kills(), c.at, c.starts, c.stopped, c.generation, c.crowd)
+	return fmt.Sprintf("%d kills, %d of them at failpoints, %d in a growth, %d at random moments of a start, the others of publishing; "+
+		"%d daemons stopped; the region grew %d times and kept its id; generation %d; %s",
+		c.kills(), c.at, c.inGrowth, c.starts, c.stopped, c.growths, c.generation, c.crowd)
 }
 
 // gather has the readers come, and bad things happen to them until the
@@ -137,14 +141,18 @@ func (c *crashCampaign) gather() (stop func()) {
 // the first one left is sometimes lost, too, or goes on with other settings.
 func (c *crashCampaign) round() {
 	step := c.plan.next()
+	key := step.key(step.crashPoint.name)
 	switch {
-	case rand.IntN(8) == 0 && step.during == nil && c.hit[step.crashPoint.name]:
+	case c.chance.IntN(8) == 0 && step.during == nil && c.hit[key]:
 		c.stopAt(step)
 	case c.crash(step.crashScenario, step.crashPoint):
 		c.at++
-		c.hit[step.crashPoint.name] = true
+		c.hit[step.crashPoint.name], c.hit[key] = true, true
+		if step.from != "" {
+			c.inGrowth++
+		}
 	}
-	if !c.hit[step.crashPoint.name] {
+	if !c.hit[key] {
 		c.plan.first = append(c.plan.first, step) // once more
 	}
 	orphans := step.orphans()
@@ -162,22 +170,26 @@ func (c *crashCampaign) round() {
 		default:
 		}
 	}
-	if rand.IntN(4) == 0 {
+	if c.chance.IntN(4) == 0 {
 		d := c.start("")
-		time.Sleep(rand.N(60 * time.Millisecond)) // before it publishes, or soon after
+		time.Sleep(chanceUpTo(c.chance, 60*time.Millisecond)) // before it publishes, or soon after
 		d.kill()
 		c.inspect(d, "at a random moment of a start")
 		c.starts++
 	}
+	if c.chance.IntN(2) == 0 { // or the next one grows at the latest
+		c.level.Store(0)
+	}
+	defer c.level.Store(0)
 	d := c.start("")
 	if !c.publishes(d) {
 		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
 	}
-	if rand.IntN(8) == 0 {
-		time.Sleep(rand.N(4 * time.Millisecond))
+	if c.chance.IntN(8) == 0 {
+		time.Sleep(chanceUpTo(c.chance, 4*time.Millisecond))
 		c.rest(d)
 	}
-	time.Sleep(rand.N([]time.Duration{10, 10, 10, 10, 10, 120}[rand.IntN(6)] * time.Millisecond)) // some publications
+	time.Sleep(chanceUpTo(c.chance, []time.Duration{10, 10, 10, 10, 10, 120}[c.chance.IntN(6)]*time.Millisecond)) // some publications
 	d.kill()
 	c.inspect(d, "at a random moment")
 }
@@ -214,7 +226,7 @@ func (c *crashCampaign) stopAt(step crashStep) {
 	d := c.start("stop:" + step.String())
 	n := 0
 	c.until(d, "the daemon to stop itself", func() bool {
-		if _, generation, err := c.look(); err == nil && generation > c.generation {
+		if found, err := c.look(); err == nil && found.generation > c.generation {
 			n++
 			c.publishes(d)
 		}
@@ -233,7 +245,7 @@ func (c *crashCampaign) rest(d *crashDaemon) {
 	c.stopped++
 	looks := c.crowd.looks.Load()
 	await(c, "readers to read on while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
-	if rand.IntN(2) == 0 {
+	if c.chance.IntN(2) == 0 {
 		return
 	}
 	_ = d.Process.Signal(syscall.SIGCONT)

@@ -6,8 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
+	"flag"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +31,31 @@ var roles = map[string]func(ctx context.Context, args []string) error{}
 
 const roleEnv = "CAMPAIGN_ROLE"
 
+var campaignSeed = flag.Uint64("campaign.seed", 0, "what all that is tried by chance follows from; 0 is another one each time")
+
+// chance is a sequence of random numbers that follows from the seed and a name.
+// What is tried in which order can be tried again with it; at which instruction
+// a process is stopped, can't.
+func chance(name string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, name)
+	return rand.New(rand.NewPCG(*campaignSeed, h.Sum64()))
+}
+
+// chanceUpTo is a time below d.
+func chanceUpTo(r *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(r.Int64N(int64(d)))
+}
+
+// chanceBytes are n bytes.
+func chanceBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, 0, n+7)
+	for len(b) < n {
+		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
+	}
+	return b[:n]
+}
+
 func TestMain(m *testing.M) {
 	if name := os.Getenv(roleEnv); name != "" {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -40,11 +69,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	flag.Parse()
+	if *campaignSeed == 0 {
+		*campaignSeed = rand.Uint64()
+	}
+	if testing.Verbose() {
+		fmt.Println("-campaign.seed", *campaignSeed)
+	}
 	if err := os.Setenv("STATESYNC_LISTEN", "off"); err != nil { // many daemons run at a time
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		_ = os.RemoveAll(binariesDir())
+		if code != 0 && !testing.Verbose() {
+			fmt.Println("-campaign.seed", *campaignSeed)
+		}
 		os.Exit(code)
 	}))
 }

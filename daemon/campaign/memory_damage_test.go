@@ -3,12 +3,10 @@
 package campaign
 
 import (
-	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,9 +59,7 @@ func memoryWrite(h *memoryHost, at int64, b []byte) error {
 
 func memoryNoise(from, to int64) func(*memoryHost) error {
 	return func(h *memoryHost) error {
-		b := make([]byte, to-from)
-		_, _ = crand.Read(b)
-		return memoryWrite(h, from, b)
+		return memoryWrite(h, from, chanceBytes(h.chance, int(to-from)))
 	}
 }
 
@@ -88,14 +84,14 @@ func (h *memoryHost) put(b []byte) error {
 
 func memoryFlip(from, to func(*memoryHost) int64) func(*memoryHost) error {
 	return func(h *memoryHost) error {
-		at := from(h) + rand.Int64N(to(h)-from(h))
+		at := from(h) + h.chance.Int64N(to(h)-from(h))
 		b := make([]byte, 1)
 		f, err := os.OpenFile(h.file(), os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
 		_, err = f.ReadAt(b, at)
-		b[0] ^= 1 << rand.IntN(8)
+		b[0] ^= 1 << h.chance.IntN(8)
 		if err == nil {
 			_, err = f.WriteAt(b, at)
 		}
@@ -131,9 +127,7 @@ var memoryHarms = []memoryHarm{
 	}},
 	{name: "replaced by nothing much", do: func(h *memoryHost) error { return h.put([]byte("x")) }},
 	{name: "replaced by noise", do: func(h *memoryHost) error {
-		b := make([]byte, memorySlots+memorySlotNum*memorySlot)
-		_, _ = crand.Read(b)
-		return h.put(b)
+		return h.put(chanceBytes(h.chance, memorySlots+memorySlotNum*memorySlot))
 	}},
 	{name: "replaced by a copy", do: func(h *memoryHost) error {
 		b, err := os.ReadFile(h.file())
@@ -223,8 +217,9 @@ func TestMemoryDamage(t *testing.T) {
 			all = append(all, h)
 		}
 		var order []int
+		random := chance(t.Name())
 		for len(order) < *memoryHarmed {
-			order = append(order, rand.Perm(len(memoryHarms))...)
+			order = append(order, random.Perm(len(memoryHarms))...)
 		}
 		for batch := range slices.Chunk(order[:*memoryHarmed], hosts) {
 			took, kept := memoryBatch(t, all, batch, seal)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -324,6 +325,7 @@ type memoryHost struct {
 	daemon                *process
 	reader                *memoryReader
 	number                int // of the source's newest revision
+	chance                *rand.Rand
 }
 
 const memoryCommand = "github.com/statesync/statesync/cmd/statesyncd"
@@ -335,7 +337,7 @@ func newMemoryHost(t testing.TB, parent string, flags ...string) *memoryHost {
 	base := t.TempDir()
 	h := &memoryHost{
 		TB: t, source: filepath.Join(base, "source"), region: filepath.Join(parent, "region"),
-		state: filepath.Join(base, "state"), flags: flags,
+		state: filepath.Join(base, "state"), flags: flags, chance: chance(t.Name() + filepath.Base(parent)),
 	}
 	ok(t, os.Mkdir(h.source, 0o755))
 	h.publish(100)

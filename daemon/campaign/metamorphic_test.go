@@ -15,9 +15,8 @@ import (
 )
 
 var (
-	metaSeed = flag.Uint64("metamorphic.seed", 0, "the first script's seed; 0 is another one each time")
-	metaFor  = flag.Duration("metamorphic.for", 3*time.Second, "how long new scripts are made")
-	metaOps  = flag.Int("metamorphic.ops", 25, "operations of a script")
+	metaFor = flag.Duration("metamorphic.for", 3*time.Second, "how long new scripts are made")
+	metaOps = flag.Int("metamorphic.ops", 25, "operations of a script")
 )
 
 const (
@@ -34,10 +33,7 @@ const (
 // is a few variables; see metaModel. A script that fails is made shorter and
 // kept.
 func TestMetamorphic(t *testing.T) {
-	first := *metaSeed
-	if first == 0 {
-		first = uint64(time.Now().UnixNano())
-	}
+	first := *campaignSeed // of the first script
 	var scripts, ops, compared, differences atomic.Int64
 	var failing sync.Map                                      // seed to failed
 	build(t, "github.com/statesync/statesync/cmd/statesyncd") // before the time runs

@@ -32,11 +32,14 @@ type proven struct {
 var provenNames = []string{"a", "b", "team/c"}
 
 // revision makes revision number n, with payloads of up to size bytes each.
-func revision(n, size int) map[string]proven {
+func revision(n, size int) map[string]proven { return sizedRevision(n, 1, size) }
+
+// sizedRevision is revision with payloads of least bytes or more.
+func sizedRevision(n, least, most int) map[string]proven {
 	random := rand.New(rand.NewPCG(uint64(n), 1))
 	configs := map[string]proven{}
 	for _, name := range provenNames {
-		payload := strings.Repeat(string(rune('a'+random.IntN(26))), 1+random.IntN(size))
+		payload := strings.Repeat(string(rune('a'+random.IntN(26))), least+random.IntN(most-least+1))
 		configs[name] = proven{Number: n, Payload: payload}
 	}
 	sum := digest(configs)
@@ -87,8 +90,15 @@ func prove(s *client.Snapshot) (number int, err error) {
 // a mixture.
 func writeRevision(t testing.TB, dir string, n, size int) {
 	t.Helper()
+	writeConfigs(t, dir, n, revision(n, size))
+}
+
+// writeConfigs is writeRevision for the configs of a revision that is made
+// already.
+func writeConfigs(t testing.TB, dir string, n int, configs map[string]proven) {
+	t.Helper()
 	version := fmt.Sprintf("..%d", n)
-	for name, c := range revision(n, size) {
+	for name, c := range configs {
 		path := filepath.Join(dir, version, name+".json")
 		ok(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		text, err := json.Marshal(c)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,7 +150,7 @@ func TestTrustSquattedWhileRunning(t *testing.T) {
 	h.reader.sees("at first", 1)
 	tried := 0
 	whats := []string{"a file", "a FIFO", "a directory", "a world-writable region", "a symlink to a region", "a directory for nobody"}
-	rand.Shuffle(len(whats), func(i, j int) { whats[i], whats[j] = whats[j], whats[i] })
+	chance(t.Name()).Shuffle(len(whats), func(i, j int) { whats[i], whats[j] = whats[j], whats[i] })
 	for _, what := range whats[:min(len(whats), *trustAll/3)] {
 		aside := filepath.Join(parent, "aside")
 		ok(t, os.RemoveAll(aside))

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"regexp"
@@ -21,9 +22,14 @@ import (
 func main() {
 	total := flag.Duration("for", time.Hour, "how long all campaigns together may take, about")
 	only := flag.String("only", "", "run the steps whose names match this `regexp` only")
+	seed := flag.Uint64("seed", 0, "what all that is tried by chance follows from; 0 is another one each time")
 	flag.Parse()
-	steps, err := chosen(plan(*total), *only)
+	if *seed == 0 {
+		*seed = rand.Uint64N(1<<62) + 1
+	}
+	steps, err := chosen(plan(*total, *seed), *only)
 	if err == nil {
+		fmt.Printf("== seed %d: make campaign FOR=%v SEED=%d tries the same again\n", *seed, *total, *seed)
 		err = run(steps)
 	}
 	if err != nil {
@@ -36,41 +42,62 @@ func main() {
 type step struct {
 	name string
 	args []string // of go test
+	env  string   // one variable more
 }
 
-// killsPerSecond is what two processors do, about.
-const killsPerSecond = 7
+const (
+	// killsPerSecond is what two processors do, about.
+	killsPerSecond = 3
+	// thorough is the time from which on all is tried to its end that has one. In
+	// less time a part of it is, and the models are left to `make model`.
+	thorough = 40 * time.Minute
+)
 
 // plan shares the time out. What is tried to its end takes what it takes, some
-// ten minutes in all; the rest is shared by those that go on for ever.
-func plan(total time.Duration) []step {
-	rest := max(total-10*time.Minute, total/4)
+// twenty minutes in all, or a fourth of a shorter time; the rest is shared by
+// those that go on for ever.
+func plan(total time.Duration, seed uint64) []step {
+	rest := total - 20*time.Minute
+	if total < thorough {
+		rest = total * 3 / 5
+	}
 	part := func(of float64) time.Duration { return time.Duration(float64(rest) * of).Round(time.Second) }
 	campaign := func(name, run string, flags ...string) step {
-		return step{name, append([]string{"-timeout=0", "-v", "-count=1", "-run=" + run, "./daemon/campaign", "-args"}, flags...)}
+		args := []string{"-timeout=0", "-v", "-count=1", "-run=" + run, "./daemon/campaign", "-args", fmt.Sprintf("-campaign.seed=%d", seed)}
+		return step{name: name, args: append(args, flags...)}
 	}
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	steps := []step{
-		{"model", []string{"-timeout=0", "-v", "-count=1", "./seqlock/model", "-args", "-full"}},
 		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.25)))),
-		campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=1", "-memory.limits=12", "-memory.minute"),
-		campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20"),
 		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.look=10ms", "-longrun.jump"),
-		campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),
-		campaign("together", "^TestTogether$", "-together.updates=1000000"),
 		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.15).String()),
-		campaign("versions", "^TestVersions$"),
-		campaign("arm64", "^TestArm64$", "-arm64.all"),
-		{"user code", []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|Validator|Hook", "./client"}},
+		{name: "user code", args: []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|Validator|Hook", "./client"}},
+	}
+	if total < thorough {
+		steps = append(steps,
+			campaign("memory", "^TestMemory", "-memory.sizes=20", "-memory.harms=37", "-memory.flips=20000"),
+			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=5", "-trust.touched=3"),
+			campaign("together", "^TestTogether$", "-together.updates=100000"),
+		)
+	} else {
+		steps = append(steps,
+			step{name: "model", args: []string{"-timeout=0", "-v", "-count=1", "./seqlock/model", "-args", "-full"}},
+			campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=1", "-memory.limits=12", "-memory.minute"),
+			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20", "-trust.touched=10", "-trust.bound=1s"),
+			campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),
+			campaign("together", "^TestTogether$", "-together.updates=1000000"),
+			campaign("versions", "^TestVersions$"),
+			campaign("arm64", "^TestArm64$", "-arm64.all"),
+		)
 	}
 	targets := []string{
-		"shm:FuzzAttach", "shm:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
+		"shm/writer:FuzzAttach", "shm/writer:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
 		"daemon/decode:FuzzJSON", "daemon/decode:FuzzYAML", "daemon/decode:FuzzTOML", "daemon/decode:FuzzSchema",
 	}
 	for _, target := range targets {
 		pkg, fuzz, _ := strings.Cut(target, ":")
-		steps = append(steps, step{"fuzz " + fuzz, []string{
+		steps = append(steps, step{name: "fuzz " + fuzz, env: fmt.Sprintf("GODEBUG=fuzzseed=%d", int64(seed)), args: []string{
 			"-run=^$", "-fuzz=^" + fuzz + "$",
 			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=2s", "./" + pkg,
 		}})
@@ -104,10 +131,11 @@ func run(steps []step) error {
 	var promises []promise
 	var failed error
 	for n, s := range steps {
-		fmt.Printf("== %d of %d, %s: go test %s\n", n+1, len(steps), s.name, strings.Join(s.args, " "))
+		fmt.Printf("== %d of %d, %s: %s go test %s\n", n+1, len(steps), s.name, s.env, strings.Join(s.args, " "))
 		began := time.Now()
 		kept, err := s.run(os.Stdout)
 		took := time.Since(began).Round(time.Second)
+		fmt.Printf("== %s: %v\n", s.name, took)
 		if err != nil {
 			failed = errLost
 			kept = append(kept, promise{s.name, took.String(), "FAILED: " + err.Error()})
@@ -134,6 +162,9 @@ var (
 func (s step) run(out io.Writer) (kept []promise, err error) {
 	cmd := exec.Command("go", append([]string{"test"}, s.args...)...)
 	cmd.Stderr = os.Stderr
+	if s.env != "" {
+		cmd.Env = append(os.Environ(), s.env)
+	}
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -154,8 +185,12 @@ func (s step) run(out io.Writer) (kept []promise, err error) {
 			execs, _ = strconv.Atoi(m[1])
 		}
 	}
-	if execs > 0 {
+	fuzzes := strings.HasPrefix(s.name, "fuzz ")
+	if fuzzes && execs == 0 {
+		err = errors.New("no input was tried")
+	}
+	if fuzzes {
 		kept = append(kept, promise{"no input crashes or misleads: " + s.name, fmt.Sprintf("%d inputs", execs), "nothing"})
 	}
-	return kept, errors.Join(scanner.Err(), cmd.Wait())
+	return kept, errors.Join(err, scanner.Err(), cmd.Wait())
 }

@@ -1,0 +1,197 @@
+//go:build linux
+
+package campaign
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm"
+)
+
+var (
+	trustTouched = flag.Int("trust.touched", 1, "how often the revisions are published while a stranger touches all pages")
+	trustBound   = flag.Duration("trust.bound", 0, "how much later the worst of these publications may be than without the stranger; 0 is any time")
+)
+
+func init() {
+	// trust-touch DIR touches every page of a region, also of one that comes in its
+	// place, again and again until its input ends. It says so when it has touched
+	// each once, and in the end how often it has.
+	roles["trust-touch"] = func(ctx context.Context, args []string) error {
+		passes := 0
+		for ctx.Err() == nil {
+			if err := trustTouch(ctx, filepath.Join(args[0], shm.FileName), &passes); err != nil {
+				return err
+			}
+		}
+		fmt.Println("passes", passes)
+		return nil
+	}
+}
+
+// trustTouch touches the pages of the file at a path until another is there.
+func trustTouch(ctx context.Context, path string, passes *int) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	mapped, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	words, err := unix.Mmap(int(f.Fd()), 0, int(mapped.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		if now, err := os.Stat(path); err == nil && !os.SameFile(mapped, now) {
+			break
+		}
+		// The kernel makes pages faster than they can be touched one by one, but stops
+		// at the first one that a full file system does not have.
+		if unix.Madvise(words, unix.MADV_POPULATE_READ) != nil {
+			for at := 0; at < len(words); at += os.Getpagesize() {
+				trustLoad(words, at)
+			}
+		}
+		if *passes++; *passes == 1 {
+			fmt.Println("touched")
+		}
+	}
+	return unix.Munmap(words)
+}
+
+// trustLoad loads a byte that may not be there.
+func trustLoad(b []byte, at int) (was byte) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { _ = recover() }() // the fault of a page that is not to be had
+	return b[at]
+}
+
+// A stranger who may read a region makes pages of all holes of its file, faster
+// than the daemon gives them back, on a file system that is not large enough for
+// that. Revisions are published all the same, also those that need more pages,
+// and a larger file.
+func TestTrustToucher(t *testing.T) {
+	trustRoot(t)
+	alone := trustDelays(t, false)
+	touched := trustDelays(t, true)
+	if t.Failed() {
+		return
+	}
+	later := time.Duration(0)
+	for n, delay := range touched.delays {
+		later = max(later, delay-alone.ofSize(n%len(trustSizes)))
+	}
+	if *trustBound > 0 && later > *trustBound {
+		t.Errorf("a publication was %v later than one of its size without a stranger, and may be %v", later, *trustBound)
+	}
+	report(t, "a stranger who touches all pages of a region holds up no publication",
+		fmt.Sprintf("%d publications of 30 KiB to 18 MiB on a tmpfs of 64 MiB, in regions that grew three times; all pages touched %d times; %d revisions refused at first, %d without the stranger",
+			len(touched.delays), touched.passes, touched.refusals, alone.refusals),
+		fmt.Sprintf("nothing: median %v, worst %v; without the stranger %v, %v; at most %v later than those of the same size",
+			touched.median(), touched.worst(), alone.median(), alone.worst(), later.Round(time.Millisecond)))
+}
+
+// trustSizes are the KiB of each of three configs, in the revisions of a run.
+var trustSizes = []int{10, 100, 20, 300, 1000, 30, 600, 2000, 100, 3000, 10, 1500, 3000, 6000, 10, 1000, 3000}
+
+// trustLate is how late publications were, behind the beginning of their files.
+type trustLate struct {
+	delays           []time.Duration
+	refusals, passes int
+}
+
+func (l *trustLate) median() time.Duration {
+	return slices.Sorted(slices.Values(l.delays))[len(l.delays)/2].Round(time.Millisecond)
+}
+
+// ofSize is the median of those with the n-th size.
+func (l *trustLate) ofSize(n int) time.Duration {
+	var some []time.Duration
+	for ; n < len(l.delays); n += len(trustSizes) {
+		some = append(some, l.delays[n])
+	}
+	slices.Sort(some)
+	return some[len(some)/2]
+}
+
+func (l *trustLate) worst() time.Duration { return slices.Max(l.delays).Round(time.Millisecond) }
+
+// trustDelays publishes revisions of many sizes, with a stranger or without.
+func trustDelays(t *testing.T, touched bool) (late trustLate) {
+	t.Helper()
+	const kib = 1 << 10
+	for range *trustTouched {
+		t.Run(fmt.Sprintf("touched %v", touched), func(t *testing.T) {
+			mount := memoryTmpfs(t, 64*kib*kib/os.Getpagesize())
+			h := newMemoryHost(t, mount)
+			h.start()
+			generation := uint64(0)
+			var r *shm.Region
+			published := func() bool {
+				h.alive()
+				if r != nil && r.Retired() {
+					r = nil
+					runtime.GC() // which unmaps it: its pages would be missing
+				}
+				if r == nil {
+					var err error
+					if r, err = shm.Open(h.region, shm.Trust{}); err != nil {
+						r = nil
+						return false
+					}
+				}
+				hot, err := r.Hot()
+				if err != nil || hot.Generation() <= generation {
+					return false
+				}
+				generation = hot.Generation()
+				return true
+			}
+			await(t, "the first publication", published)
+			var stranger *process
+			if touched {
+				stranger = trustSpawn(t, trustAs(trustStranger), "trust-touch", h.region)
+				if said := stranger.line(t); said != "touched" {
+					t.Fatal(said)
+				}
+			}
+			for _, size := range trustSizes {
+				h.number++
+				configs := sizedRevision(h.number, size*kib, size*kib)
+				time.Sleep(20 * time.Millisecond) // which the stranger uses
+				began := time.Now()
+				writeConfigs(h, h.source, h.number, configs)
+				await(t, "a publication", published)
+				late.delays = append(late.delays, time.Since(began))
+			}
+			late.refusals += h.refusals()
+			if touched {
+				passes := 0
+				if _, err := fmt.Sscanf(strings.Join(stranger.finish(t), " "), "passes %d", &passes); err != nil || passes < len(trustSizes) {
+					t.Errorf("the stranger touched all pages %d times (%v)", passes, err)
+				}
+				late.passes += passes
+			}
+			if n, err := memoryFresh(h.region); err != nil || n != h.number {
+				t.Errorf("in the end there is revision %d instead of %d: %v", n, h.number, err)
+			}
+			h.stop()
+		})
+	}
+	return late
+}
