@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
@@ -31,6 +32,8 @@ func (o *Options) advise(err error) error {
 		advice = fmt.Sprintf("run chattr -a %s as root, or give the daemon CAP_LINUX_IMMUTABLE", filepath.Join(dir, shm.FileName))
 	case path != nil && path.Op == "seal":
 		advice = "--seal takes CAP_LINUX_IMMUTABLE, and a kernel whose tmpfs has inode flags (6.6)"
+	case errors.Is(err, headroom.ErrFull):
+		advice = "raise its limit, or lower --slots or the configs' size"
 	case errors.As(err, &untrusted):
 		advice = adviseTrust(untrusted, dir)
 	case path != nil && (path.Op == "mkdir" || path.Op == "open" && errors.Is(err, fs.ErrNotExist)):

@@ -13,12 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// The advice fits the error, and only known errors get any: package headroom, for
-// one, gives its own.
+// The advice fits the error, and only known errors get any.
 func TestAdvice(t *testing.T) {
 	o := Options{Region: "/r/x/", Writer: writer.Options{Group: 7}}
 	for _, c := range []struct {
@@ -37,6 +37,7 @@ func TestAdvice(t *testing.T) {
 		{&shm.UntrustedError{Path: "/r/x", Owner: -1, Mode: 0o777}, "chmod go-w"},
 		{&shm.UntrustedError{Path: "/r/x/lock", Owner: -1, Mode: 0o644}, "chmod 0600"},
 		{fmt.Errorf("%w: %w", writer.ErrNoSpace, unix.ENOSPC), "make the file system larger"},
+		{fmt.Errorf("%w: %w", writer.ErrNoSpace, headroom.ErrFull), "raise its limit, or lower --slots"},
 		{writer.ErrNoSpace, ""},
 		{errors.New("other"), ""},
 	} {

@@ -68,7 +68,7 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 	fresh := revision != d.revision
 	if fresh {
 		if err := d.roomFor(revision); err != nil {
-			return crowded(revision.ID, err)
+			return crowded(revision.ID, d.opt.advise(err))
 		}
 		d.revision, d.result = revision, d.decoder.Decode(revision.Files)
 		d.notices.say(&d.result)

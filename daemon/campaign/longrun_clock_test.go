@@ -22,8 +22,6 @@ import (
 var wallClock = map[string]string{
 	"client/refresh.go - time.Now":                           "where the clock that does not jump is counted from",
 	"client/refresh.go Client.refreshLocked time.Since":      "by the clock that does not jump",
-	"client/follower.go Client.isBusy time.Since":            "a difference in one process",
-	"client/follower.go Client.sleepOn time.Now":             "a difference in one process",
 	"client/refresh.go Client.catchUp time.Since":            "by the clock that does not jump",
 	"client/stats.go Client.Stats time.Since":                "Age is for people: since a stamp of another process",
 	"daemon/admin/health.go Server.health time.Since":        "by the clock that does not jump",

@@ -21,10 +21,10 @@ func ForPages(size int64) error { return Check(size + pagesOverhead(size)) }
 
 // Check says whether this process's memory cgroups allow so many bytes more. To
 // ask the kernel for memory beyond them would not be an error but the OOM
-// killer's work. It reads some small files.
+// killer's work. The error matches ErrFull. It reads some small files.
 func Check(size int64) error {
 	if free, where, limited := headroom(); limited && size > free {
-		return fmt.Errorf("the memory cgroup is nearly full: %d bytes are needed and %d are left in %s", size, free, where)
+		return fmt.Errorf("%w: %d bytes are needed and %d are left in %s", ErrFull, size, free, where)
 	}
 	return nil
 }
