@@ -373,6 +373,8 @@ func TestUserCodeThatCallsBack(t *testing.T) {
 		must(t, b.Err())
 	}
 	goesOn(t, c, p, polite)
+	// Else the next publication may supersede it before it is decoded.
+	eventually(t, "the binding follows", func() bool { return b.Get().N == 1001 })
 
 	inside := make(chan struct{}, 10)
 	itself := errand(t, func([]byte) error {
