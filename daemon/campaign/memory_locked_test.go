@@ -32,16 +32,17 @@ func TestMemoryLocked(t *testing.T) {
 	}
 	_, naked, _ := memoryOpened(t, run(nil))
 	var times []time.Duration
-	var before, after int64
+	var locked []int64
 	for range opens {
-		var took time.Duration
-		took, before, after = memoryOpened(t, run(nil, h.region))
-		times = append(times, took)
-		if after-before >= 4*mib {
-			t.Errorf("opening the region has locked %d KiB", (after-before)/kib)
-		}
+		took, before, after := memoryOpened(t, run(nil, h.region))
+		times, locked = append(times, took), append(locked, after-before)
 	}
 	slices.Sort(times)
+	slices.Sort(locked)
+	// Now and then Go reserves another arena meanwhile, whose 64 MiB count as locked.
+	if locked[opens/2] >= 4*mib {
+		t.Errorf("opening the region has locked %d KiB", locked[opens/2]/kib)
+	}
 
 	// Go's heap grows by 4 MiB, which count as a whole, until the limit ends the
 	// process, with a region or without.
@@ -57,7 +58,7 @@ func TestMemoryLocked(t *testing.T) {
 		fmt.Sprintf("mlockall beside the %d MiB of Go's own that count as locked without a region; unprivileged with RLIMIT_MEMLOCK of %d MiB, which ends Go's heap at %d MiB without a region",
 			naked/mib, usual/mib, without),
 		fmt.Sprintf("nothing: %d KiB more are locked, in %v (median of %d, worst %v); with the limit, %d MiB of heap",
-			(after-before)/kib, times[opens/2], opens, times[opens-1], with))
+			locked[opens/2]/kib, times[opens/2], opens, times[opens-1], with))
 }
 
 // In a memory cgroup such an application is charged for all pages of the region
