@@ -18,7 +18,7 @@ import (
 	"github.com/statesync/statesync/shm/failpoint"
 )
 
-var crashKills = flag.Int("crash.kills", 150, "how often the crash campaign kills the daemon")
+var crashKills = flag.Int("crash.kills", 100, "how often the crash campaign kills the daemon")
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
