@@ -5,5 +5,5 @@ package headroom
 
 import "errors"
 
-// ErrFull: the memory cgroups do not allow so much more.
+// ErrFull says that the memory cgroups do not allow so much more.
 var ErrFull = errors.New("the memory cgroup is nearly full")
