@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm"
 )
 
 // kinds are the errors that package client documents for a region that can't
@@ -160,6 +161,9 @@ func (r *memoryRole) follows(b *client.Binding[proven]) error {
 
 func (r *memoryRole) fresh() error {
 	n, err := memoryFresh(r.dir)
+	if errors.Is(err, shm.ErrBusy) {
+		return nil // the hot word was overwritten during the read; the next client sees the damage
+	}
 	if err != nil {
 		kind := memoryKind(err)
 		if kind == "" {
