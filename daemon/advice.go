@@ -17,7 +17,7 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// advise adds to an error about the region what those who run the daemon can do
+// advise adds to an error about the region what an operator of the daemon can do
 // about it, in terms of the daemon's flags.
 func (o *Options) advise(err error) error {
 	dir := filepath.Clean(o.Region)

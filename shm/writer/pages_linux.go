@@ -54,8 +54,8 @@ func (w *Writer) reserve(file *os.File, offset, size int64) error {
 }
 
 // survey returns how many bytes each slot of the attached file has pages for,
-// from its start and for its image. Pages behind the image are not counted: a reader made them
-// by touching a hole, or an earlier image left them.
+// from its start and for its image. It does not count pages behind the image,
+// which a reader made by touching a hole or an earlier image left.
 func (w *Writer) survey() []int64 {
 	reserved := make([]int64, w.l.Slots)
 	for n := range reserved {
@@ -66,7 +66,7 @@ func (w *Writer) survey() []int64 {
 		}
 		reserved[n] = min(hole-start, w.l.SlotSize)
 		_ = w.l.Guarded(func() error {
-			if sequence := *w.l.Sequence(n); sequence%2 == 0 { // the slot is whole, so the length is its image's
+			if *w.l.Sequence(n)%2 == 0 { // the slot is whole, so the length is its image's
 				reserved[n] = min(reserved[n], wholePages(int64(min(*w.l.Length(n), uint64(w.l.SlotSize)))))
 			}
 			return nil
