@@ -83,7 +83,7 @@ func (m *metaModel) possible(op metaOp) bool {
 	case "break":
 		// A daemon that has only begun to start without a whole region may find this
 		// before it has read the source, and then has an older image; see "start".
-		return there && m.broken[op.arg(0)] == "" && !(m.running && m.damaged && !m.ready)
+		return there && m.broken[op.arg(0)] == "" && (!m.running || !m.damaged || m.ready)
 	case "mend":
 		return m.broken[op.arg(0)] != ""
 	case "start":
