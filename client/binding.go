@@ -77,8 +77,8 @@ func WithDefault[T any](value T) BindOption {
 }
 
 // WithValidate lets a binding refuse a value that decodes but does not make
-// sense. The value must not be changed. It runs once per change, on a goroutine
-// that nothing else waits for.
+// sense. The value must not be changed. It runs once per change, and may block:
+// only those who ask for that very value wait for it.
 func WithValidate[T any](validate func(*T) error) BindOption {
 	return func(o *bindOptions) { o.validate = validate }
 }
@@ -386,7 +386,7 @@ func (b *Binding[T]) accept(config *config, value *T) {
 }
 
 // advance makes a snapshot's config the latest, and has it decoded: by the
-// follower, if that is the caller and may do it, else by a goroutine. The caller
+// follower, if that is the caller, else by a goroutine. The caller
 // holds the client's mutex. A config that is superseded while an older one is
 // being decoded is never decoded.
 func (b *Binding[T]) advance(s *Snapshot) {

@@ -21,8 +21,9 @@ const (
 )
 
 // Client reads one region. Open one for the life of the process and share it:
-// it is safe for any number of goroutines. It has one goroutine of its own,
-// the follower.
+// it is safe for any number of goroutines. It has one goroutine of its own, the
+// follower, and from the first change of a binding with validation or with a type
+// that decodes itself a second one, with a file descriptor; see runForeign.
 type Client struct {
 	dir       string
 	trust     shm.Trust
@@ -42,6 +43,11 @@ type Client struct {
 	err      error         // of the last refresh
 	refused  *shm.Region   // at the path, mapped and unusable
 	queue    *decodeQueue  // of the follower while it refreshes, else nil
+
+	// Of the follower, which is one goroutine at a time.
+	foreign []func()      // decodings that may run code of the application
+	alarm   alarm         // passes the role on; nil until it is needed
+	term    atomic.Uint64 // odd while such a decoding holds the follower up
 
 	sleepsOn  atomic.Pointer[shm.Region] // the region that the follower last slept on
 	closing   sync.Once
@@ -193,7 +199,11 @@ func (c *Client) Close() error {
 			case <-c.following:
 				ended = true
 			case <-time.After(time.Millisecond):
+				ended = c.relieve()
 			}
+		}
+		if c.alarm != nil {
+			c.alarm.close()
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()

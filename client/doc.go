@@ -35,10 +35,9 @@
 //     [WithValidate] is passed over, and [Binding.Err] says so.
 //   - What is handed out is valid for ever, and shared: it must not be changed.
 //     Package clienttest fails tests of programs that do.
-//   - The application's code, in UnmarshalJSON, validation and hooks, runs on
-//     goroutines of its own. Whatever it does there, it stops neither other
-//     bindings nor the follower nor Close. A type without such code costs less:
-//     the follower decodes it without starting a goroutine.
+//   - The application's code, in UnmarshalJSON, validation and hooks, may sleep,
+//     panic or exit its goroutine. It stops neither other bindings nor the
+//     follower nor Close.
 //
 // A client that may run where no daemon does is opened with [Lazy], and has its
 // defaults there. The package imports golang.org/x/sys and

@@ -2,7 +2,6 @@ package client
 
 import (
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/statesync/statesync/shm"
@@ -19,19 +18,25 @@ const (
 	lookFirst = 10 * time.Millisecond
 	lookLast  = followWait
 
-	// yieldFor bounds for how long the follower waits for goroutines that decode.
-	yieldFor = time.Millisecond
+	// passOnAfter is how long code of the application may hold the follower up
+	// before another goroutine follows.
+	passOnAfter = time.Millisecond
 )
 
-// follow is the follower. It sleeps until the hot word moves and brings the
-// newest snapshot up to it. It decodes small contents into plain types itself:
-// a sleeping process pays more for a goroutine than for the decoding. Other
-// bindings decode on goroutines of their own, so that no code of the application
-// runs here.
+// follow is the follower. It sleeps until the hot word moves, brings the newest
+// snapshot up to it, and has the bindings decode what changed. It decodes
+// itself, since a sleeping process pays more for a goroutine than for the
+// decoding. Code of the application may run meanwhile; see runForeign.
 func (c *Client) follow() {
-	defer close(c.following)
 	look := lookFirst
 	for !c.isClosed() {
+		for len(c.foreign) > 0 {
+			decode := c.foreign[0]
+			c.foreign = c.foreign[1:]
+			if !c.runForeign(decode) {
+				return // another goroutine follows
+			}
+		}
 		s := c.current.Load()
 		if s.region != nil {
 			if hot, err := s.region.Hot(); err == nil && hot == s.hot {
@@ -54,6 +59,7 @@ func (c *Client) follow() {
 			look = min(2*look, lookLast)
 		}
 	}
+	close(c.following)
 }
 
 // sleepOn sleeps until the hot word differs from the snapshot's, or for
@@ -71,7 +77,7 @@ func (c *Client) sleepOn(s *Snapshot) {
 }
 
 // update is the follower's refresh. It decodes what advance queued after it has
-// released the mutex.
+// released the mutex, and leaves in foreign what may run code of the application.
 func (c *Client) update(reason refreshReason) error {
 	queue := decodeQueue{room: maxInline}
 	c.mu.Lock()
@@ -79,56 +85,18 @@ func (c *Client) update(reason refreshReason) error {
 	err := c.refreshLocked(reason)
 	c.queue = nil
 	c.mu.Unlock()
-	for _, decode := range queue.decodings {
+	for _, decode := range queue.plain {
 		decode()
 	}
-	queue.yield()
+	c.foreign = append(c.foreign, queue.foreign...)
 	return err
 }
 
 // decodeQueue is what the follower decodes itself of one change.
 type decodeQueue struct {
-	decodings []func()
-	room      int           // bytes of content that still fit
-	running   atomic.Int32  // goroutines that decode what is not queued
-	ended     chan struct{} // closed when the last of them ends; nil: there are none
-}
-
-// run starts a goroutine that decodes.
-func (q *decodeQueue) run(decode func()) {
-	if q == nil {
-		go decode()
-		return
-	}
-	if q.ended == nil {
-		q.ended = make(chan struct{})
-		q.running.Store(1) // of yield, so that it ends last or waits
-	}
-	q.running.Add(1)
-	go func() {
-		defer func() {
-			if q.running.Add(-1) == 0 {
-				close(q.ended)
-			}
-		}()
-		decode()
-	}()
-}
-
-// yield gives the processor to the goroutines that were started, until they have
-// ended or yieldFor is over. They are next on this processor, and in a busy
-// process no other takes them: a follower that went to sleep in the kernel would
-// keep it for up to 20 ms.
-func (q *decodeQueue) yield() {
-	if q.ended == nil || q.running.Add(-1) == 0 {
-		return
-	}
-	timer := time.NewTimer(yieldFor)
-	defer timer.Stop()
-	select {
-	case <-q.ended:
-	case <-timer.C:
-	}
+	room    int // bytes of content that still fit in plain
+	plain   []func()
+	foreign []func() // what takes long, or runs code of the application
 }
 
 // add reports whether the decoding of a content of so many bytes is queued.
@@ -137,6 +105,16 @@ func (q *decodeQueue) add(size int, decode func()) bool {
 		return false
 	}
 	q.room -= size
-	q.decodings = append(q.decodings, decode)
+	q.plain = append(q.plain, decode)
 	return true
+}
+
+// run has a decoding done that is not plain: by the follower, or for a nil queue
+// by a goroutine of its own.
+func (q *decodeQueue) run(decode func()) {
+	if q == nil {
+		go decode()
+		return
+	}
+	q.foreign = append(q.foreign, decode)
 }

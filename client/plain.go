@@ -19,7 +19,7 @@ var (
 // isPlain reports whether decoding into a zero value of the type runs no code
 // but that of encoding/json and of the standard library types that it trusts.
 // A type with a method that decoding calls, anywhere in it, is not plain. When
-// in doubt a type is not plain: it costs a goroutine per change.
+// in doubt a type is not plain: its follower sets an alarm per change.
 func isPlain(t reflect.Type) bool { return plainTypes{}.add(t) }
 
 // plainTypes are the types that were visited. They are plain unless a part that

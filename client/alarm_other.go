@@ -1,0 +1,5 @@
+//go:build !linux
+
+package client
+
+func newAlarm(ring func()) alarm { return newTimerAlarm(ring) }
