@@ -47,16 +47,16 @@ func bindRanking(dir, kind string) (*client.Binding[ranking], error) {
 	if err != nil {
 		return nil, err
 	}
-	var options []client.BindOption
+	var options client.Options[ranking]
 	if kind == "validated" {
-		options = append(options, client.WithValidate(func(r *ranking) error {
+		options.Validate = func(r *ranking) error {
 			if r.Version == 0 {
 				return errors.New("no version")
 			}
 			return nil
-		}))
+		}
 	}
-	return client.Bind[ranking](c, "ranking", options...), nil
+	return client.Bind(c, "ranking", options), nil
 }
 
 // BenchmarkChange is what one published change costs each sleeping reader

@@ -23,11 +23,11 @@ func TestInOfOneSnapshotNeverChanges(t *testing.T) {
 	r := clienttest.New(t)
 	r.Publish(configs{"deleted": weights{Elo: 1}, "refused": weights{Elo: 1}, "there": weights{Elo: 1}})
 	c := r.Client()
-	def := client.WithDefault(weights{Elo: -1})
+	def := client.Options[weights]{Default: weights{Elo: -1}}
 	bindings := map[string]*client.Binding[weights]{
-		"deleted": client.Bind[weights](c, "deleted", def),
-		"refused": client.Bind[weights](c, "refused", def),
-		"there":   client.Bind[weights](c, "there", def),
+		"deleted": client.Bind(c, "deleted", def),
+		"refused": client.Bind(c, "refused", def),
+		"there":   client.Bind(c, "there", def),
 	}
 	r.Publish(configs{"refused": configs{"elo": "x"}, "there": weights{Elo: 1}})
 	held := c.Snapshot()
@@ -48,7 +48,7 @@ func TestInGivesOldSnapshotsTheirOwnValues(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
 	c := r.Client()
-	b := client.Bind[number](c, "a", client.WithDefault(number{0}))
+	b := client.Bind(c, "a", client.Options[number]{Default: number{0}})
 	k := client.BindKey[uint64](c, "a", "N", 0)
 	// Of each generation, what a binding is to have in it.
 	steps := []struct {
@@ -189,7 +189,7 @@ func TestBindingsOfOneSnapshotBelongTogether(t *testing.T) {
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)
 	// One binding takes a goroutine, and the other does not: they come apart.
-	a := client.Bind[number](c, "a", client.WithValidate(func(*number) error { runtime.Gosched(); return nil }))
+	a := client.Bind(c, "a", client.Options[number]{Validate: func(*number) error { runtime.Gosched(); return nil }})
 	b := client.BindKey[uint64](c, "b", "N", 0)
 	stop := flatOut(t, func() error { return p.publish(numbered(p.current.Generation() + 1)) })
 	var apart atomic.Uint64 // how often two Gets were of two generations

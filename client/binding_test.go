@@ -39,7 +39,7 @@ func TestBindingIsNeverNil(t *testing.T) {
 	r := clienttest.New(t)
 	c := r.Client()
 	zero := client.Bind[weights](c, "absent")
-	b := client.Bind[weights](c, "absent", client.WithDefault(weights{Elo: 1500}))
+	b := client.Bind(c, "absent", client.Options[weights]{Default: weights{Elo: 1500}})
 	for what, got := range map[string]*weights{
 		"Get": zero.Get(), "In": zero.In(c.Snapshot()), "In(nil)": zero.In(nil),
 	} {
@@ -71,7 +71,7 @@ func TestDefaultIsUsedWhole(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
 	r.Set("matchmaker", configs{"elo": 1600})
-	b := client.Bind[weights](r.Client(), "matchmaker", client.WithDefault(weights{Elo: 1500, Ping: 0.5}))
+	b := client.Bind(r.Client(), "matchmaker", client.Options[weights]{Default: weights{Elo: 1500, Ping: 0.5}})
 	want(t, "a field that the config leaves out", *b.Get(), weights{Elo: 1600})
 }
 
@@ -81,7 +81,7 @@ func TestRefusedValueLeavesTheLastOne(t *testing.T) {
 	r.Set("matchmaker", weights{Elo: 1500})
 	c := r.Client()
 	refusals := make(chan error, 10)
-	b := client.Bind[weights](c, "matchmaker", client.OnError(func(err error) { refusals <- err }))
+	b := client.Bind(c, "matchmaker", client.Options[weights]{OnReject: func(err error) { refusals <- err }})
 	g := r.Set("matchmaker", configs{"elo": "high"})
 	want(t, "Get", *b.Get(), weights{Elo: 1500})
 	for range 100 {
@@ -91,18 +91,18 @@ func TestRefusedValueLeavesTheLastOne(t *testing.T) {
 		wantRefused(t, err, client.ErrWrongType, "matchmaker", "", g)
 		wantRefused(t, b.Err(), client.ErrWrongType, "matchmaker", "", g)
 	}
-	wantRefused(t, inTime(t, "OnError is called", refusals), client.ErrWrongType, "matchmaker", "", g)
+	wantRefused(t, inTime(t, "OnReject is called", refusals), client.ErrWrongType, "matchmaker", "", g)
 
 	// A publication of something else settles nothing anew.
 	r.Set("other", weights{})
-	want(t, "Refusals", c.Stats().Refusals, 1)
+	want(t, "Refusals", c.Stats().Rejections, 1)
 
 	r.Set("matchmaker", weights{Elo: 1600})
 	want(t, "Get", *b.Get(), weights{Elo: 1600})
 	must(t, b.Err())
 	select {
 	case err := <-refusals:
-		t.Errorf("OnError was called once more: %v", err)
+		t.Errorf("OnReject was called once more: %v", err)
 	default:
 	}
 }
@@ -113,19 +113,19 @@ func TestValidation(t *testing.T) {
 	r.Set("matchmaker", weights{Elo: 1500})
 	c := r.Client()
 	errLow := errors.New("elo is too low")
-	validate := client.WithValidate(func(w *weights) error {
+	validate := func(w *weights) error {
 		if w.Elo < 1000 {
 			return errLow
 		}
 		return nil
-	})
-	b := client.Bind[weights](c, "matchmaker", validate)
+	}
+	b := client.Bind(c, "matchmaker", client.Options[weights]{Validate: validate})
 	old := c.Snapshot()
 	g := r.Set("matchmaker", weights{Elo: 3})
 	want(t, "Get", *b.Get(), weights{Elo: 1500})
 	wantRefused(t, b.Err(), errLow, "matchmaker", "", g)
 	// A binding that only comes now has nothing else.
-	late := client.Bind[weights](c, "matchmaker", validate, client.WithDefault(weights{Elo: 42}))
+	late := client.Bind(c, "matchmaker", client.Options[weights]{Validate: validate, Default: weights{Elo: 42}})
 	want(t, "Get of a later binding", *late.Get(), weights{Elo: 42})
 	want(t, "In of a later binding", *late.In(old), weights{Elo: 1500})
 	// Another binding is not concerned.
@@ -134,12 +134,12 @@ func TestValidation(t *testing.T) {
 	want(t, "Get", *b.Get(), weights{Elo: 1001})
 	must(t, errors.Join(b.Err(), late.Err()))
 
-	key := client.BindKey(c, "matchmaker", "Elo", 1200, client.WithValidate(func(elo *int) error {
+	key := client.BindKey(c, "matchmaker", "Elo", 1200, client.KeyOptions[int]{Validate: func(elo *int) error {
 		if *elo < 1000 {
 			return errLow
 		}
 		return nil
-	}))
+	}})
 	want(t, "KeyBinding.Get", key.Get(), 1001)
 	g = r.Set("matchmaker", weights{Elo: 4})
 	want(t, "KeyBinding.Get", key.Get(), 1001)
@@ -152,7 +152,7 @@ func TestStrictFindsAMisspeltKey(t *testing.T) {
 	r.Set("matchmaker", configs{"elo": 1500, "pign": 0.5})
 	c := r.Client()
 	lenient := client.Bind[weights](c, "matchmaker")
-	strict := client.Bind[weights](c, "matchmaker", client.Strict(), client.WithDefault(weights{Elo: 42}))
+	strict := client.Bind(c, "matchmaker", client.Options[weights]{Strict: true, Default: weights{Elo: 42}})
 	want(t, "Get", *lenient.Get(), weights{Elo: 1500})
 	must(t, lenient.Err())
 	want(t, "Get of a strict binding", *strict.Get(), weights{Elo: 42})
@@ -164,7 +164,7 @@ func TestStrictFindsAMisspeltKey(t *testing.T) {
 	must(t, strict.Err())
 
 	r.Set("service", configs{"matchmaker": configs{"elo": 1500, "pign": 0.5}})
-	key := client.BindKey(c, "service", "matchmaker", weights{Elo: 42}, client.Strict())
+	key := client.BindKey(c, "service", "matchmaker", weights{Elo: 42}, client.KeyOptions[weights]{Strict: true})
 	want(t, "Get of a strict key", key.Get(), weights{Elo: 42})
 	if err := key.Err(); err == nil || !strings.Contains(err.Error(), "pign") {
 		t.Errorf("the error does not name the key: %v", err)
@@ -195,18 +195,17 @@ func TestOpaqueConfigIsAStringOrBytes(t *testing.T) {
 	want(t, "bytes", string(*bytes.Get()), "c")
 }
 
-func TestOptionOfAnotherTypePanics(t *testing.T) {
+func TestMoreThanOneOptionsPanics(t *testing.T) {
 	t.Parallel()
 	c := clienttest.New(t).Client()
 	for what, bind := range map[string]func(){
-		"WithDefault":          func() { client.Bind[weights](c, "a", client.WithDefault(&weights{})) },
-		"WithValidate":         func() { client.Bind[weights](c, "a", client.WithValidate(func(*int) error { return nil })) },
-		"BindKey WithValidate": func() { client.BindKey(c, "a", "k", 1, client.WithValidate(func(*string) error { return nil })) },
+		"Bind":    func() { client.Bind(c, "a", client.Options[weights]{}, client.Options[weights]{}) },
+		"BindKey": func() { client.BindKey(c, "a", "k", 1, client.KeyOptions[int]{}, client.KeyOptions[int]{}) },
 	} {
 		func() {
 			defer func() {
 				if message := fmt.Sprint(recover()); !strings.Contains(message, "config a") {
-					t.Errorf("%s of another type: the panic is %s", what, message)
+					t.Errorf("%s with two options structs: the panic is %s", what, message)
 				}
 			}()
 			bind()
@@ -219,7 +218,7 @@ func TestDeletedConfigLeavesTheLastValue(t *testing.T) {
 	r := clienttest.New(t)
 	r.Set("matchmaker", weights{Elo: 1500})
 	c := r.Client()
-	b := client.Bind[weights](c, "matchmaker", client.WithDefault(weights{Elo: 42}))
+	b := client.Bind(c, "matchmaker", client.Options[weights]{Default: weights{Elo: 42}})
 	k := client.BindKey(c, "matchmaker", "Elo", 42)
 	g := r.Delete("matchmaker")
 	gone := c.Snapshot()
@@ -338,7 +337,7 @@ func TestBindConcurrently(t *testing.T) {
 		all.Go(func() {
 			for n := range 20 {
 				s := c.Snapshot()
-				b := client.Bind[number](c, "a", client.WithDefault(number{1 << 60}))
+				b := client.Bind(c, "a", client.Options[number]{Default: number{1 << 60}})
 				if got := b.Get().N; got < s.Generation() || got == 1<<60 {
 					t.Errorf("a fresh binding is of %d after generation %d", got, s.Generation())
 				}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,10 +26,12 @@ const (
 // follower, and from the first change of a binding with validation or with a type
 // that decodes itself a second one, with a file descriptor; see runForeign.
 type Client struct {
-	dir       string
-	trust     shm.Trust
-	verifying bool
-	counters  counters
+	dir      string
+	trust    shm.Trust
+	opened   time.Time
+	verifier *verifier // in tests, else nil
+	counters counters
+	log      reporter
 
 	current atomic.Pointer[Snapshot]       // the newest; never nil
 	numbers atomic.Pointer[map[string]int] // of the tracked configs
@@ -43,6 +46,8 @@ type Client struct {
 	err      error         // of the last refresh
 	refused  *shm.Region   // at the path, mapped and unusable
 	queue    *decodeQueue  // of the follower while it refreshes, else nil
+
+	unfinished atomic.Bool // the last refresh failed, or left a tracked config out
 
 	// Of the follower, which is one goroutine at a time.
 	foreign []func()      // decodings that may run code of the application
@@ -68,8 +73,12 @@ type bound interface {
 	advance(s *Snapshot)
 	// await returns when the binding has settled its config in s.
 	await(ctx context.Context, s *Snapshot) error
-	// verify returns an error if a value that was handed out has been changed.
-	verify() error
+	// awaitHooks returns when the hooks of everything that is settled have returned.
+	awaitHooks(ctx context.Context) error
+	// describe returns the state, which must be asked for with the newest snapshot.
+	describe(s *Snapshot) BindingState
+	// unready returns the reason why the application cannot serve, if there is one.
+	unready(s *Snapshot) error
 }
 
 // Option is for Open.
@@ -81,7 +90,9 @@ type openOptions struct {
 	cancel context.CancelFunc
 	owners []int
 
-	verifying bool // see package clienttest
+	logger *slog.Logger
+
+	verifier *verifier // see package clienttest
 }
 
 // Lazy lets Open succeed without a region: bindings have their defaults until
@@ -102,6 +113,15 @@ func WaitContext(ctx context.Context) Option {
 // and the process's own. STATESYNC_OWNER does the same.
 func WithOwner(uid int) Option {
 	return func(o *openOptions) { o.owners = append(o.owners, uid) }
+}
+
+// WithLogger has the client log through a logger, instead of slog.Default() at the
+// time: each problem once at slog.LevelWarn, and once at slog.LevelInfo that it is
+// over. Those are a region that is missing for 10 s, untrusted or unreadable, a
+// daemon that is silent, a rejected value, a removed config, and a panic in a hook.
+// A logger with slog.DiscardHandler silences it.
+func WithLogger(logger *slog.Logger) Option {
+	return func(o *openOptions) { o.logger = logger }
 }
 
 // Open opens the region in a directory. The directory "" is $STATESYNC_REGION,
@@ -137,20 +157,27 @@ func Open(dir string, options ...Option) (*Client, error) {
 	c := &Client{
 		dir:       dir,
 		trust:     shm.Trust{Owners: append(owners, o.owners...)},
-		verifying: o.verifying,
+		opened:    time.Now(),
+		verifier:  o.verifier,
 		closed:    make(chan struct{}),
 		following: make(chan struct{}),
 	}
+	c.log.logger = o.logger
 	c.current.Store(&Snapshot{client: c})
 	c.numbers.Store(&map[string]int{})
-	err = c.refresh(0)
+	refresh := func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.refreshLocked()
+	}
+	err = refresh()
 	for err != nil && o.wait != nil {
 		select {
 		case <-o.wait.Done():
 			err = fmt.Errorf("%w (waited for it: %w)", err, context.Cause(o.wait))
 			o.wait = nil
-		case <-time.After(lookFirst):
-			err = c.refresh(0)
+		case <-time.After(firstPause):
+			err = refresh()
 		}
 	}
 	if err != nil && !o.lazy {
@@ -211,7 +238,7 @@ func (c *Client) Close() error {
 		c.refused = nil
 		c.sleepsOn.Store(nil)
 		c.current.Store(&Snapshot{
-			client: c, hot: last.hot, serial: last.serial, published: last.published, configs: last.configs,
+			client: c, hot: last.hot, serial: last.serial, published: last.published, versions: last.versions,
 		})
 		c.wakeWaiters()
 	})

@@ -130,7 +130,7 @@ func TestValuesOutliveTheClient(t *testing.T) {
 	r.Publish(configs{"a": number{1}, "b": number{1}, "never asked for": number{1}})
 	c := r.Client()
 	b, k := client.Bind[number](c, "a"), client.BindKey(c, "a", "N", 0)
-	absent := client.Bind[number](c, "absent", client.WithDefault(number{42}))
+	absent := client.Bind(c, "absent", client.Options[number]{Default: number{42}})
 	_, err := c.Get("b")
 	must(t, err)
 	before := c.Snapshot()
@@ -155,7 +155,7 @@ func TestValuesOutliveTheClient(t *testing.T) {
 
 	_, err = c.Get("never asked for")
 	wantError(t, err, client.ErrClosed, "never asked for")
-	late := client.Bind[number](c, "never asked for", client.WithDefault(number{43}))
+	late := client.Bind(c, "never asked for", client.Options[number]{Default: number{43}})
 	want(t, "Get of a later binding", late.Get().N, 43)
 	want(t, "In of a later binding", late.In(c.Snapshot()).N, 43)
 	wantError(t, late.Err(), client.ErrClosed)

@@ -12,12 +12,9 @@ import (
 )
 
 // decodeConfig makes a T of a whole config.
-func decodeConfig[T any](c *config, strict bool) (*T, error) {
-	value := new(T)
-	if err := decodeInto(c.section, value, strict); err != nil {
-		return nil, err
-	}
-	return value, nil
+func (b *Binding[T]) decodeConfig(r *result[T]) error {
+	r.value = new(T)
+	return decodeInto(r.version.section, r.value, b.options.Strict)
 }
 
 // decodeInto decodes a document as encoding/json does it, and an opaque config
@@ -37,31 +34,38 @@ func decodeInto(s *image.Section, v any, strict bool) error {
 	return nil
 }
 
-// decodeKey makes a T of one key's value, or takes the default where the
-// config does not have the key, or has null there and T has no nil.
-func decodeKey[T any](c *config, key string, missing *T, strict bool) (*T, error) {
-	if c.section.Kind() == image.Opaque {
-		return nil, fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
+// decodeKey makes a T of one key's value, or takes the default if the config does
+// not have the key, or has null there and T has no nil.
+func (b *Binding[T]) decodeKey(r *result[T]) error {
+	section := r.version.section
+	if section.Kind() == image.Opaque {
+		return fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
 	}
 	var v image.Value
-	err := c.section.Lookup(&v, key)
-	if errors.Is(err, ErrNotFound) || err == nil && v.Type == image.Null && !hasNil[T]() {
-		return missing, nil
+	err := section.Lookup(&v, b.key)
+	r.missing = errors.Is(err, ErrNotFound)
+	switch {
+	case r.missing && b.options.Strict:
+		return errors.New(noSuchKey(section, b.key))
+	case r.missing, err == nil && v.Type == image.Null && !hasNil[T]():
+		r.value = b.initial
+		return nil
+	case err != nil:
+		return damaged(err)
 	}
-	if err != nil {
-		return nil, damaged(err)
-	}
-	value := new(T)
-	if d, ok := any(value).(*time.Duration); ok {
+	r.text, r.value = v.Text, new(T)
+	if d, ok := any(r.value).(*time.Duration); ok {
 		if *d, ok = asDuration(&v); !ok {
-			return nil, wrongType(&v, durationType)
+			return wrongType(&v, durationType)
 		}
-		return value, nil
+		return nil
 	}
-	if err := unmarshal(v.Text, value, strict); err != nil {
-		return nil, err
-	}
-	return value, nil
+	return unmarshal(v.Text, r.value, b.options.Strict)
+}
+
+// noSuchKey is what to say of a key that a config does not have.
+func noSuchKey(s *image.Section, key string) string {
+	return "no such key"
 }
 
 // hasNil says whether null is a value of T's own.

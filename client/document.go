@@ -17,16 +17,16 @@ import (
 // ErrCorrupt; those with Or return a default instead of an error. They take
 // about 20 ns, allocate nothing unless said otherwise, and make no syscall.
 type Doc struct {
-	config     *config
+	version    *version
 	generation uint64
 }
 
 // Name is the config's name.
 func (d Doc) Name() string {
-	if d.config == nil {
+	if d.version == nil {
 		return ""
 	}
-	return d.config.name
+	return d.version.name
 }
 
 // Generation is the generation that the config was read from.
@@ -36,42 +36,42 @@ func (d Doc) Generation() uint64 { return d.generation }
 // content last changed. In a region that took the place of another it may be
 // that of the old one.
 func (d Doc) Changed() uint64 {
-	if d.config == nil {
+	if d.version == nil {
 		return 0
 	}
-	return d.config.changed
+	return d.version.changed
 }
 
 // Revision is what the source calls the state that brought the content: a
 // Git commit, a digest.
 func (d Doc) Revision() string {
-	if d.config == nil {
+	if d.version == nil {
 		return ""
 	}
-	return d.config.revision
+	return d.version.revision
 }
 
 // Opaque says whether the config is one of bytes that only its readers know.
 func (d Doc) Opaque() bool {
-	return d.config != nil && d.config.section != nil && d.config.section.Kind() == image.Opaque
+	return d.version != nil && d.version.section != nil && d.version.section.Kind() == image.Opaque
 }
 
 // JSON is the whole config as canonical JSON, or an opaque config's bytes. It
 // is shared, and must not be changed.
 func (d Doc) JSON() []byte {
-	if d.config == nil || d.config.section == nil {
+	if d.version == nil || d.version.section == nil {
 		return nil
 	}
-	return d.config.section.Content()
+	return d.version.section.Content()
 }
 
 // Decode decodes the whole config as encoding/json does it; an opaque one into
 // a *string or *[]byte. It allocates.
 func (d Doc) Decode(v any) error {
-	if d.config == nil || d.config.section == nil {
+	if d.version == nil || d.version.section == nil {
 		return d.fail("", ErrNotFound)
 	}
-	if err := decodeInto(d.config.section, v, false); err != nil {
+	if err := decodeInto(d.version.section, v, false); err != nil {
 		return d.fail("", err)
 	}
 	return nil
@@ -110,10 +110,10 @@ func (d Doc) Raw(key string) ([]byte, error) {
 // lookup finds a key. Its error is not wrapped yet, so that it costs nothing
 // where a default is taken instead.
 func (d Doc) lookup(v *image.Value, key string) error {
-	if d.config == nil || d.config.section == nil {
+	if d.version == nil || d.version.section == nil {
 		return ErrNotFound
 	}
-	return d.config.section.Lookup(v, key)
+	return d.version.section.Lookup(v, key)
 }
 
 func (d Doc) fail(key string, err error) error {

@@ -34,6 +34,9 @@ var (
 	// ErrReplaced: another region, with another id, took the place of the one
 	// whose generation WaitGeneration was waiting for.
 	ErrReplaced = errors.New("region replaced")
+	// ErrBusy: the daemon published faster than the region could be read. The next
+	// try may succeed.
+	ErrBusy = shm.ErrBusy
 	// ErrClosed: the client was closed.
 	ErrClosed = errors.New("client closed")
 )
@@ -81,25 +84,8 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string {
-	what := "config " + e.Config
-	if e.Key != "" {
-		what += ", key " + e.Key
-	}
-	return fmt.Sprintf("%s, generation %d: %v", what, e.Generation, e.Err)
+	return fmt.Sprintf("%s, generation %d: %v", describe(e.Config, e.Key), e.Generation, e.Err)
 }
 
 // Unwrap is the reason.
 func (e *ConfigError) Unwrap() error { return e.Err }
-
-// PanicError is the reason for refusing a value whose decoding or validation
-// panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// errGoexit is the reason for refusing a value whose decoding ended its
-// goroutine.
-var errGoexit = errors.New("runtime.Goexit was called")

@@ -26,7 +26,7 @@ func ExampleClient_Stats_expvar() {
 			}
 			return map[string]any{
 				"generation": s.Generation, "daemon_alive": s.DaemonAlive, "problem": s.Problem, "error": failure,
-				"refreshes": s.Refreshes, "retries": s.Retries, "faults": s.Faults, "refusals": s.Refusals,
+				"refreshes": s.Refreshes, "retries": s.Retries, "faults": s.Faults, "refusals": s.Rejections,
 			}
 		}
 	}

@@ -104,17 +104,17 @@ func ExampleBindKey() {
 }
 
 // A value that was refused leaves the one before it in place.
-func ExampleWithValidate() {
+func ExampleOptions_validate() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
-	matchmaker := client.Bind[Matchmaker](c, "matchmaker", client.WithValidate(func(m *Matchmaker) error {
+	matchmaker := client.Bind(c, "matchmaker", client.Options[Matchmaker]{Validate: func(m *Matchmaker) error {
 		if len(m.Queues) == 0 {
 			return errors.New("there are no queues")
 		}
 		return nil
-	}))
+	}})
 	region.change("matchmaker", `{"weights": {"elo": 1600}}`)
 	fmt.Println(matchmaker.Get().Weights.Elo)
 	fmt.Println(matchmaker.Err())
@@ -124,12 +124,12 @@ func ExampleWithValidate() {
 }
 
 // A default is there before anything was accepted.
-func ExampleWithDefault() {
+func ExampleOptions_default() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
-	flags := client.Bind[Flags](c, "experiments", client.WithDefault(Flags{NewQueue: true}))
+	flags := client.Bind(c, "experiments", client.Options[Flags]{Default: Flags{NewQueue: true}})
 	fmt.Println(flags.Get().NewQueue)
 	fmt.Println(flags.Err())
 	// Output:
@@ -138,13 +138,13 @@ func ExampleWithDefault() {
 }
 
 // A misspelt key would be ignored, as encoding/json does it.
-func ExampleStrict() {
+func ExampleOptions_strict() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
 	region.change("flags", `{"newQeue": true}`)
-	flags := client.Bind[Flags](c, "flags", client.Strict())
+	flags := client.Bind(c, "flags", client.Options[Flags]{Strict: true})
 	fmt.Println(flags.Get().NewQueue)
 	fmt.Println(flags.Err())
 	// Output:
@@ -153,13 +153,13 @@ func ExampleStrict() {
 }
 
 // The hook is where a refusal is logged, or counted.
-func ExampleOnError() {
+func ExampleOptions_onReject() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
 	refused := make(chan error, 1)
-	client.Bind[Flags](c, "flags", client.OnError(func(err error) { refused <- err }))
+	client.Bind(c, "flags", client.Options[Flags]{OnReject: func(err error) { refused <- err }})
 	region.change("flags", `{"newQueue": "yes"}`)
 	err := <-refused
 	fmt.Println(errors.Is(err, client.ErrWrongType))

@@ -13,14 +13,14 @@ const (
 	// its region is replaced.
 	followWait = 2 * time.Second
 
-	// lookFirst and lookLast are the first and the longest pause between looks at
-	// the path while there is no region to sleep on.
-	lookFirst = 10 * time.Millisecond
-	lookLast  = followWait
+	// firstPause and lastPause are the first and the longest pause between two
+	// tries to read a region that is not there, or not whole.
+	firstPause = 10 * time.Millisecond
+	lastPause  = followWait
 
-	// passOnAfter is how long code of the application may hold the follower up
-	// before another goroutine follows.
-	passOnAfter = time.Millisecond
+	// pollPause is the pause between looks at the hot word where the kernel refuses
+	// to wait for it.
+	pollPause = 50 * time.Millisecond
 )
 
 // follow is the follower. It sleeps until the hot word moves, brings the newest
@@ -28,7 +28,7 @@ const (
 // itself, since a sleeping process pays more for a goroutine than for the
 // decoding. Code of the application may run meanwhile; see runForeign.
 func (c *Client) follow() {
-	look := lookFirst
+	pause := firstPause
 	for !c.isClosed() {
 		for len(c.foreign) > 0 {
 			decode := c.foreign[0]
@@ -38,51 +38,68 @@ func (c *Client) follow() {
 			}
 		}
 		s := c.current.Load()
-		if s.region != nil {
-			if hot, err := s.region.Hot(); err == nil && hot == s.hot {
-				look = lookFirst
-				c.sleepOn(s)
+		if s.isNewest() && !c.unfinished.Load() {
+			pause = firstPause
+			c.sleep(s, followWait)
+			if !s.isNewest() || s.region.Beating() {
+				c.log.over(aboutDaemon, "the daemon is alive again")
 				continue
 			}
+			c.reportSilence(s) // its region may have been replaced
 		}
-		// The generation is new, or the region is retired, damaged or not there.
-		err := c.update(0)
-		if err == nil && c.current.Load() != s {
-			look = lookFirst
+		err := c.update()
+		c.reportRegion(err)
+		if err == nil && (c.current.Load() != s || s.isNewest()) {
+			pause = firstPause
 			continue
 		}
-		select {
-		case <-c.closed:
-		case <-time.After(look):
-		}
+		c.sleep(s, pause)
 		if !errors.Is(err, shm.ErrBusy) { // a writer that is too fast is there: keep looking
-			look = min(2*look, lookLast)
+			pause = min(2*pause, lastPause)
 		}
 	}
 	close(c.following)
 }
 
-// sleepOn sleeps until the hot word differs from the snapshot's, or for
-// followWait. A region whose writer is silent may have been replaced.
-func (c *Client) sleepOn(s *Snapshot) {
-	if c.sleepsOn.Load() != s.region { // a store would take the cache line from exact readers
-		c.sleepsOn.Store(s.region)
+// sleep sleeps until the region has a later generation than the snapshot, the
+// client is closed, wakeFollower is called, or the timeout is over.
+func (c *Client) sleep(s *Snapshot, timeout time.Duration) {
+	if s.isNewest() {
+		if c.sleepsOn.Load() != s.region { // a store would take the cache line from exact readers
+			c.sleepsOn.Store(s.region)
+		}
+		err := s.region.Wait(s.hot, timeout)
+		if err == nil {
+			c.log.over(aboutWaiting, "the kernel waits for changes again")
+			return
+		}
+		if !errors.Is(err, shm.ErrFault) {
+			c.log.problem(aboutWaiting, "refused", "the kernel does not wait for changes of the region; polling",
+				"error", err, "every", pollPause)
+		}
+		timeout = min(timeout, pollPause)
 	}
-	if s.region.Wait(s.hot, followWait) != nil {
-		return // its memory is gone, and the next look at it fails
+	select {
+	case <-c.closed:
+	case <-time.After(timeout):
 	}
-	if hot, err := s.region.Hot(); err == nil && hot == s.hot && !s.region.Beating() && s.region.Replaced() {
-		_ = c.update(silentWriter)
+}
+
+// wakeFollower ends the follower's sleep, unless it was just about to begin. A
+// sleep that it misses is bounded.
+func (c *Client) wakeFollower() {
+	if r := c.sleepsOn.Load(); r != nil {
+		_ = r.Wake() // a failure costs the rest of the sleep
 	}
 }
 
 // update is the follower's refresh. It decodes what advance queued after it has
 // released the mutex, and leaves in foreign what may run code of the application.
-func (c *Client) update(reason refreshReason) error {
+func (c *Client) update() error {
 	queue := decodeQueue{room: maxInline}
 	c.mu.Lock()
 	c.queue = &queue
-	err := c.refreshLocked(reason)
+	err := c.refreshLocked()
 	c.queue = nil
 	c.mu.Unlock()
 	for _, decode := range queue.plain {

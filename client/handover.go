@@ -2,6 +2,10 @@ package client
 
 import "time"
 
+// passOnAfter is how long code of the application may hold the follower up before
+// another goroutine follows.
+const passOnAfter = time.Millisecond
+
 // runForeign runs a function that may run code of the application, on the
 // goroutine that follows. If that takes longer than passOnAfter, another
 // goroutine becomes the follower, and this one only finishes what it began. So

@@ -35,9 +35,9 @@ func (c *Client) Get(name string) (Doc, error) {
 // no syscall and does not block. The first time, it copies the config out of the
 // region.
 func (s *Snapshot) Get(name string) (Doc, error) {
-	c, err := s.config(name)
-	if err == nil && c.section != nil {
-		return Doc{config: c, generation: s.Generation()}, nil
+	v, err := s.version(name)
+	if err == nil && v.section != nil {
+		return Doc{version: v, generation: s.Generation()}, nil
 	}
 	if err == nil {
 		err = s.absent()
@@ -53,35 +53,35 @@ func (s *Snapshot) absent() error {
 	return ErrNotFound
 }
 
-// config finds a config by name.
-func (s *Snapshot) config(name string) (*config, error) {
-	if n, ok := (*s.client.numbers.Load())[name]; ok && n < len(s.configs) {
-		return s.configs[n].config, nil
+// version finds a config by name.
+func (s *Snapshot) version(name string) (*version, error) {
+	if n, ok := (*s.client.numbers.Load())[name]; ok && n < len(s.versions) {
+		return s.versions[n].version, nil
 	}
-	if c, ok := s.late.Load(name); ok {
-		return c.(*config), nil
+	if v, ok := s.late.Load(name); ok {
+		return v.(*version), nil
 	}
 	return s.client.lookUp(s, name)
 }
 
 // numbered finds a tracked config.
-func (s *Snapshot) numbered(n int, name string) (*config, error) {
-	if n < len(s.configs) {
-		return s.configs[n].config, nil
+func (s *Snapshot) numbered(n int, name string) (*version, error) {
+	if n < len(s.versions) {
+		return s.versions[n].version, nil
 	}
-	return s.config(name)
+	return s.version(name)
 }
 
 // lookUp finds a config that a snapshot does not hold in the region, if the
 // snapshot's generation is still there. Later snapshots hold it.
-func (c *Client) lookUp(s *Snapshot, name string) (*config, error) {
+func (c *Client) lookUp(s *Snapshot, name string) (*version, error) {
 	if s.region == nil {
 		if c.isClosed() {
 			return nil, ErrClosed
 		}
 		return nil, ErrNoRegion
 	}
-	found := &config{name: name, serial: s.serial}
+	found := &version{name: name, serial: s.serial}
 	err := s.region.ReadGeneration(s.Generation(), func(_ seqlock.Hot, words []uint64) error {
 		view, err := image.Open(words, s.Generation())
 		if err != nil {
@@ -112,10 +112,11 @@ func (c *Client) lookUp(s *Snapshot, name string) (*config, error) {
 	if len(*c.numbers.Load()) < maxTracked {
 		c.track(name)
 	}
-	return kept.(*config), nil
+	return kept.(*version), nil
 }
 
-// track has every later snapshot hold a config, and returns its number.
+// track has every later snapshot hold a config, and returns its number. If the
+// region cannot be read now, the follower tries again.
 func (c *Client) track(name string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,6 +129,8 @@ func (c *Client) track(name string) int {
 	numbers = maps.Clone(numbers)
 	numbers[name] = n
 	c.numbers.Store(&numbers)
-	_ = c.refreshLocked(newlyTracked)
+	if err := c.refreshLocked(); err != nil {
+		c.wakeFollower()
+	}
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,6 +38,7 @@ var roles = shmtest.Roles{}
 
 func TestMain(m *testing.M) {
 	roles.Play()
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // else 10,000 lines of what tests provoke
 	// What the machine's own user has set is none of the tests' business.
 	for _, name := range []string{client.EnvRegion, client.EnvOwner} {
 		if err := os.Unsetenv(name); err != nil {

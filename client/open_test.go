@@ -116,7 +116,7 @@ func TestLazyServesDefaultsAndFollowsARegionThatAppears(t *testing.T) {
 	dir := regionIn(t)
 	c := open(t, dir, client.Lazy())
 	zero := client.Bind[number](c, "a")
-	b := client.Bind[number](c, "a", client.WithDefault(number{42}))
+	b := client.Bind(c, "a", client.Options[number]{Default: number{42}})
 	k := client.BindKey(c, "a", "N", 43)
 	before := c.Snapshot()
 	want(t, "Get without a default", *zero.Get(), number{})
@@ -207,7 +207,7 @@ func TestOpenRefusesWhatOthersCouldHaveWritten(t *testing.T) {
 
 	// A lazy client says so in Stats, and follows when it is repaired.
 	lazy := open(t, dir, client.Lazy())
-	b := client.Bind[number](lazy, "a", client.WithDefault(number{42}))
+	b := client.Bind(lazy, "a", client.Options[number]{Default: number{42}})
 	want(t, "Get", *b.Get(), number{42})
 	wantError(t, lazy.Stats().Err, client.ErrUntrusted, "chmod go-w")
 	must(t, os.Chmod(dir, 0o700))

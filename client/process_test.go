@@ -123,7 +123,7 @@ func init() {
 		if _, err := client.Get("a"); !errors.Is(err, client.ErrNoRegion) {
 			return fmt.Errorf("Get without a region: %w", err)
 		}
-		b := client.Bind[number](nil, "a", client.WithDefault(number{42}))
+		b := client.Bind(nil, "a", client.Options[number]{Default: number{42}})
 		k := client.BindKey(nil, "a", "N", 43)
 		if c := client.Default(); c != client.Default() || b.Get().N != 42 || k.Get() != 43 {
 			return fmt.Errorf("without a region the bindings have %d and %d", b.Get().N, k.Get())

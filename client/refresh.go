@@ -20,14 +20,6 @@ const (
 // processStart is where time is counted from by a clock that does not jump.
 var processStart = time.Now()
 
-// refreshReason forces work beyond checking the hot word.
-type refreshReason uint8
-
-const (
-	newlyTracked refreshReason = 1 << iota // the newest snapshot lacks a tracked config
-	silentWriter                           // another region may be at the path
-)
-
 // Snapshot is the newest committed generation: every publication that returned
 // before the call is in it. Take one per request, and read everything of the
 // request through it.
@@ -51,36 +43,37 @@ func (c *Client) Snapshot() *Snapshot {
 	return c.catchUp()
 }
 
-// catchUp refreshes, unless that failed a moment ago, and returns the newest
-// snapshot.
+// catchUp refreshes for an exact reader, unless that failed a moment ago, and
+// returns the newest snapshot.
 func (c *Client) catchUp() *Snapshot {
-	if at := c.retryAt.Load(); at == 0 || int64(time.Since(processStart)) >= at {
-		_ = c.refresh(0) // Stats has the error; the last good snapshot stays
+	if at := c.retryAt.Load(); at != 0 && int64(time.Since(processStart)) < at {
+		return c.current.Load()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.current.Load().isNewest() { // no other goroutine was faster
+		_ = c.refreshLocked() // Stats has the error; the last good snapshot stays
 	}
 	return c.current.Load()
 }
 
-// refresh brings the newest snapshot up to date, for the follower and for
-// exact readers alike. An error leaves it as it is.
-func (c *Client) refresh(reason refreshReason) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.refreshLocked(reason)
-}
-
-// refreshLocked is refresh. The caller holds mu.
-func (c *Client) refreshLocked(reason refreshReason) error {
+// refreshLocked brings the newest snapshot up to date: to the newest generation,
+// with every tracked config in it, of the region that is at the path. An error
+// leaves it as it is. The caller holds mu.
+func (c *Client) refreshLocked() error {
 	if c.isClosed() {
 		return ErrClosed
 	}
 	c.counters.refreshes.Add(1)
 	region := c.current.Load().region
+	unchanged := false
 	var err error
 	if region != nil {
-		err = c.refreshFrom(region, reason)
+		unchanged, err = c.refreshFrom(region)
 	}
-	if region == nil || err != nil || c.err != nil || reason&silentWriter != 0 || c.current.Load().retired {
-		switched, openErr := c.switchRegion(reason)
+	// A damaged, retired or silent region may have been replaced.
+	if region == nil || err != nil || c.err != nil || c.current.Load().retired || unchanged && !region.Beating() {
+		switched, openErr := c.switchRegion()
 		switch {
 		case switched:
 			err = nil
@@ -90,27 +83,29 @@ func (c *Client) refreshLocked(reason refreshReason) error {
 			err = errors.Join(err, fmt.Errorf("the region that is now at the path is unusable: %w", openErr))
 		}
 	}
-	if s := c.current.Load(); s.region == nil && reason&newlyTracked != 0 {
+	if s := c.current.Load(); s.region == nil && len(s.versions) < len(c.tracked) {
 		c.install(c.withoutRegion(s))
 	}
 	var retry int64
+	s := c.current.Load()
 	switch {
 	case err != nil && !errors.Is(err, shm.ErrBusy): // a writer that was too fast is no damage
 		retry = int64(time.Since(processStart) + retryDamaged)
-	case c.current.Load().retired:
+	case s.retired:
 		retry = int64(time.Since(processStart) + retryRetired)
 	}
 	if c.retryAt.Load() != retry { // a store would take the cache line from exact readers
 		c.retryAt.Store(retry)
 	}
 	c.err = damaged(err)
+	c.unfinished.Store(err != nil || len(s.versions) < len(c.tracked))
 	return c.err
 }
 
 // switchRegion goes over to the region at the path, and reports whether that is
 // another one than the client has. An unusable region stays mapped and is tried
 // again until the path names another file.
-func (c *Client) switchRegion(reason refreshReason) (switched bool, err error) {
+func (c *Client) switchRegion() (switched bool, err error) {
 	old := c.current.Load().region
 	if old != nil && !old.Replaced() {
 		return false, nil
@@ -125,7 +120,7 @@ func (c *Client) switchRegion(reason refreshReason) (switched bool, err error) {
 			return false, err
 		}
 	}
-	if err = c.refreshFrom(region, reason); err != nil {
+	if _, err = c.refreshFrom(region); err != nil {
 		if c.refused != region {
 			c.counters.refusedRegions.Add(1)
 		}
@@ -137,19 +132,18 @@ func (c *Client) switchRegion(reason refreshReason) (switched bool, err error) {
 }
 
 // refreshFrom makes the current generation of a region the newest snapshot,
-// unless it is that already.
-func (c *Client) refreshFrom(region *shm.Region, reason refreshReason) error {
+// unless it is that already, unchanged and with every tracked config.
+func (c *Client) refreshFrom(region *shm.Region) (unchanged bool, err error) {
 	prev := c.current.Load()
 	next := &Snapshot{client: c, region: region, serial: prev.serial, published: prev.published}
 	// In another file the generations of the same region go on: it grew.
 	sameFile := region == prev.region
 	same := sameFile || prev.region != nil && region.ID() == prev.region.ID()
-	unchanged := false
 	effort, err := region.Read(func(hot seqlock.Hot, words []uint64) error {
 		next.hot, next.retired = hot&^1, hot.Retired()
-		unchanged = sameFile && next.hot == prev.hot && reason&newlyTracked == 0
+		unchanged = sameFile && next.hot == prev.hot && len(prev.versions) == len(c.tracked)
 		if unchanged {
-			next.configs = prev.configs
+			next.versions = prev.versions
 			return nil
 		}
 		return inRegion(region, c.fill(next, prev, same, words))
@@ -168,7 +162,7 @@ func (c *Client) refreshFrom(region *shm.Region, reason refreshReason) error {
 	if err == nil && (!unchanged || next.retired != prev.retired) {
 		c.install(next)
 	}
-	return err
+	return unchanged, err
 }
 
 // fill copies the tracked configs that changed since prev out of an image,
@@ -184,36 +178,36 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 	if next.hot != prev.hot || !same {
 		next.serial = c.serial + 1
 	}
-	next.configs = make([]entry, len(c.tracked))
+	next.versions = make([]entry, len(c.tracked))
 	for n, name := range c.tracked {
 		var old entry
-		if n < len(prev.configs) {
-			old = prev.configs[n]
+		if n < len(prev.versions) {
+			old = prev.versions[n]
 		}
-		if same && next.hot == prev.hot && old.config != nil {
-			next.configs[n] = old
+		if same && next.hot == prev.hot && old.version != nil {
+			next.versions[n] = old
 			continue
 		}
 		e, err := view.Find(name.hash)
 		switch {
 		case errors.Is(err, image.ErrNotFound):
-			next.configs[n] = old
-			if old.config == nil || old.section != nil {
-				next.configs[n] = entry{config: &config{name: name.text, serial: next.serial}}
+			next.versions[n] = old
+			if old.version == nil || old.section != nil {
+				next.versions[n] = entry{version: &version{name: name.text, serial: next.serial}}
 			}
 		case err != nil:
 			return err
-		case same && old.config != nil && old.section != nil && e.Changed == old.changedHere && e.Sums(old.section):
-			next.configs[n] = old
+		case same && old.version != nil && old.section != nil && e.Changed == old.changedHere && e.Sums(old.section):
+			next.versions[n] = old
 		default:
-			found := &config{name: name.text, serial: next.serial}
+			found := &version{name: name.text, serial: next.serial}
 			if err := found.load(&view, e); err != nil {
 				return err
 			}
-			if old.config != nil && old.sameContent(found) {
-				found = old.config // generations of two regions say nothing about it
+			if old.version != nil && old.sameContent(found) {
+				found = old.version // generations of two regions say nothing about it
 			}
-			next.configs[n] = entry{config: found, changedHere: e.Changed}
+			next.versions[n] = entry{version: found, changedHere: e.Changed}
 		}
 	}
 	return nil
@@ -221,23 +215,23 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 
 // load copies the config that an entry leads to out of an image. It leaves
 // section nil if that is another name with the same hash.
-func (c *config) load(view *image.View, e image.Entry) error {
+func (v *version) load(view *image.View, e image.Entry) error {
 	var err error
-	if c.own, err = view.Section(e); err != nil || c.own.Name() != c.name {
+	if v.own, err = view.Section(e); err != nil || v.own.Name() != v.name {
 		return err
 	}
-	if c.revision, err = view.SectionRevision(e); err != nil {
+	if v.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}
-	c.section, c.changed = &c.own, e.Changed
+	v.section, v.changed = &v.own, e.Changed
 	return nil
 }
 
-func (c *config) sameContent(other *config) bool {
-	if c.section == nil || other.section == nil {
-		return c.section == other.section
+func (v *version) sameContent(other *version) bool {
+	if v.section == nil || other.section == nil {
+		return v.section == other.section
 	}
-	return c.section.Equal(other.section)
+	return v.section.Equal(other.section)
 }
 
 // inRegion adds to an error the region that it is about.
@@ -250,9 +244,9 @@ func inRegion(region *shm.Region, err error) error {
 
 // withoutRegion is prev, which has no region, with all tracked configs absent.
 func (c *Client) withoutRegion(prev *Snapshot) *Snapshot {
-	next := &Snapshot{client: c, serial: prev.serial, configs: make([]entry, len(c.tracked))}
-	for n := copy(next.configs, prev.configs); n < len(next.configs); n++ {
-		next.configs[n].config = &config{name: c.tracked[n].text}
+	next := &Snapshot{client: c, serial: prev.serial, versions: make([]entry, len(c.tracked))}
+	for n := copy(next.versions, prev.versions); n < len(next.versions); n++ {
+		next.versions[n].version = &version{name: c.tracked[n].text}
 	}
 	return next
 }

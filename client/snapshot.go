@@ -23,23 +23,23 @@ type Snapshot struct {
 	// across regions, whose generations are not comparable.
 	serial    uint64
 	published time.Time
-	// configs are the tracked ones, by their number in the client. A config that
-	// was tracked after the snapshot was made is not among them.
-	configs []entry
-	// late are configs that were first asked for on this snapshot when it was
-	// no longer the newest.
-	late sync.Map // name to *config
+	// versions are those of the tracked configs, by their number in the client. A
+	// config that was tracked after the snapshot was made is not among them.
+	versions []entry
+	// late are configs that were first asked for on this snapshot when it was no
+	// longer the newest.
+	late sync.Map // name to *version
 }
 
-// entry is a config in a snapshot.
+// entry is a version in a snapshot.
 type entry struct {
-	*config
+	*version
 	changedHere uint64 // generation of last change, in the snapshot's region
 }
 
-// config is one config with one content. All snapshots with that content share
+// version is one content of one config. All snapshots with that content share
 // it, so equal pointers mean equal content.
-type config struct {
+type version struct {
 	name     string
 	section  *image.Section // own, or nil if there is no config of that name
 	own      image.Section
@@ -48,8 +48,8 @@ type config struct {
 	serial   uint64 // of the first snapshot that has it
 
 	// mu guards what follows.
-	mu    sync.Mutex
-	cells map[any]any // *Binding[T] to *cell[T]
+	mu      sync.Mutex
+	results map[any]any // *Binding[T] to *result[T]
 }
 
 // Generation is the snapshot's generation, 0 without a region.
@@ -62,6 +62,15 @@ func (s *Snapshot) RegionID() string {
 		return ""
 	}
 	return s.region.ID().String()
+}
+
+// isNewest reports whether the region has no later generation.
+func (s *Snapshot) isNewest() bool {
+	if s.region == nil {
+		return false
+	}
+	hot, err := s.region.Hot()
+	return err == nil && hot == s.hot
 }
 
 type contextKey struct{}

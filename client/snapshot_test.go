@@ -154,7 +154,7 @@ func TestLateConfigIsFoundUntilItExpires(t *testing.T) {
 	}
 	_, err = six.Get("c")
 	wantRefused(t, err, client.ErrExpired, "c", "", 6)
-	late := client.Bind[number](c, "d", client.WithDefault(number{42}))
+	late := client.Bind(c, "d", client.Options[number]{Default: number{42}})
 	value, err := late.Lookup(six)
 	wantRefused(t, err, client.ErrExpired, "d", "", 6)
 	want(t, "Lookup", *value, number{42})
@@ -270,7 +270,7 @@ func TestGetOfImpossibleNames(t *testing.T) {
 		if _, err := c.Get(name); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("Get %.20q: %v", name, err)
 		}
-		b := client.Bind[number](c, name, client.WithDefault(number{42}))
+		b := client.Bind(c, name, client.Options[number]{Default: number{42}})
 		want(t, "Get of a binding", *b.Get(), number{42})
 		wantError(t, b.Err(), client.ErrNotFound)
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"sync/atomic"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 // counters are what a client counts.
 type counters struct {
-	refreshes, lapped, torn, faults, refusals, refusedRegions atomic.Uint64
+	refreshes, lapped, torn, faults, rejections, refusedRegions atomic.Uint64
 }
 
 // Stats is the state of a client and of its region, for an application's metrics
@@ -30,9 +31,20 @@ type Stats struct {
 	Retries        uint64 // copies that were started again, torn ones included
 	TornReads      uint64 // copies that the writer overwrote
 	Faults         uint64 // accesses to memory that was gone
-	Refusals       uint64 // values that bindings refused
+	Rejections     uint64 // values that bindings rejected
+	Rejected       int    // bindings whose newest value is rejected now: they have an older one
 	RefusedRegions uint64 // times that another region at the path was unusable
 	Err            error  // of the newest read of the region; nil if it succeeded
+}
+
+// MarshalJSON has durations in seconds, and Err as a string, for package expvar.
+func (s Stats) MarshalJSON() ([]byte, error) {
+	type stats Stats
+	return json.Marshal(struct {
+		stats
+		Age, SourceLastGood    float64
+		Observed, Problem, Err string `json:",omitempty"`
+	}{stats(s), s.Age.Seconds(), s.SourceLastGood.Seconds(), s.Observed, s.Problem, text(s.Err)})
 }
 
 // Stats returns the present ones. It makes a few syscalls and allocates. It may
@@ -45,8 +57,13 @@ func (c *Client) Stats() Stats {
 	stats := Stats{
 		RegionID: s.RegionID(), Generation: s.Generation(), SourceLastGood: -1,
 		Refreshes: c.counters.refreshes.Load(), Retries: lapped + torn, TornReads: torn,
-		Faults: c.counters.faults.Load(), Refusals: c.counters.refusals.Load(),
+		Faults: c.counters.faults.Load(), Rejections: c.counters.rejections.Load(),
 		RefusedRegions: c.counters.refusedRegions.Load(), Err: advise(err),
+	}
+	for _, b := range c.Bindings() {
+		if b.State == StateRejected {
+			stats.Rejected++
+		}
 	}
 	if s.hot != 0 {
 		stats.Age = time.Since(s.published)

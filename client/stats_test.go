@@ -113,12 +113,12 @@ func TestStatsCountTornReads(t *testing.T) {
 	}
 	must(t, p.create(1, big(1)))
 	c := open(t, dir)
-	b := client.Bind[string](c, "big", client.WithValidate(func(text *string) error {
+	b := client.Bind(c, "big", client.Options[string]{Validate: func(text *string) error {
 		if strings.Trim(*text, (*text)[:1]) != "" {
 			t.Error("a torn config was accepted")
 		}
 		return nil
-	}))
+	}})
 	stop := flatOut(t, func() error { return p.publish(big(p.current.Generation() + 1)) })
 	eventually(t, "a torn read is counted", func() bool {
 		b.In(c.Snapshot())
@@ -130,5 +130,5 @@ func TestStatsCountTornReads(t *testing.T) {
 	})
 	stop()
 	want(t, "the generation", c.Snapshot().Generation(), p.current.Generation())
-	want(t, "Refusals", c.Stats().Refusals, 0)
+	want(t, "Refusals", c.Stats().Rejections, 0)
 }

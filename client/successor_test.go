@@ -201,7 +201,7 @@ func TestRegionOfTheSameGenerationIsAnother(t *testing.T) {
 	old := c.Snapshot()
 	must(t, p.create(5, configs{"a": number{5}}))
 	eventually(t, "the new region is followed", func() bool { return c.Snapshot().RegionID() == p.ID().String() })
-	b := client.Bind[number](c, "a", client.WithDefault(number{42}))
+	b := client.Bind(c, "a", client.Options[number]{Default: number{42}})
 	want(t, "Get", b.Get().N, 5)
 	value, err := b.Lookup(old)
 	want(t, "Lookup in the old region", value.N, 42)

@@ -82,28 +82,28 @@ var places = map[string]func(t *testing.T, v visit, do func()){
 		inLoop(t, v.Watch(v.ctx, "rude"), func(d client.Doc) { _ = d.Decode(new(rude)) })
 	},
 	"validation": func(_ *testing.T, v visit, do func()) {
-		client.Bind[number](v.Client, "rude", client.WithValidate(func(n *number) error {
+		client.Bind(v.Client, "rude", client.Options[number]{Validate: func(n *number) error {
 			if n.N == 2 {
 				do()
 			}
 			return nil
-		}))
+		}})
 	},
 	"validation of a key": func(_ *testing.T, v visit, do func()) {
-		client.BindKey(v.Client, "rude", "N", 0, client.WithValidate(func(n *int) error {
+		client.BindKey(v.Client, "rude", "N", 0, client.KeyOptions[int]{Validate: func(n *int) error {
 			if *n == 2 {
 				do()
 			}
 			return nil
-		}))
+		}})
 	},
 	"hook": func(_ *testing.T, v visit, do func()) {
-		client.Bind[number](v.Client, "rude", client.OnError(func(error) { do() }), client.WithValidate(func(n *number) error {
+		client.Bind(v.Client, "rude", client.Options[number]{OnReject: func(error) { do() }, Validate: func(n *number) error {
 			if n.N == 2 {
 				return errors.New("no")
 			}
 			return nil
-		}))
+		}})
 	},
 	"watch": func(t *testing.T, v visit, do func()) {
 		inLoop(t, v.Watch(v.ctx, "rude"), func(d client.Doc) {
@@ -202,21 +202,21 @@ func TestValidatorThatFails(t *testing.T) {
 		p := created(t, regionIn(t), 1, both("", 1))
 		c := open(t, p.dir())
 		refusals := make(chan error, 10)
-		b := client.Bind[number](c, "rude", client.OnError(func(err error) { refusals <- err }), client.WithValidate(func(n *number) error {
+		b := client.Bind(c, "rude", client.Options[number]{OnReject: func(err error) { refusals <- err }, Validate: func(n *number) error {
 			if n.N == 2 {
 				fail()
 			}
 			return nil
-		}))
+		}})
 		polite := client.Bind[number](c, "polite")
 		g := p.next(t, both("", 2))
 		must(t, c.WaitGeneration(t.Context(), g))
 		want(t, "Get", b.Get().N, 1)
 		want(t, "In", b.In(c.Snapshot()).N, 1)
 		wantRefused(t, b.Err(), errAny, "rude", "", g)
-		err := inTime(t, "OnError is called", refusals)
+		err := inTime(t, "OnReject is called", refusals)
 		wantError(t, err, err, "rude", name)
-		want(t, "Refusals", c.Stats().Refusals, 1)
+		want(t, "Refusals", c.Stats().Rejections, 1)
 		goesOn(t, c, p, polite)
 		eventually(t, "the binding follows again", func() bool { return b.Get().N == 1001 })
 	}

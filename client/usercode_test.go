@@ -76,7 +76,7 @@ func TestUserCodeThatFails(t *testing.T) {
 			p := created(t, regionIn(t), 1, both("", 1))
 			c := open(t, p.dir())
 			refusals := make(chan error, 10)
-			b := client.Bind[rude](c, "rude", client.OnError(func(err error) { refusals <- err }))
+			b := client.Bind(c, "rude", client.Options[rude]{OnReject: func(err error) { refusals <- err }})
 			polite := client.Bind[number](c, "polite")
 			g := p.next(t, both(errand(t, f), 2))
 			must(t, c.WaitGeneration(t.Context(), g))
@@ -85,7 +85,7 @@ func TestUserCodeThatFails(t *testing.T) {
 			want(t, "In", b.In(c.Snapshot()).N, 1)
 			want(t, "Get", b.Get().N, 1)
 			want(t, "Get of the other one", polite.Get().N, 2)
-			for _, err := range []error{err, b.Err(), inTime(t, "OnError is called", refusals)} {
+			for _, err := range []error{err, b.Err(), inTime(t, "OnReject is called", refusals)} {
 				var panicked *client.PanicError
 				switch {
 				case err == nil:
@@ -103,7 +103,7 @@ func TestUserCodeThatFails(t *testing.T) {
 					want(t, "the panic's value", panicked.Value, any("out of luck"))
 				}
 			}
-			want(t, "Refusals", c.Stats().Refusals, 1)
+			want(t, "Refusals", c.Stats().Rejections, 1)
 			goesOn(t, c, p, polite)
 			eventually(t, "the binding follows again", func() bool { return b.Get().N == 1001 })
 			must(t, b.Err())
@@ -229,15 +229,15 @@ func TestUserCodeThatBlocksPassesTheFollowerOn(t *testing.T) {
 	c := open(t, p.dir())
 	var bindings []*client.Binding[number]
 	for range blocked {
-		bindings = append(bindings, client.Bind[number](c, "a", client.WithValidate(func(n *number) error {
+		bindings = append(bindings, client.Bind(c, "a", client.Options[number]{Validate: func(n *number) error {
 			if n.N == 2 {
 				asleep <- struct{}{}
 				<-wake
 			}
 			return nil
-		})))
+		}}))
 	}
-	last := client.Bind[number](c, "a", client.WithValidate(func(*number) error { return nil }))
+	last := client.Bind(c, "a", client.Options[number]{Validate: func(*number) error { return nil }})
 	must(t, p.publish(numbered(2)))
 	for range blocked {
 		inTime(t, "each validation is called", asleep)
@@ -293,7 +293,7 @@ func TestUserCodeThatExitsLate(t *testing.T) {
 	eventually(t, "the other binding follows", func() bool { return polite.Get().N == 3 })
 	close(wake)
 	eventually(t, "the binding follows", func() bool { return b.Get().N == 3 })
-	want(t, "Refusals", c.Stats().Refusals, 1)
+	want(t, "Refusals", c.Stats().Rejections, 1)
 	p.next(t, both("", 4))
 	eventually(t, "the binding still follows", func() bool { return b.Get().N == 4 })
 }
@@ -305,25 +305,23 @@ func TestHookThatBlocksDelaysNoDecoding(t *testing.T) {
 	p := created(t, regionIn(t), 1, both("", 1))
 	c := open(t, p.dir())
 	called := make(chan error, 10)
-	block := client.OnError(func(err error) { called <- err; <-wake })
+	block := func(err error) { called <- err; <-wake }
 	refuse := func(n uint64) error {
 		if n == 2 {
 			return errors.New("two is refused")
 		}
 		return nil
 	}
-	decoded := client.Bind[rude](c, "rude", block)
-	validated := client.Bind[number](c, "polite", block, client.WithValidate(func(n *number) error { return refuse(n.N) }))
-	plain := client.BindKey(c, "rude", "N", 0, block)
+	decoded := client.Bind(c, "rude", client.Options[rude]{OnReject: block})
+	validated := client.Bind(c, "polite", client.Options[number]{OnReject: block, Validate: func(n *number) error { return refuse(n.N) }})
+	plain := client.BindKey(c, "rude", "N", 0, client.KeyOptions[int]{OnReject: block})
 	do := errand(t, func([]byte) error { return refuse(2) })
 	p.next(t, configs{"rude": rude{do, 2}, "polite": number{2}})
 	for range 2 {
 		_ = inTime(t, "the hook is called", called)
 	}
 	p.next(t, configs{"rude": configs{"N": "no number"}, "polite": number{3}})
-	for range 2 {
-		_ = inTime(t, "the hook is called", called)
-	}
+	_ = inTime(t, "the hook of the third binding is called", called) // and that of the first one waits
 	p.next(t, both("", 4))
 	eventually(t, "the bindings follow", func() bool {
 		return decoded.Get().N == 4 && validated.Get().N == 4 && plain.Get() == 4
@@ -357,14 +355,14 @@ func TestCloseDoesNotWaitForUserCode(t *testing.T) {
 	do := errand(t, func([]byte) error { asleep <- struct{}{}; <-wake; return nil })
 	p := created(t, regionIn(t), 1, both("", 1))
 	c := open(t, p.dir())
-	b := client.Bind[rude](c, "rude", client.WithDefault(rude{N: 42}))
+	b := client.Bind(c, "rude", client.Options[rude]{Default: rude{N: 42}})
 	p.next(t, both(do, 2))
 	inTime(t, "the decoder sleeps", asleep)
 	s := c.Snapshot()
 	in := async(func() int { return b.In(s).N })
 	lookup := async(func() error { _, err := b.Lookup(s); return err })
 	generation := async(func() error { return c.WaitGeneration(t.Context(), 2) })
-	bind := async(func() int { return client.Bind[rude](c, "rude", client.WithDefault(rude{N: 42})).Get().N })
+	bind := async(func() int { return client.Bind(c, "rude", client.Options[rude]{Default: rude{N: 42}}).Get().N })
 	inTime(t, "a second binding's decoder sleeps", asleep)
 	must(t, inTime(t, "Close returns", async(c.Close)))
 	want(t, "In", inTime(t, "In returns", in), 1)
@@ -424,23 +422,20 @@ func TestUserCodeThatCloses(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
 	r.Set("rude", configs{"N": "no number"})
-	for name, option := range map[string]func(c *client.Client, done func()) client.BindOption{
-		"hook": func(c *client.Client, done func()) client.BindOption {
-			return client.OnError(func(error) { must(t, c.Close()); done() })
+	for name, bind := range map[string]func(c *client.Client, done func()){
+		"hook": func(c *client.Client, done func()) {
+			client.Bind(c, "rude", client.Options[rude]{OnReject: func(error) { must(t, c.Close()); done() }})
 		},
-		"validation": func(c *client.Client, done func()) client.BindOption {
-			return client.WithValidate(func(*json.RawMessage) error { defer done(); return c.Close() })
+		"validation": func(c *client.Client, done func()) {
+			client.Bind(c, "rude", client.Options[json.RawMessage]{
+				Validate: func(*json.RawMessage) error { defer done(); return c.Close() },
+			})
 		},
 	} {
 		c := open(t, r.Dir())
 		closed := make(chan struct{})
-		done := func() { close(closed) }
 		bound := async(func() error {
-			if name == "hook" {
-				client.Bind[rude](c, "rude", option(c, done))
-			} else {
-				client.Bind[json.RawMessage](c, "rude", option(c, done))
-			}
+			bind(c, func() { close(closed) })
 			return nil
 		})
 		inTime(t, "Close returns in a "+name, closed)
@@ -455,7 +450,7 @@ func TestValidatorThatAlwaysRefuses(t *testing.T) {
 	r.Publish(both("", 1))
 	c := r.Client()
 	errNo := errors.New("no")
-	b := client.Bind[rude](c, "rude", client.WithDefault(rude{N: 42}), client.WithValidate(func(*rude) error { return errNo }))
+	b := client.Bind(c, "rude", client.Options[rude]{Default: rude{N: 42}, Validate: func(*rude) error { return errNo }})
 	polite := client.Bind[number](c, "polite")
 	for n := 2; n < 20; n++ {
 		g := r.Publish(both("", n))
@@ -464,7 +459,7 @@ func TestValidatorThatAlwaysRefuses(t *testing.T) {
 		want(t, "Get of the other one", polite.Get().N, uint64(n))
 		wantRefused(t, b.Err(), errNo, "rude", "", g)
 	}
-	want(t, "Refusals", c.Stats().Refusals, 19)
+	want(t, "Refusals", c.Stats().Rejections, 19)
 }
 
 func TestHookThatFails(t *testing.T) {
@@ -476,7 +471,7 @@ func TestHookThatFails(t *testing.T) {
 		p := created(t, regionIn(t), 1, both("", 1))
 		c := open(t, p.dir())
 		called := make(chan error, 10)
-		b := client.Bind[rude](c, "rude", client.OnError(func(err error) { called <- err; fail() }))
+		b := client.Bind(c, "rude", client.Options[rude]{OnReject: func(err error) { called <- err; fail() }})
 		polite := client.Bind[number](c, "polite")
 		for n, decode := range []func([]byte) error{
 			func([]byte) error { return errors.New(name) },

@@ -5,61 +5,61 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
+	"sync"
 
 	"github.com/statesync/statesync/client/internal/hook"
 )
 
 func init() {
-	hook.Verify = func(c any) error { return c.(*Client).verify() }
-	hook.Verifying = Option(func(o *openOptions) { o.verifying = true })
+	hook.Verify = func(c any) error { return c.(*Client).verifier.verify() }
+	hook.Verifying = Option(func(o *openOptions) { o.verifier = new(verifier) })
+	hook.InApplication = inApplication
 }
 
-// verify decodes what bindings handed out once more and compares.
-func (c *Client) verify() error {
-	c.mu.Lock()
-	bindings := slices.Clone(c.bindings)
-	c.mu.Unlock()
-	for _, b := range bindings {
-		if err := b.verify(); err != nil {
+// verifier remembers what bindings handed out, so that package clienttest can
+// find out whether the program changed it.
+type verifier struct {
+	mu     sync.Mutex     // guards what follows
+	checks []func() error // one for each value
+}
+
+func (v *verifier) add(check func() error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.checks = append(v.checks, check)
+}
+
+func (v *verifier) verify() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, check := range v.checks {
+		if err := check(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// handedOut is what a binding has handed out, if package clienttest is to verify
-// that it has not been changed.
-type handedOut[T any] struct {
-	initial *T
-	text    []byte // initial as JSON
-	later   []accepted[T]
-}
-
-func (h *handedOut[T]) initially(value *T) {
-	h.initial = value
-	h.text, _ = json.Marshal(value) // a value without JSON is not verified
-}
-
-func (h *handedOut[T]) add(config *config, value *T) {
-	if h.initial != nil {
-		h.later = append(h.later, accepted[T]{config: config, value: value})
-	}
-}
-
-func (b *Binding[T]) verify() error {
-	b.mu.Lock()
-	h := b.handedOut
-	h.later = slices.Clone(h.later)
-	b.mu.Unlock()
-	if text, _ := json.Marshal(h.initial); !bytes.Equal(text, h.text) {
-		return fmt.Errorf("config %s: the program changed the default %T that a binding handed out: it is %s and was %s", b.name, h.initial, text, h.text)
-	}
-	for _, a := range h.later {
-		fresh, err := b.decode(a.config)
-		if err == nil && !reflect.DeepEqual(fresh, a.value) {
-			return fmt.Errorf("config %s: the program changed a %T that a binding handed out: it is %+v and was %+v", b.name, a.value, *a.value, *fresh)
+// handedOutDefault remembers a default, which must have the same JSON later. One
+// that has no JSON is not verified.
+func (v *verifier) handedOutDefault(config string, value any) {
+	was, _ := json.Marshal(value)
+	v.add(func() error {
+		if is, _ := json.Marshal(value); !bytes.Equal(is, was) {
+			return fmt.Errorf("config %s: the program changed the default %T that a binding handed out: it is %s and was %s", config, value, is, was)
 		}
-	}
-	return nil
+		return nil
+	})
+}
+
+// handedOut remembers a value, which must be equal to what its version decodes to
+// later.
+func handedOut[T any](v *verifier, b *Binding[T], of *version, value *T) {
+	v.add(func() error {
+		fresh := result[T]{version: of}
+		if err := b.decode(&fresh); err == nil && !reflect.DeepEqual(fresh.value, value) {
+			return fmt.Errorf("config %s: the program changed a %T that a binding handed out: it is %+v and was %+v", b.config, value, *value, *fresh.value)
+		}
+		return nil
+	})
 }

@@ -43,39 +43,29 @@ func (c *Client) WatchKey(ctx context.Context, config, key string) iter.Seq[Chan
 func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		number := c.track(name)
-		type state struct {
-			config *config
-			region bool
+		// seen is what was looked at last: the version, and whether there was a region.
+		type seen struct {
+			version *version
+			region  bool
 		}
-		var last state
-		var text []byte // of the key
+		var last seen
+		var lastText []byte  // of the key
+		var lastCause string // why there was no value
 		change := Change{Config: name, Key: key}
 		for first := true; ctx.Err() == nil && !c.isClosed(); first = false {
 			changed := c.nextChange()
 			s := c.Snapshot()
-			config, err := s.numbered(number, name)
-			if err == nil && config.section == nil {
-				err = s.absent()
-			}
-			if now := (state{config, s.hot != 0}); first || now != last {
+			v, err := s.numbered(number, name)
+			if now := (seen{v, s.hot != 0}); first || now != last {
 				last = now
-				change.Doc, change.Err = Doc{}, nil
-				var value []byte
-				if err != nil {
-					change.Err = &ConfigError{Config: name, Key: key, Generation: s.Generation(), Err: err}
-				} else {
-					change.Doc = Doc{config: config, generation: s.Generation()}
-					if key != "" {
-						value, change.Err = change.Doc.Raw(key)
-					}
-				}
-				if first || key == "" || err != nil || !bytes.Equal(value, text) {
+				text, cause := change.set(s, v, err)
+				if first || key == "" || cause != lastCause || !bytes.Equal(text, lastText) {
 					change.From, change.To = change.To, s.Generation()
 					if !yield(change) {
 						return
 					}
 				}
-				text = value
+				lastCause, lastText = cause, text
 			}
 			select {
 			case <-changed:
@@ -86,8 +76,30 @@ func (c *Client) watch(ctx context.Context, name, key string) iter.Seq[Change] {
 	}
 }
 
+// set fills in a version of the config in a snapshot, or the reason why there is
+// none. It returns the text of the key, and in a word why there is no value.
+func (change *Change) set(s *Snapshot, v *version, err error) (text []byte, cause string) {
+	if v == nil {
+		v = &version{name: change.Config}
+	}
+	if err == nil && v.section == nil {
+		err = s.absent()
+	}
+	change.Doc, change.Err = Doc{version: v, generation: s.Generation()}, nil
+	switch {
+	case err != nil:
+		change.Err = &ConfigError{Config: change.Config, Key: change.Key, Generation: s.Generation(), Err: err}
+		cause = err.Error()
+	case change.Key != "":
+		if text, change.Err = change.Doc.Raw(change.Key); change.Err != nil {
+			cause = "no key"
+		}
+	}
+	return text, cause
+}
+
 // WaitGeneration blocks until every binding has settled generation g of the
-// region or a later one: accepted its value, or refused it. The error matches
+// region or a later one: accepted its value, or rejected it. It does not wait for hooks. The error matches
 // the context's, ErrReplaced if the region becomes another one meanwhile, or
 // ErrClosed. A region that grows into a larger file stays the region that it is.
 func (c *Client) WaitGeneration(ctx context.Context, g uint64) error {

@@ -267,7 +267,7 @@ func TestWaitGenerationWaitsUntilBindingsHaveSettled(t *testing.T) {
 	stuck := make(chan struct{})
 	defer close(stuck)
 	release <- struct{}{}
-	slow := client.Bind[number](c, "a", client.WithValidate(func(n *number) error {
+	slow := client.Bind(c, "a", client.Options[number]{Validate: func(n *number) error {
 		switch n.N {
 		case 6:
 			<-stuck
@@ -278,7 +278,7 @@ func TestWaitGenerationWaitsUntilBindingsHaveSettled(t *testing.T) {
 			<-release
 		}
 		return nil
-	}))
+	}})
 	inTime(t, "the first value is decoded", decoding)
 	must(t, c.WaitGeneration(t.Context(), 1))
 	must(t, c.WaitGeneration(t.Context(), 0))

@@ -257,7 +257,7 @@ func TestChangingAValueThatWasHandedOutFailsTheTest(t *testing.T) {
 			client.BindKey[[]string](c, "team", "names", nil).Get()[1] = "z"
 		},
 		"a default": func(_ *clienttest.Region, c *client.Client) {
-			client.Bind[team](c, "absent", client.WithDefault(team{})).Get().Names = []string{"x"}
+			client.Bind(c, "absent", client.Options[team]{Default: team{}}).Get().Names = []string{"x"}
 		},
 		"a zero value": func(_ *clienttest.Region, c *client.Client) {
 			client.Bind[team](c, "absent").Get().Names = []string{"x"}
@@ -297,8 +297,8 @@ func TestReadingFailsNoTest(t *testing.T) {
 	if failures := record(t, func(t testing.TB) {
 		r := clienttest.New(t)
 		c := r.Client()
-		b := client.Bind[team](c, "team", client.WithDefault(team{Names: []string{"default"}}))
-		refusing := client.Bind[team](c, "team", client.Strict(), client.WithValidate(func(*team) error { return errors.New("no") }))
+		b := client.Bind(c, "team", client.Options[team]{Default: team{Names: []string{"default"}}})
+		refusing := client.Bind(c, "team", client.Options[team]{Strict: true, Validate: func(*team) error { return errors.New("no") }})
 		r.Set("team", configs{"names": []string{"x"}, "limit": nil, "more": 1})
 		own := *b.Get() // a copy, of which the top is the program's own
 		own.Names = []string{"mine"}

@@ -114,7 +114,7 @@ func crashReader(ctx context.Context, args []string) error {
 		}
 		if time.Since(tally.said) >= 50*time.Millisecond {
 			stats := c.Stats()
-			if errors.Is(stats.Err, client.ErrCorrupt) || stats.Faults != 0 || stats.Refusals != 0 || stats.RefusedRegions != 0 {
+			if errors.Is(stats.Err, client.ErrCorrupt) || stats.Faults != 0 || stats.Rejections != 0 || stats.RefusedRegions != 0 {
 				// No crash leaves damage, not even for a moment.
 				return fmt.Errorf("the client says that the region is damaged: %+v", stats)
 			}

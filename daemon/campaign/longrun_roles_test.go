@@ -247,8 +247,8 @@ func (r *longrunReader) run(ctx context.Context, args []string, every time.Durat
 	}
 	stats := r.Stats()
 	r.Retries, r.Torn, r.Faults = stats.Retries, stats.TornReads, stats.Faults
-	if stats.Err != nil || stats.Refusals > 0 {
-		return fmt.Errorf("%d values refused, error %w", stats.Refusals, stats.Err)
+	if stats.Err != nil || stats.Rejections > 0 {
+		return fmt.Errorf("%d values rejected, error %w", stats.Rejections, stats.Err)
 	}
 	if err := r.Close(); err != nil {
 		return err
@@ -297,12 +297,12 @@ func longrunFollow(ctx context.Context, args []string) error {
 	}
 	r := &longrunReader{Client: c}
 	var seen atomic.Uint64
-	r.stamp = client.Bind[longrunStamp](c, longrunName, client.WithValidate(func(stamp *longrunStamp) error {
+	r.stamp = client.Bind(c, longrunName, client.Options[longrunStamp]{Validate: func(stamp *longrunStamp) error {
 		if seen.Add(1) > 1 { // the first one may be as old as the region
 			r.Lag.add(time.Duration(monotonic() - stamp.Sent))
 		}
 		return stamp.check()
-	}))
+	}})
 	return r.run(ctx, args, 10*time.Millisecond, func() error {
 		_, err := r.newer(r.stamp.Get())
 		r.Seen = seen.Load()

@@ -79,7 +79,7 @@ func (r *metaRun) doClient(op metaOp) error {
 		}
 	case "bind":
 		c.bindings = append(c.bindings, &metaBinding{
-			Binding: client.Bind[metaValue](c.Client, op.arg(1), client.WithDefault(metaValue{absent})), name: op.arg(1), at: c.at,
+			Binding: client.Bind(c.Client, op.arg(1), client.Options[metaValue]{Default: metaValue{absent}}), name: op.arg(1), at: c.at,
 		})
 	case "watch":
 		c.watches = append(c.watches, c.watch(op.arg(1)))

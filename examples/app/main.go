@@ -49,7 +49,7 @@ func run(region string) error {
 		return err
 	}
 	defer c.Close()
-	matchmaker := client.Bind[Matchmaker](c, "matchmaker", client.Strict())
+	matchmaker := client.Bind(c, "matchmaker", client.Options[Matchmaker]{Strict: true})
 
 	go func() {
 		for change := range c.Watch(ctx, "matchmaker") {

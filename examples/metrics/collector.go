@@ -23,12 +23,13 @@ var (
 	refreshes   = prometheus.NewDesc(prefix+"refreshes_total", "Looks at a region that had changed, or seemed to.", nil, nil)
 	retries     = prometheus.NewDesc(prefix+"retries_total", "Copies that had to begin anew.", nil, nil)
 	faults      = prometheus.NewDesc(prefix+"faults_total", "Touches of memory that was gone.", nil, nil)
-	refusals    = prometheus.NewDesc(prefix+"refusals_total", "Values that a binding did not accept.", nil, nil)
+	rejections  = prometheus.NewDesc(prefix+"rejections_total", "Values that bindings rejected.", nil, nil)
+	rejected    = prometheus.NewDesc(prefix+"rejected", "Bindings whose newest value is rejected now.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c Collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{generation, daemonAlive, healthy, sourceAge, refreshes, retries, faults, refusals} {
+	for _, d := range []*prometheus.Desc{generation, daemonAlive, healthy, sourceAge, refreshes, retries, faults, rejections, rejected} {
 		descs <- d
 	}
 }
@@ -49,7 +50,8 @@ func (c Collector) Collect(out chan<- prometheus.Metric) {
 	counter(refreshes, s.Refreshes)
 	counter(retries, s.Retries)
 	counter(faults, s.Faults)
-	counter(refusals, s.Refusals)
+	counter(rejections, s.Rejections)
+	gauge(rejected, float64(s.Rejected))
 }
 
 func truth(b bool) float64 {

@@ -30,7 +30,7 @@ func TestCollector(t *testing.T) {
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	text := answer.Body.String()
-	for _, line := range []string{"statesync_client_generation 2", "statesync_client_healthy 1", "statesync_client_daemon_alive ", "statesync_client_refusals_total 0"} {
+	for _, line := range []string{"statesync_client_generation 2", "statesync_client_healthy 1", "statesync_client_daemon_alive ", "statesync_client_rejections_total 0"} {
 		if !strings.Contains(text, "\n"+line) {
 			t.Errorf("there is no line %s in\n%s", line, text)
 		}

@@ -9,3 +9,7 @@ var Verify func(client any) error
 // Verifying is a client.Option with which bindings remember all values that they
 // hand out, for Verify. Package client sets it.
 var Verifying any
+
+// InApplication reports whether the caller was called by code of the application
+// that a client called. Package client sets it.
+var InApplication func() bool

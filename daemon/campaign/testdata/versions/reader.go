@@ -56,7 +56,7 @@ func read(ctx context.Context, dir string) error {
 	defer c.Close()
 	r := &reader{
 		Client: c, id: c.Snapshot().RegionID(), said: map[string]int{},
-		number: client.Bind[numbered](c, "team/number", client.Strict()),
+		number: client.Bind[numbered](c, "team/number"),
 		twin:   client.BindKey(c, "twin", "in.n", 0),
 		opaque: client.Bind[string](c, "opaque"),
 	}
