@@ -22,6 +22,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type weights struct{ Elo int }
 
+type counter struct{ N int }
+
 type configs = map[string]any
 
 func must(t testing.TB, err error) {
