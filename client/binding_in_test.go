@@ -98,6 +98,36 @@ func TestInGivesOldSnapshotsTheirOwnValues(t *testing.T) {
 	want(t, "In where there was none", b.In(snapshots[0]).N, 0)
 }
 
+// A value that is accepted late counts in all snapshots after its own whose values
+// were rejected.
+func TestInOfRejectedValuesAfterOneThatIsAcceptedLate(t *testing.T) {
+	t.Parallel()
+	asleep, wake := make(chan struct{}), make(chan struct{})
+	p := created(t, regionIn(t), 1, configs{"a": number{1}})
+	c := open(t, p.dir())
+	b := client.Bind(c, "a", client.Options[number]{Validate: func(n *number) error {
+		if n.N == 2 {
+			close(asleep)
+			<-wake
+		}
+		return nil
+	}})
+	p.next(t, configs{"a": number{2}})
+	inTime(t, "the validation of 2 sleeps", asleep)
+	var rejected []*client.Snapshot
+	for i := range 3 {
+		p.next(t, configs{"a": configs{"N": "x", "i": i}})
+		s := c.Snapshot()
+		want(t, "In", b.In(s).N, 1)
+		rejected = append(rejected, s)
+	}
+	close(wake)
+	eventually(t, "2 is accepted", func() bool { return b.Get().N == 2 })
+	for _, s := range rejected {
+		want(t, "In", b.In(s).N, 2)
+	}
+}
+
 // A binding that is made when a snapshot is old already still has the
 // snapshot's own value, as long as the region has it.
 func TestInOfABindingYoungerThanTheSnapshot(t *testing.T) {

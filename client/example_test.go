@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -164,6 +166,86 @@ func ExampleOptions_onReject() {
 	err := <-refused
 	fmt.Println(errors.Is(err, client.ErrWrongType))
 	// Output: true
+}
+
+// OnChange is for what has to be built anew from a config. It is called with the
+// present value first.
+func ExampleOptions_onChange() {
+	region := startDaemon()
+	defer region.stop()
+	c := region.client()
+
+	client.Bind(c, "matchmaker", client.Options[Matchmaker]{OnChange: func(change client.Changed[Matchmaker]) {
+		if change.Old == nil {
+			fmt.Println("began with", change.New.Queues)
+			return
+		}
+		fmt.Println("changed from", change.Old.Queues, "to", change.New.Queues)
+	}})
+	_ = c.Ready(context.Background()) // returns when the hooks have returned
+	region.change("matchmaker", `{"queues": ["ranked"]}`)
+	_ = c.Ready(context.Background())
+	// Output:
+	// began with [ranked casual]
+	// changed from [ranked casual] to [ranked]
+}
+
+// The loop has the newest accepted value each time, and no rejected one.
+func ExampleBinding_Changes() {
+	region := startDaemon()
+	defer region.stop()
+	c := region.client()
+	matchmaker := client.Bind[Matchmaker](c, "matchmaker")
+
+	for change := range matchmaker.Changes(context.Background()) {
+		fmt.Println(change.Generation, change.New.Weights.Elo)
+		if change.Generation == 3 {
+			break
+		}
+		region.change("matchmaker", `{"weights": {"elo": "high"}}`) // which is rejected
+		region.change("matchmaker", `{"weights": {"elo": 1700}}`)
+	}
+	// Output:
+	// 1 1500
+	// 3 1700
+}
+
+// Bindings is for a page that shows what a process runs with.
+func ExampleClient_Bindings() {
+	region := startDaemon()
+	defer region.stop()
+	c := region.client()
+	client.Bind[Matchmaker](c, "matchmaker")
+	client.BindKey(c, "matchmaker", "weights.ello", 1200)
+	client.Bind[Flags](c, "flags")
+
+	region.change("flags", `{"newQueue": "yes"}`)
+	for _, b := range c.Bindings() {
+		fmt.Printf("%s %q: %s, %d of %d %q\n", b.Config, b.Key, b.State, b.Accepted, b.Newest, b.Hint)
+	}
+	// Output:
+	// matchmaker "": current, 1 of 1 ""
+	// matchmaker "weights.ello": default, 1 of 1 "no such key; did you mean weights.elo"
+	// flags "": rejected, 1 of 2 ""
+}
+
+// A readiness probe fails while a value is rejected, or a required config is not
+// there, and says which.
+func ExampleClient_Ready() {
+	region := startDaemon()
+	defer region.stop()
+	c := region.client()
+	client.Bind(c, "limits", client.Options[Flags]{Required: true})
+
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := c.Ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	answer := httptest.NewRecorder()
+	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	fmt.Print(answer.Code, " ", answer.Body)
+	// Output: 503 config limits, generation 1: not found
 }
 
 // What belongs together is read through one snapshot: two Gets may see two

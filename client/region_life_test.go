@@ -4,6 +4,7 @@ package client_test
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -147,4 +148,26 @@ func TestSnapshotOutlivesItsRegion(t *testing.T) {
 	old = nil
 	wantMappings(t, dir, 2)
 	_ = old
+}
+
+// A binding that is made while a byte of the region is flipped has its value as
+// soon as it is flipped back, without a publication.
+func TestBindDuringDamageIsSettledAfterIt(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	p := created(t, dir, 1, numbered(1))
+	p.next(t, configs{"a": number{2}, "late": number{2}})
+	c := open(t, dir)
+	at := int64(slotsAt + 2*slotSize) // generation 2 is in slot 2
+	image, err := os.ReadFile(p.Path())
+	must(t, err)
+	patch(t, p.Path(), at+8, ^image[at+8])
+	b := client.Bind(c, "late", client.Options[number]{Default: number{42}})
+	want(t, "Get during the damage", b.Get().N, 42)
+	wantError(t, b.Err(), client.ErrCorrupt)
+	wantError(t, c.Stats().Err, client.ErrCorrupt)
+	patch(t, p.Path(), at+8, image[at+8])
+	eventually(t, "the value is there", func() bool { return b.Get().N == 2 })
+	must(t, b.Err())
+	must(t, c.Stats().Err)
 }

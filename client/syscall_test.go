@@ -17,10 +17,7 @@ import (
 func TestReadingMakesNoSyscall(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		if os.Geteuid() != 0 || exec.Command("apt-get", "install", "-y", "-qq", "strace").Run() != nil {
-			t.Skip("needs Debian's package strace")
-		}
-		strace = "strace"
+		t.Skip("needs Debian's package strace")
 	}
 	program := filepath.Join(t.TempDir(), "reading")
 	if out, err := exec.Command("go", "build", "-o", program, "./testdata/reading").CombinedOutput(); err != nil {

@@ -119,6 +119,23 @@ func TestWatchTellsNoRegionFromNotFound(t *testing.T) {
 	w.want(0, 7, 0, client.ErrNotFound)
 }
 
+func TestWatchKeyTellsNoRegionFromNoConfigAndNoKey(t *testing.T) {
+	t.Parallel()
+	dir := regionIn(t)
+	c := open(t, dir, client.Lazy())
+	w := pull(t, func(ctx context.Context) iter.Seq[client.Change] { return c.WatchKey(ctx, "a", "N") })
+	w.want(0, 0, 0, client.ErrNoRegion)
+	p := created(t, dir, 1, configs{"a": configs{"M": 1}})
+	change := w.want(0, 1, 0, client.ErrNotFound) // the config does not have the key
+	want(t, "a key that the config has", change.Doc.IntOr("M", 0), 1)
+	p.next(t, configs{})
+	change = w.want(1, 2, 0, client.ErrNotFound) // there is no config
+	_, err := change.Doc.Int("N")
+	wantRefused(t, err, client.ErrNotFound, "a", "N", 2)
+	p.next(t, configs{"a": number{3}})
+	w.want(2, 3, 3, nil)
+}
+
 func TestWatchKeyYieldsNothingElse(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
