@@ -4,6 +4,8 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"sync"
+	"time"
 )
 
 // maxInline is how many bytes of content one change may have for the follower
@@ -14,52 +16,110 @@ const maxInline = 64 << 10
 var (
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+
+	durationKind = reflect.TypeFor[time.Duration]()
+	int64Kind    = reflect.TypeFor[int64]()
+	anyMap       = reflect.TypeFor[map[string]any]()
 )
 
 // isPlain reports whether decoding into a zero value of the type runs no code
 // but that of encoding/json and of the standard library types that it trusts.
 // A type with a method that decoding calls, anywhere in it, is not plain. When
 // in doubt a type is not plain: its follower sets an alarm per change.
-func isPlain(t reflect.Type) bool { return plainTypes{}.add(t) }
+func isPlain(t reflect.Type) bool { return factsOf(t).plain }
 
-// plainTypes are the types that were visited. They are plain unless a part that
-// is still to be visited is not.
-type plainTypes map[reflect.Type]bool
+// typeFacts are what decoding must know about a type. All but itself and opaque
+// are about every type that decoding can reach from it.
+type typeFacts struct {
+	plain bool // see isPlain
+	// durations: there is a time.Duration, or a named int64, which may be one.
+	durations bool
+	// merges: encoding/json does not merge a config into a value of it that is not
+	// zero as this package promises.
+	merges bool
+	// itself: the type or a pointer to it has a decoding method.
+	itself bool
+	// opaque: only its decoding method can write to it.
+	opaque bool
+}
 
-// add visits a type and all types that decoding can reach from it, and stops
-// at the first that is not plain.
-func (seen plainTypes) add(t reflect.Type) bool {
+var factsByType sync.Map // reflect.Type to *typeFacts
+
+func factsOf(t reflect.Type) *typeFacts {
+	if f, ok := factsByType.Load(t); ok {
+		return f.(*typeFacts)
+	}
+	f := &typeFacts{plain: true, itself: decodesItself(t)}
+	f.opaque = f.itself && !trusted(t) && (t.Kind() != reflect.Struct || len(fieldsOf(t).all) == 0)
+	f.add(t, map[reflect.Type]bool{})
+	factsByType.Store(t, f)
+	return f
+}
+
+// add visits a type and all types that decoding can reach from it.
+func (f *typeFacts) add(t reflect.Type, seen map[reflect.Type]bool) {
 	if seen[t] {
-		return true
+		return
 	}
 	seen[t] = true
-	if t.Kind() == reflect.Interface {
-		return t.NumMethod() == 0 // decoding into any makes maps, slices and basic types
-	}
-	switch t.PkgPath() {
-	case "time", "net/netip", "encoding/json":
-		return true // their methods neither block nor call back
-	}
-	if decodesItself(t) {
-		return false
+	switch {
+	case t == durationKind:
+		f.durations = true
+		return
+	case t.Kind() == reflect.Interface:
+		f.plain = f.plain && t.NumMethod() == 0 // decoding into any makes maps, slices and basic types
+		f.merges = true
+		return
+	case trusted(t):
+		return
+	case decodesItself(t):
+		f.plain, f.merges = false, true
+		if t.Name() != "" {
+			return
+		}
+		// encoding/json does not see the methods of a field whose type has no name,
+		// and decodes the struct.
 	}
 	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return seen.add(t.Elem())
+	case reflect.Int64:
+		f.durations = f.durations || t != int64Kind
+	case reflect.Pointer:
+		f.add(t.Elem(), seen)
+	case reflect.Slice, reflect.Array:
+		f.merges = true
+		f.add(t.Elem(), seen)
 	case reflect.Map:
-		return seen.add(t.Key()) && seen.add(t.Elem())
+		f.merges = true
+		f.plain = f.plain && (trusted(t.Key()) || !decodesItself(t.Key()))
+		f.add(t.Elem(), seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			field := t.Field(i)
-			if !field.IsExported() && !field.Anonymous || field.Tag.Get("json") == "-" {
-				continue // encoding/json skips it
-			}
-			if !seen.add(field.Type) {
-				return false
-			}
+		for _, field := range decoded(t) {
+			f.merges = f.merges || !field.IsExported() && field.Type.Kind() == reflect.Pointer
+			f.add(field.Type, seen)
 		}
 	}
-	return true
+}
+
+// decoded returns the fields of a struct type that encoding/json can write to.
+func decoded(t reflect.Type) []reflect.StructField {
+	var fields []reflect.StructField
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if (field.IsExported() || field.Anonymous) && field.Tag.Get("json") != "-" {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
+// trusted reports whether the type is of a package whose decoding methods
+// neither block nor call back, and overwrite the whole value.
+func trusted(t reflect.Type) bool {
+	switch t.PkgPath() {
+	case "time", "net/netip", "encoding/json":
+		return true
+	}
+	return false
 }
 
 // decodesItself reports whether the type or a pointer to it has a method that
