@@ -95,6 +95,7 @@ const (
 	numberBits = 24
 	numberMask = 1<<numberBits - 1
 	maxKeys    = numberMask
+	cellBytes  = 4
 )
 
 // keyIndex is what indexKeys makes of a content. Offsets in keys count from the
@@ -281,35 +282,57 @@ func (b *indexer) add(depth, at int) error {
 	return nil
 }
 
+// checkIndex verifies that every cell that is not empty leads to a key, that every
+// key's path and text lie in the section, that its type is known, and that a
+// string has its quotes. The index may come out of shared memory, so a right hash
+// says nothing about it. It does not verify that a search finds every key.
+//
+// Its time is linear in the index. It runs once, in parseSection, before the
+// section is returned; find and value rely on it and check nothing again.
+func (s *Section) checkIndex() error {
+	keys := int64(s.Keys())
+	wrong := int64(0) // negative once a cell leads nowhere
+	for _, cell := range s.cells {
+		// About half of the cells are empty, in no order that a processor could
+		// predict, so the loop has no branch. The first term is negative if the
+		// number is too great, the second if it is missing and the cell not empty.
+		number := int64(cell & numberMask)
+		wrong |= keys - number | (number-1)&^(int64(cell)-1)
+	}
+	if wrong < 0 {
+		return corrupt("table of cells", uint64(len(s.cells)), "one of them leads to no key")
+	}
+	size := uint64(len(s.text))
+	for n := range uint64(keys) {
+		k := (*[keyWords]uint64)(s.keys[n*keyWords:])
+		path, pathBytes := k[keyPath]&math.MaxUint32, k[keyPath]>>32&pathLength
+		from, length := k[keyText]&math.MaxUint32, k[keyText]>>32
+		typ := Type(k[keyPath] >> typeShift & typeMask)
+		switch {
+		// An offset at the end is out of bounds even with no bytes behind it: at
+		// makes a pointer of it.
+		case path >= size || path+pathBytes > size:
+			return corrupt("key", n, "its name is out of bounds")
+		case from >= size || from+length > size:
+			return corrupt("key", n, "its value is out of bounds")
+		case typ >= types:
+			return corrupt("key", n, "its type is unknown")
+		case typ == String && (length < 2 || s.text[from] != '"' || s.text[from+length-1] != '"'):
+			return corrupt("key", n, "its value is not a string")
+		}
+	}
+	return nil
+}
+
 // Lookup finds a dotted key ("weights.elo", "pools.0.name") and stores its value
 // into v, which on the hot path is then not copied from hand to hand. The error
-// is ErrNotFound, or matches ErrCorrupt; v means nothing then. It allocates
-// nothing, unless it has to walk an array's elements past MaxElements.
+// is ErrNotFound, or matches ErrCorrupt if a walk meets content that is not JSON; v
+// means nothing then. It allocates nothing, unless it has to walk an array's
+// elements past MaxElements.
 func (s *Section) Lookup(v *Value, key string) error {
-	mask := uint64(len(s.cells) - 1)
-	hash := reseed(HashName(key), s.seed)
-	i := hash
-	for range min(len(s.cells), keyReach) {
-		cell := s.cells[i&mask]
-		if cell == 0 {
-			break
-		}
-		if cell>>numberBits == cellTag(hash) {
-			n := uint64(cell&numberMask) - 1 // of a cell without a number, the greatest there is
-			if n >= uint64(len(s.keys)/keyWords) {
-				return corrupt("key", n, "there are fewer")
-			}
-			k := (*[keyWords]uint64)(s.keys[n*keyWords:])
-			from := k[keyPath] & math.MaxUint32
-			to := from + k[keyPath]>>32&pathLength
-			if to > uint64(len(s.text)) {
-				return corrupt("key", n, "its name is out of bounds")
-			}
-			if s.text[from:to] == key {
-				return s.value(v, k, n)
-			}
-		}
-		i++
+	if k := s.find(key); k != nil {
+		s.value(v, k)
+		return nil
 	}
 	err := ErrNotFound
 	if s.cut {
@@ -318,24 +341,46 @@ func (s *Section) Lookup(v *Value, key string) error {
 	return err
 }
 
-// value is the value of key number n.
-func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
-	from := k[keyText] & math.MaxUint32
-	to := from + k[keyText]>>32
-	if to > uint64(len(s.text)) {
-		return corrupt("key", n, "its value is out of bounds")
+// find finds a dotted key in the index. It is nil if the key is not there.
+//
+// The accesses without bounds checks stay in the section because checkIndex
+// passed: the cells are a power of two, a cell's number is 0 only if the cell is,
+// and is at most the number of keys, and a key's path lies in the section.
+func (s *Section) find(key string) *[keyWords]uint64 {
+	hash := reseed(HashName(key), s.seed)
+	tag := cellTag(hash)
+	cells := unsafe.Pointer(unsafe.SliceData(s.cells))
+	mask := uint64(len(s.cells) - 1)
+	for range min(len(s.cells), keyReach) {
+		cell := *(*uint32)(unsafe.Add(cells, hash&mask*cellBytes))
+		if cell == 0 {
+			break
+		}
+		if cell>>numberBits == tag {
+			k := (*[keyWords]uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.keys)), uint64(cell&numberMask-1)*keyWords*wordBytes))
+			// Equal lengths first: no key longer than its path is compared.
+			path := k[keyPath]
+			if path>>32&pathLength == uint64(len(key)) && unsafe.String(s.at(path&math.MaxUint32), len(key)) == key {
+				return k
+			}
+		}
+		hash++
 	}
+	return nil
+}
+
+// at is the byte at an offset that checkIndex found to be in the section.
+func (s *Section) at(offset uint64) *byte {
+	return (*byte)(unsafe.Add(unsafe.Pointer(unsafe.StringData(s.text)), offset))
+}
+
+// value stores the value of a key into v. Its text lies in the section because
+// checkIndex passed.
+func (s *Section) value(v *Value, k *[keyWords]uint64) {
 	v.Type = Type(k[keyPath] >> typeShift & typeMask)
 	v.Escaped = k[keyPath]&escapedFlag != 0
 	v.Bits = k[keyBits]
-	v.Text = unsafe.Slice(unsafe.StringData(s.text[from:to]), to-from)
-	if v.Type >= types {
-		return corrupt("key", n, "its type is unknown")
-	}
-	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
-		return corrupt("key", n, "its value is not a string")
-	}
-	return nil
+	v.Text = unsafe.Slice(s.at(k[keyText]&math.MaxUint32), k[keyText]>>32)
 }
 
 // walkTo finds a dotted key by walking canonical JSON. A part of the path is a

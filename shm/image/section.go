@@ -59,7 +59,7 @@ type Section struct {
 	name    string
 	content []byte
 	cells   []uint32 // none, or a power of two
-	keys    []uint64 // what they point at is checked when it is used
+	keys    []uint64 // cells and keys passed checkIndex
 }
 
 // The section's header, as 32-bit numbers.
@@ -156,7 +156,7 @@ func (s *Section) padded() []uint64 { return s.words[:aligned(len(s.words))] }
 
 // parseSection returns the section over words, which it keeps, and whose hash
 // the caller has computed or verified. It checks that the parts fill the words
-// exactly; each look-up checks what the key index points at.
+// exactly, and the index (checkIndex), so a look-up has nothing left to check.
 func parseSection(words []uint64, hash uint64) (Section, error) {
 	if len(words) < sectionHeaderWords {
 		return Section{}, corrupt("section of words", uint64(len(words)), "shorter than its header")
@@ -202,6 +202,9 @@ func parseSection(words []uint64, hash uint64) (Section, error) {
 	}
 	if cellsLen > 0 {
 		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
+	}
+	if err := s.checkIndex(); err != nil {
+		return Section{}, err
 	}
 	s.nameHash = HashName(s.name)
 	return s, nil
