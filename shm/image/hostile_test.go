@@ -106,7 +106,7 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 // exerciseSection does all that a reader can do with a section.
 func exerciseSection(t *testing.T, s *Section, keys ...string) {
 	t.Helper()
-	for n := range min(s.Keys(), 100) {
+	for n := range min(s.KeyCount(), 100) {
 		keys = append(keys, s.key(n))
 	}
 	for _, key := range keys {
@@ -320,6 +320,7 @@ func TestHostileLengths(t *testing.T) {
 		{what: "keys without a table", name: 1, kind: 1, content: 2, keys: 1, keyBytes: 1},
 		{what: "fewer cells than keys", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 2},
 		{what: "a table of three", name: 1, kind: 1, content: 2, keys: 3, keyBytes: 1, cells: 3},
+		{what: "a table of no keys", name: 1, kind: 1, content: 2, cells: 2, whole: true},
 		{what: "a word less", name: 1, kind: 1, content: 2, n: 1<<64 - 1},
 		{what: "a word more", name: 1, kind: 1, content: 2, n: 1},
 	} {
@@ -329,7 +330,7 @@ func TestHostileLengths(t *testing.T) {
 		copy(words, []uint64{test.name | test.kind<<32, test.content | test.keys<<32, test.keyBytes | test.cells<<32})
 		s, err := sectionOver(words)
 		if test.whole {
-			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.Keys() != int(test.keys) {
+			if err != nil || len(s.Name()) != int(test.name) || len(s.Content()) != int(test.content) || s.KeyCount() != int(test.keys) {
 				t.Errorf("%s: %v, %v", test.what, s, err)
 			}
 			continue
@@ -373,7 +374,7 @@ func TestHostileSections(t *testing.T) {
 func TestHostileIndex(t *testing.T) {
 	intact := document(t, "c", `{"a": "x\ny", "b": [1, 2]}`)
 	key := func(words []uint64, n int) []uint64 { // key n's words
-		at := len(words) - len(intact.keys) - 1 // a word of key bytes
+		at := len(words) - keyWords*intact.KeyCount() - 1 // a word of key bytes
 		return words[at+n*keyWords:][:keyWords]
 	}
 	all := uint64(math.MaxUint32)
@@ -392,7 +393,7 @@ func TestHostileIndex(t *testing.T) {
 		"a string that begins late":                      func(k []uint64) { k[keyText]++ },
 		"a string that ends early":                       func(k []uint64) { k[keyText] -= 1 << 32 },
 	} {
-		for n := range intact.Keys() {
+		for n := range intact.KeyCount() {
 			words := slices.Clone(intact.words)
 			k := key(words, n)
 			k[keyPath] = k[keyPath]&^(typeMask<<typeShift) | uint64(String)<<typeShift
@@ -408,12 +409,12 @@ func TestHostileIndex(t *testing.T) {
 	}
 	for what, number := range map[string]uint32{
 		"of no key":            0,
-		"of the key past all":  uint32(intact.Keys()) + 1,
+		"of the key past all":  uint32(intact.KeyCount()) + 1,
 		"that is the greatest": numberMask,
 	} {
 		for i := range intact.cells {
 			words := slices.Clone(intact.words)
-			at := len(words) - 1 - len(intact.keys) - len(intact.cells)/2 + i/2
+			at := len(words) - 1 - keyWords*intact.KeyCount() - len(intact.cells)/2 + i/2
 			words[at] = words[at]&^(all<<(i%2*32)) | uint64(1<<numberBits|number)<<(i%2*32)
 			if _, err := sectionOver(words); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("cell %d has the number %s: %v", i, what, err)

@@ -62,6 +62,9 @@ func TestLookupTypes(t *testing.T) {
 			t.Errorf("%s: %v %s %x, %v", test.key, v.Type, v.Text, v.Bits, err)
 			continue
 		}
+		if k := s.Find(test.key); k == nil || k.Type() != test.want || k.Bits() != test.bits {
+			t.Errorf("%s: the index has %v", test.key, k)
+		}
 		switch v.Type {
 		case Bool:
 			if v.Bool() != (test.bits == 1) {
@@ -88,9 +91,34 @@ func TestLookupTypes(t *testing.T) {
 		if v, err := lookup(s, key); err != ErrNotFound {
 			t.Errorf("%.20q: %v, %v", key, v, err)
 		}
+		if k := s.Find(key); k != nil {
+			t.Errorf("%.20q: the index has %v", key, k)
+		}
 	}
 	if allocated := testing.AllocsPerRun(100, func() { _, _ = lookup(s, "array.1.1.deep") }); allocated != 0 {
 		t.Errorf("a look-up allocates %v times", allocated)
+	}
+}
+
+// TestKeysOfAllLengths has, of each length, two keys that differ in one byte only,
+// at each of its places.
+func TestKeysOfAllLengths(t *testing.T) {
+	for n := range 70 {
+		key := bytes.Repeat([]byte("k"), n)
+		s := document(t, "c", string(keysDocument([]string{string(key)})))
+		if s.Find(string(key)) == nil {
+			t.Errorf("a key of %d bytes is not found", n)
+		}
+		// With every cell leading to the key, the comparison alone tells them apart.
+		for at := range n {
+			key[at] = 'x'
+			other := *s
+			other.cells = slices.Repeat([]uint32{cellTag(HashName(string(key)))<<numberBits | 1}, 2)
+			if k := other.Find(string(key)); k != nil {
+				t.Errorf("a key of %d bytes is found as one that differs in byte %d", n, at)
+			}
+			key[at] = 'k'
+		}
 	}
 }
 
@@ -240,8 +268,8 @@ func TestAllKeysOfRandomDocuments(t *testing.T) {
 			continue
 		}
 		documents++
-		if s.Keys() != len(all) {
-			t.Fatalf("%q: %d keys instead of %d", text, s.Keys(), len(all))
+		if s.KeyCount() != len(all) {
+			t.Fatalf("%q: %d keys instead of %d", text, s.KeyCount(), len(all))
 		}
 		for key, value := range all {
 			keys++

@@ -47,19 +47,17 @@ func CheckName(name string) error {
 // document, the index of its keys. It is immutable, and safe for any number of
 // goroutines.
 type Section struct {
-	words    []uint64 // the whole section, private, made by newWords
-	hash     uint64   // xxhash64 of words
-	nameHash uint64
-	seed     uint64 // of the cells
-	kind     Kind
-	cut      bool // there are keys that are not in the index
+	kind  Kind
+	seed  uint8    // of the cells
+	cut   bool     // there are keys that are not in the index
+	words []uint64 // the whole section, private, made by newWords
+	hash  uint64   // xxhash64 of words
 
-	// These are views into words.
-	text    string // all of it
-	name    string
-	content []byte
-	cells   []uint32 // none, or a power of two
-	keys    []uint64 // cells and keys passed checkIndex
+	// These are views into words. cells and keys passed checkIndex.
+	cells    []uint32 // none, or a power of two
+	keys     []Key
+	name     string
+	nameHash uint64
 }
 
 // The section's header, as 32-bit numbers.
@@ -187,21 +185,19 @@ func parseSection(words []uint64, hash uint64) (Section, error) {
 	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
 		return Section{}, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
-	all := seqlock.BytesOf(words)
-	text := unsafe.String(&all[0], len(all))
 	s := Section{
-		words:   words,
-		hash:    hash,
-		seed:    field[sectionFlags] >> seedShift & 0xff,
-		kind:    kind,
-		cut:     field[sectionFlags]&flagCut != 0,
-		text:    text,
-		name:    text[name*wordBytes:][:nameLen],
-		content: all[content*wordBytes:][:field[sectionContent]:field[sectionContent]],
-		keys:    words[keys:keyText],
+		words: words,
+		hash:  hash,
+		seed:  uint8(field[sectionFlags] >> seedShift),
+		kind:  kind,
+		cut:   field[sectionFlags]&flagCut != 0,
 	}
+	s.name = s.text()[name*wordBytes:][:nameLen]
 	if cellsLen > 0 {
 		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
+	}
+	if field[sectionKeys] > 0 {
+		s.keys = unsafe.Slice((*Key)(words[keys:]), field[sectionKeys])
 	}
 	if err := s.checkIndex(); err != nil {
 		return Section{}, err
@@ -218,13 +214,26 @@ func (s *Section) Kind() Kind { return s.kind }
 
 // Content is a document's canonical JSON, or an opaque config's bytes. It must
 // not be changed.
-func (s *Section) Content() []byte { return s.content }
+func (s *Section) Content() []byte {
+	n := s.words[sectionContent/2] & math.MaxUint32
+	at := sectionHeaderWords + wordsFor(len(s.name))
+	return seqlock.BytesOf(s.words[at:])[:n:n]
+}
+
+// text is the whole section.
+func (s *Section) text() string {
+	return unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(s.words))), len(s.words)*wordBytes)
+}
 
 // Size is how many bytes of an image the section takes.
 func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 
-// Keys is how many dotted keys are indexed.
-func (s *Section) Keys() int { return len(s.keys) / keyWords }
+// KeyCount is how many dotted keys are indexed.
+func (s *Section) KeyCount() int { return len(s.keys) }
+
+// Cut reports whether the content has keys that are not indexed. Lookup finds
+// them, Find does not.
+func (s *Section) Cut() bool { return s.cut }
 
 // Equal reports whether the two are the same config with the same content.
 func (s *Section) Equal(other *Section) bool {
