@@ -106,8 +106,13 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 // exerciseSection does all that a reader can do with a section.
 func exerciseSection(t *testing.T, s *Section, keys ...string) {
 	t.Helper()
-	for n := range min(s.KeyCount(), 100) {
-		keys = append(keys, s.key(n))
+	for key, v := range s.All() {
+		if len(keys) < 100 {
+			keys = append(keys, key)
+		}
+		if v.Type >= types || len(key) > s.Size() || len(v.Text) > s.Size() {
+			t.Fatalf("%.20q: the value %v cannot be", key, v)
+		}
 	}
 	for _, key := range keys {
 		v, err := lookup(s, key)

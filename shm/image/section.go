@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"unicode"
@@ -231,8 +232,24 @@ func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 // KeyCount is how many dotted keys are indexed.
 func (s *Section) KeyCount() int { return len(s.keys) }
 
+// All yields each indexed dotted key with its value, in the order of the content:
+// an object or an array comes before what is in it. It allocates nothing per key;
+// keys and values are views into the section. If the section is Cut, there are keys
+// that All leaves out.
+func (s *Section) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for n := range s.keys {
+			var v Value
+			s.value(&v, &s.keys[n])
+			if !yield(s.key(n), v) {
+				return
+			}
+		}
+	}
+}
+
 // Cut reports whether the content has keys that are not indexed. Lookup finds
-// them, Find does not.
+// them; Find and All do not.
 func (s *Section) Cut() bool { return s.cut }
 
 // Equal reports whether the two are the same config with the same content.
