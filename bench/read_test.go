@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -78,6 +79,18 @@ func BenchmarkRead(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			_, _ = c.Get("matchmaker")
+		}
+	})
+	var values sync.Map
+	values.Store("weights.elo", 1500)
+	for i := range 29 { // as many keys as the config has
+		values.Store(fmt.Sprintf("setting_%02d", i), i)
+	}
+	b.Run("floor/sync.Map", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			v, _ := values.Load("weights.elo")
+			_, _ = v.(int)
 		}
 	})
 	b.Run("Doc.Int", func(b *testing.B) {

@@ -76,7 +76,7 @@ func listOf(v *image.View) ([]listed, error) {
 		}
 		list = append(list, listed{
 			Name: strings.Clone(s.Name()), Kind: s.Kind().String(), Size: len(s.Content()), SectionSize: s.Size(),
-			Keys: s.Keys(), Changed: e.Changed, Revision: revision,
+			Keys: s.KeyCount(), Changed: e.Changed, Revision: revision,
 		})
 		return nil
 	})

@@ -40,7 +40,7 @@ func benchSections(b *testing.B, n, keys int) []*Section {
 
 func BenchmarkLookupKey(b *testing.B) {
 	s := benchSections(b, 1, 30)[0]
-	b.Logf("%d bytes, %d keys", len(s.Content()), s.Keys())
+	b.Logf("%d bytes, %d keys", len(s.Content()), s.KeyCount())
 	b.Run("to", func(b *testing.B) {
 		b.ReportAllocs()
 		var v Value

@@ -12,8 +12,9 @@
 //     on how large the others are. It is bounded, and that of a build is linear,
 //     whatever the names and the keys are: see table.
 //   - Every byte is hostile: bounds are checked before use, nothing panics, and
-//     every search ends. The sums catch accidents, not attackers; package shm
-//     decides which writers to trust.
+//     every search ends. A section's index is checked once, when the section is
+//     copied. The sums catch accidents, not attackers; package shm decides which
+//     writers to trust.
 //   - Sections are immutable. What they return stays valid while it is referenced.
 //
 // # The bytes

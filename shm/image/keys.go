@@ -52,6 +52,16 @@ type Value struct {
 	Text []byte
 }
 
+// Key is a key of a section's index with its value, as the section has it: a view
+// that must not be changed. A Value has the same and the value's text.
+type Key [keyWords]uint64
+
+// Type is the type of the key's value.
+func (k *Key) Type() Type { return Type(k[keyPath] >> typeShift & typeMask) }
+
+// Bits is what Value.Bits is.
+func (k *Key) Bits() uint64 { return k[keyBits] }
+
 // Bool is a Bool's value.
 func (v Value) Bool() bool { return v.Bits != 0 }
 
@@ -95,6 +105,7 @@ const (
 	numberBits = 24
 	numberMask = 1<<numberBits - 1
 	maxKeys    = numberMask
+	cellBytes  = 4
 )
 
 // keyIndex is what indexKeys makes of a content. Offsets in keys count from the
@@ -133,9 +144,10 @@ func keyTable(cells int) table {
 func cellTag(hash uint64) uint32 { return uint32(hash >> (32 + numberBits)) }
 
 // writeCells writes the cells of a section whose keys are written, and their
-// seed. Two equal keys have the same home, and meet there.
+// seed. Two equal keys have the same home, and meet there. What checkIndex found
+// stays true: each cell gets the number of a key.
 func (s *Section) writeCells() error {
-	hashes := make([]uint64, s.Keys())
+	hashes := make([]uint64, len(s.keys))
 	for n := range hashes {
 		hashes[n] = HashName(s.key(n))
 	}
@@ -144,7 +156,7 @@ func (s *Section) writeCells() error {
 	if crowded >= 0 {
 		return &CrowdedKeyError{Key: strings.Clone(s.key(crowded))}
 	}
-	s.seed = seed
+	s.seed = uint8(seed)
 	s.words[sectionFlags/2] |= seed << seedShift
 	mask := uint64(len(s.cells) - 1)
 	for n, hash := range hashes {
@@ -166,8 +178,8 @@ func (s *Section) writeCells() error {
 // key is the dotted key with number n. The section's index must be valid: it was
 // made here or verified.
 func (s *Section) key(n int) string {
-	path := s.keys[n*keyWords+keyPath]
-	return s.text[path&math.MaxUint32:][:path>>32&pathLength]
+	path := s.keys[n][keyPath]
+	return s.text()[path&math.MaxUint32:][:path>>32&pathLength]
 }
 
 // indexKeys walks canonical JSON and lists its keys.
@@ -281,61 +293,145 @@ func (b *indexer) add(depth, at int) error {
 	return nil
 }
 
+// checkIndex verifies that every cell that is not empty leads to a key, that every
+// key's path and text lie in the section, that its type is known, and that a
+// string has its quotes. The index may come out of shared memory, so a right hash
+// says nothing about it. It does not verify that a search finds every key.
+//
+// Its time is linear in the index. It runs once, in parseSection, before the
+// section is returned; Find and value rely on it and check nothing again.
+func (s *Section) checkIndex() error {
+	keys := int64(len(s.keys))
+	wrong := int64(0) // negative once a cell leads nowhere
+	for _, cell := range s.cells {
+		// About half of the cells are empty, in no order that a processor could
+		// predict, so the loop has no branch. The first term is negative if the
+		// number is too great, the second if it is missing and the cell not empty.
+		number := int64(cell & numberMask)
+		wrong |= keys - number | (number-1)&^(int64(cell)-1)
+	}
+	if wrong < 0 {
+		return corrupt("table of cells", uint64(len(s.cells)), "one of them leads to no key")
+	}
+	all := s.text()
+	size := uint64(len(all))
+	for i := range s.keys {
+		k, n := &s.keys[i], uint64(i)
+		path, pathBytes := k[keyPath]&math.MaxUint32, k[keyPath]>>32&pathLength
+		from, length := k[keyText]&math.MaxUint32, k[keyText]>>32
+		switch typ := k.Type(); {
+		// An offset at the end is out of bounds even with no bytes behind it: at
+		// makes a pointer of it.
+		case path >= size || path+pathBytes > size:
+			return corrupt("key", n, "its name is out of bounds")
+		case from >= size || from+length > size:
+			return corrupt("key", n, "its value is out of bounds")
+		case typ >= types:
+			return corrupt("key", n, "its type is unknown")
+		case typ == String && (length < 2 || all[from] != '"' || all[from+length-1] != '"'):
+			return corrupt("key", n, "its value is not a string")
+		}
+	}
+	return nil
+}
+
 // Lookup finds a dotted key ("weights.elo", "pools.0.name") and stores its value
 // into v, which on the hot path is then not copied from hand to hand. The error
-// is ErrNotFound, or matches ErrCorrupt; v means nothing then. It allocates
-// nothing, unless it has to walk an array's elements past MaxElements.
+// is ErrNotFound, or matches ErrCorrupt if a walk meets content that is not JSON; v
+// means nothing then. It allocates nothing, unless it has to walk an array's
+// elements past MaxElements.
 func (s *Section) Lookup(v *Value, key string) error {
-	mask := uint64(len(s.cells) - 1)
-	hash := reseed(HashName(key), s.seed)
-	i := hash
-	for range min(len(s.cells), keyReach) {
-		cell := s.cells[i&mask]
-		if cell == 0 {
-			break
-		}
-		if cell>>numberBits == cellTag(hash) {
-			n := uint64(cell&numberMask) - 1 // of a cell without a number, the greatest there is
-			if n >= uint64(len(s.keys)/keyWords) {
-				return corrupt("key", n, "there are fewer")
-			}
-			k := (*[keyWords]uint64)(s.keys[n*keyWords:])
-			from := k[keyPath] & math.MaxUint32
-			to := from + k[keyPath]>>32&pathLength
-			if to > uint64(len(s.text)) {
-				return corrupt("key", n, "its name is out of bounds")
-			}
-			if s.text[from:to] == key {
-				return s.value(v, k, n)
-			}
-		}
-		i++
+	if k := s.Find(key); k != nil {
+		s.value(v, k)
+		return nil
 	}
 	err := ErrNotFound
 	if s.cut {
-		*v, err = walkTo(s.content, key)
+		*v, err = walkTo(s.Content(), key)
 	}
 	return err
 }
 
-// value is the value of key number n.
-func (s *Section) value(v *Value, k *[keyWords]uint64, n uint64) error {
-	from := k[keyText] & math.MaxUint32
-	to := from + k[keyText]>>32
-	if to > uint64(len(s.text)) {
-		return corrupt("key", n, "its value is out of bounds")
+// Find finds a dotted key in the index. It is nil if the key is not there, which
+// proves that the section does not have the key, unless it is Cut. It costs less
+// than Lookup, which stores a whole Value.
+//
+// The accesses without bounds checks stay in the section because checkIndex
+// passed: the cells are a power of two, a cell's number is 0 only if the cell is,
+// and is at most the number of keys, and a key's path lies in the section.
+func (s *Section) Find(key string) *Key {
+	n := len(key)
+	p, at := unsafe.Pointer(unsafe.StringData(key)), 0
+	hash := uint64(prime5) + uint64(n)
+	if n >= stripe {
+		hash = HashName(key)
+	} else { // HashName inlined by hand: its call costs a tenth of the look-up
+		for ; at+8 <= n; at += 8 {
+			hash = mix8(hash, unsafe.Add(p, at))
+		}
+		if n&4 != 0 {
+			hash = mix4(hash, unsafe.Add(p, at))
+			at += 4
+		}
+		for ; at < n; at++ {
+			hash = mix1(hash, unsafe.Add(p, at))
+		}
+		hash = avalanche(hash)
 	}
-	v.Type = Type(k[keyPath] >> typeShift & typeMask)
-	v.Escaped = k[keyPath]&escapedFlag != 0
-	v.Bits = k[keyBits]
-	v.Text = unsafe.Slice(unsafe.StringData(s.text[from:to]), to-from)
-	if v.Type >= types {
-		return corrupt("key", n, "its type is unknown")
-	}
-	if v.Type == String && (len(v.Text) < 2 || v.Text[0] != '"' || v.Text[len(v.Text)-1] != '"') {
-		return corrupt("key", n, "its value is not a string")
+	hash = reseed(hash, uint64(s.seed))
+	tag := cellTag(hash)
+	cells := unsafe.Pointer(unsafe.SliceData(s.cells))
+	mask := uint64(len(s.cells) - 1)
+	for range min(len(s.cells), keyReach) {
+		cell := *(*uint32)(unsafe.Add(cells, hash&mask*cellBytes))
+		if cell == 0 {
+			break
+		}
+		if cell>>numberBits == tag {
+			k := (*Key)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.keys)), uint64(cell&numberMask-1)*keyWords*wordBytes))
+			path := k[keyPath]
+			if path>>32&pathLength == uint64(n) && hasText(unsafe.Pointer(s.at(path&math.MaxUint32)), key) {
+				return k
+			}
+		}
+		hash++
 	}
 	return nil
+}
+
+// hasText reports whether the len(text) bytes at p, which must be there, are text.
+// Keys are short: a call of the runtime's comparison would cost more than these
+// loads, and have the search keep its state in memory.
+func hasText(p unsafe.Pointer, text string) bool {
+	q, left := unsafe.Pointer(unsafe.StringData(text)), len(text)-8
+	if left < 0 {
+		for i := range len(text) {
+			if *(*byte)(unsafe.Add(p, i)) != text[i] {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i < left; i += 8 {
+		if *(*uint64)(unsafe.Add(p, i)) != *(*uint64)(unsafe.Add(q, i)) {
+			return false
+		}
+	}
+	return *(*uint64)(unsafe.Add(p, left)) == *(*uint64)(unsafe.Add(q, left))
+}
+
+// at is the byte at an offset that checkIndex found to be in the section.
+func (s *Section) at(offset uint64) *byte {
+	return (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.words)), offset))
+}
+
+// value stores the value of a key into v. Its text lies in the section because
+// checkIndex passed.
+func (s *Section) value(v *Value, k *Key) {
+	v.Type = k.Type()
+	v.Escaped = k[keyPath]&escapedFlag != 0
+	v.Bits = k[keyBits]
+	v.Text = unsafe.Slice(s.at(k[keyText]&math.MaxUint32), k[keyText]>>32)
 }
 
 // walkTo finds a dotted key by walking canonical JSON. A part of the path is a

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,6 +63,9 @@ func TestLookupTypes(t *testing.T) {
 			t.Errorf("%s: %v %s %x, %v", test.key, v.Type, v.Text, v.Bits, err)
 			continue
 		}
+		if k := s.Find(test.key); k == nil || k.Type() != test.want || k.Bits() != test.bits {
+			t.Errorf("%s: the index has %v", test.key, k)
+		}
 		switch v.Type {
 		case Bool:
 			if v.Bool() != (test.bits == 1) {
@@ -88,9 +92,34 @@ func TestLookupTypes(t *testing.T) {
 		if v, err := lookup(s, key); err != ErrNotFound {
 			t.Errorf("%.20q: %v, %v", key, v, err)
 		}
+		if k := s.Find(key); k != nil {
+			t.Errorf("%.20q: the index has %v", key, k)
+		}
 	}
 	if allocated := testing.AllocsPerRun(100, func() { _, _ = lookup(s, "array.1.1.deep") }); allocated != 0 {
 		t.Errorf("a look-up allocates %v times", allocated)
+	}
+}
+
+// TestKeysOfAllLengths has, of each length, two keys that differ in one byte only,
+// at each of its places.
+func TestKeysOfAllLengths(t *testing.T) {
+	for n := range 70 {
+		key := bytes.Repeat([]byte("k"), n)
+		s := document(t, "c", string(keysDocument([]string{string(key)})))
+		if s.Find(string(key)) == nil {
+			t.Errorf("a key of %d bytes is not found", n)
+		}
+		// With every cell leading to the key, the comparison alone tells them apart.
+		for at := range n {
+			key[at] = 'x'
+			other := *s
+			other.cells = slices.Repeat([]uint32{cellTag(HashName(string(key)))<<numberBits | 1}, 2)
+			if k := other.Find(string(key)); k != nil {
+				t.Errorf("a key of %d bytes is found as one that differs in byte %d", n, at)
+			}
+			key[at] = 'k'
+		}
 	}
 }
 
@@ -214,6 +243,94 @@ func want(t testing.TB, value json.RawMessage) expected {
 	return v
 }
 
+// keysInOrder lists all dotted keys of a JSON text in its order, with nothing of
+// this package's.
+func keysInOrder(t testing.TB, text []byte) []string {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(text))
+	var keys []string
+	var walk func(prefix string)
+	walk = func(prefix string) {
+		token, err := d.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, ok := token.(json.Delim)
+		if !ok {
+			return
+		}
+		for n := 0; d.More(); n++ {
+			key := prefix + strconv.Itoa(n)
+			if open == '{' {
+				name, err := d.Token()
+				if err != nil {
+					t.Fatal(err)
+				}
+				key = prefix + name.(string)
+			}
+			keys = append(keys, key)
+			walk(key + ".")
+		}
+		if _, err := d.Token(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	walk("")
+	return keys
+}
+
+func TestAllIsInTheOrderOfTheContent(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	documents := 0
+	for range 300 {
+		canonical, err := Canonical(randomValue(random, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := NewDocument("c", canonical)
+		if err != nil {
+			continue // two paths to one key
+		}
+		documents++
+		var keys []string
+		for key, v := range s.All() {
+			keys = append(keys, key)
+			if found, err := lookup(s, key); err != nil || !reflect.DeepEqual(found, v) {
+				t.Fatalf("%q: %q: All has %v, Lookup %v, %v", canonical, key, v, found, err)
+			}
+		}
+		if want := keysInOrder(t, canonical); !slices.Equal(keys, want) {
+			t.Fatalf("%q: %q instead of %q", canonical, keys, want)
+		}
+	}
+	if documents < 75 {
+		t.Fatalf("only %d documents", documents)
+	}
+}
+
+func TestAllCanBeLeft(t *testing.T) {
+	s := document(t, "c", `{"a": [1, 2], "b": "x"}`)
+	for key := range s.All() {
+		if key == "a.0" {
+			break
+		}
+		if key != "a" {
+			t.Errorf("%s comes before a.0", key)
+		}
+	}
+	for key := range opaque(t, "c", "a").All() {
+		t.Errorf("an opaque config has the key %q", key)
+	}
+	n := 0
+	if allocated := testing.AllocsPerRun(100, func() {
+		for key, v := range s.All() {
+			n += len(key) + len(v.Text)
+		}
+	}); allocated != 0 {
+		t.Errorf("%d keys take %v allocations", s.KeyCount(), allocated)
+	}
+}
+
 // TestAllKeysOfRandomDocuments holds index and walk against encoding/json.
 func TestAllKeysOfRandomDocuments(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
@@ -240,8 +357,8 @@ func TestAllKeysOfRandomDocuments(t *testing.T) {
 			continue
 		}
 		documents++
-		if s.Keys() != len(all) {
-			t.Fatalf("%q: %d keys instead of %d", text, s.Keys(), len(all))
+		if s.KeyCount() != len(all) {
+			t.Fatalf("%q: %d keys instead of %d", text, s.KeyCount(), len(all))
 		}
 		for key, value := range all {
 			keys++

@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"unicode"
@@ -47,19 +48,17 @@ func CheckName(name string) error {
 // document, the index of its keys. It is immutable, and safe for any number of
 // goroutines.
 type Section struct {
-	words    []uint64 // the whole section, private, made by newWords
-	hash     uint64   // xxhash64 of words
-	nameHash uint64
-	seed     uint64 // of the cells
-	kind     Kind
-	cut      bool // there are keys that are not in the index
+	kind  Kind
+	seed  uint8    // of the cells
+	cut   bool     // there are keys that are not in the index
+	words []uint64 // the whole section, private, made by newWords
+	hash  uint64   // xxhash64 of words
 
-	// These are views into words.
-	text    string // all of it
-	name    string
-	content []byte
-	cells   []uint32 // none, or a power of two
-	keys    []uint64 // what they point at is checked when it is used
+	// These are views into words. cells and keys passed checkIndex.
+	cells    []uint32 // none, or a power of two
+	keys     []Key
+	name     string
+	nameHash uint64
 }
 
 // The section's header, as 32-bit numbers.
@@ -156,7 +155,7 @@ func (s *Section) padded() []uint64 { return s.words[:aligned(len(s.words))] }
 
 // parseSection returns the section over words, which it keeps, and whose hash
 // the caller has computed or verified. It checks that the parts fill the words
-// exactly; each look-up checks what the key index points at.
+// exactly, and the index (checkIndex), so a look-up has nothing left to check.
 func parseSection(words []uint64, hash uint64) (Section, error) {
 	if len(words) < sectionHeaderWords {
 		return Section{}, corrupt("section of words", uint64(len(words)), "shorter than its header")
@@ -187,21 +186,22 @@ func parseSection(words []uint64, hash uint64) (Section, error) {
 	case cellsLen&(cellsLen-1) != 0 || cellsLen == 1 || cellsLen < field[sectionKeys]:
 		return Section{}, corrupt("section of words", uint64(len(words)), "its table of keys has a wrong size")
 	}
-	all := seqlock.BytesOf(words)
-	text := unsafe.String(&all[0], len(all))
 	s := Section{
-		words:   words,
-		hash:    hash,
-		seed:    field[sectionFlags] >> seedShift & 0xff,
-		kind:    kind,
-		cut:     field[sectionFlags]&flagCut != 0,
-		text:    text,
-		name:    text[name*wordBytes:][:nameLen],
-		content: all[content*wordBytes:][:field[sectionContent]:field[sectionContent]],
-		keys:    words[keys:keyText],
+		words: words,
+		hash:  hash,
+		seed:  uint8(field[sectionFlags] >> seedShift),
+		kind:  kind,
+		cut:   field[sectionFlags]&flagCut != 0,
 	}
+	s.name = s.text()[name*wordBytes:][:nameLen]
 	if cellsLen > 0 {
 		s.cells = unsafe.Slice((*uint32)(unsafe.Pointer(&words[cells])), cellsLen)
+	}
+	if field[sectionKeys] > 0 {
+		s.keys = unsafe.Slice((*Key)(words[keys:]), field[sectionKeys])
+	}
+	if err := s.checkIndex(); err != nil {
+		return Section{}, err
 	}
 	s.nameHash = HashName(s.name)
 	return s, nil
@@ -215,13 +215,42 @@ func (s *Section) Kind() Kind { return s.kind }
 
 // Content is a document's canonical JSON, or an opaque config's bytes. It must
 // not be changed.
-func (s *Section) Content() []byte { return s.content }
+func (s *Section) Content() []byte {
+	n := s.words[sectionContent/2] & math.MaxUint32
+	at := sectionHeaderWords + wordsFor(len(s.name))
+	return seqlock.BytesOf(s.words[at:])[:n:n]
+}
+
+// text is the whole section.
+func (s *Section) text() string {
+	return unsafe.String((*byte)(unsafe.Pointer(unsafe.SliceData(s.words))), len(s.words)*wordBytes)
+}
 
 // Size is how many bytes of an image the section takes.
 func (s *Section) Size() int { return aligned(len(s.words)) * wordBytes }
 
-// Keys is how many dotted keys are indexed.
-func (s *Section) Keys() int { return len(s.keys) / keyWords }
+// KeyCount is how many dotted keys are indexed.
+func (s *Section) KeyCount() int { return len(s.keys) }
+
+// All yields each indexed dotted key with its value, in the order of the content:
+// an object or an array comes before what is in it. It allocates nothing per key;
+// keys and values are views into the section. If the section is Cut, there are keys
+// that All leaves out.
+func (s *Section) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for n := range s.keys {
+			var v Value
+			s.value(&v, &s.keys[n])
+			if !yield(s.key(n), v) {
+				return
+			}
+		}
+	}
+}
+
+// Cut reports whether the content has keys that are not indexed. Lookup finds
+// them; Find and All do not.
+func (s *Section) Cut() bool { return s.cut }
 
 // Equal reports whether the two are the same config with the same content.
 func (s *Section) Equal(other *Section) bool {

@@ -37,8 +37,8 @@ func TestSections(t *testing.T) {
 	for n := range 30 { // all remainders of name and content
 		name, content := strings.Repeat("n", n+1), strings.Repeat("\x00\xff", n)
 		s := opaque(t, name, content)
-		if s.Name() != name || string(s.Content()) != content || s.Kind() != Opaque || s.Keys() != 0 {
-			t.Fatalf("%q %q %v %d", s.Name(), s.Content(), s.Kind(), s.Keys())
+		if s.Name() != name || string(s.Content()) != content || s.Kind() != Opaque || s.KeyCount() != 0 {
+			t.Fatalf("%q %q %v %d", s.Name(), s.Content(), s.Kind(), s.KeyCount())
 		}
 		if s.Size()%64 != 0 || s.Size() < 32+n+1+2*n || s.Size() > 32+n+1+2*n+16+64 {
 			t.Fatalf("%d bytes for a name of %d and a content of %d", s.Size(), n+1, 2*n)

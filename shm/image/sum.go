@@ -38,31 +38,43 @@ func seededSum(part *[7]uint64, generation, number uint64) uint64 {
 	return avalanche(bits.RotateLeft64(h, 27)*prime1 + prime4)
 }
 
+// stripe is how many bytes XXH64 takes in a round of its lanes.
+const stripe = 32
+
 // HashName is xxhash64 of a config's name or of a key, which entries, cells and
-// look-ups know it by. Most are shorter than a stripe of 32 bytes, and for those
+// look-ups know it by. Most are shorter than a stripe, and for those
 // the library's call costs more than the work.
 func HashName(name string) uint64 {
 	n := len(name)
-	if n >= 32 {
+	if n >= stripe {
 		return xxhash.Sum64String(name)
 	}
+	p, at := unsafe.Pointer(unsafe.StringData(name)), 0
 	h := uint64(prime5) + uint64(n)
-	p := unsafe.Pointer(unsafe.StringData(name))
-	at := 0
 	for ; at+8 <= n; at += 8 {
-		h ^= round(0, *(*uint64)(unsafe.Add(p, at)))
-		h = bits.RotateLeft64(h, 27)*prime1 + prime4
+		h = mix8(h, unsafe.Add(p, at))
 	}
-	if at+4 <= n {
-		h ^= uint64(*(*uint32)(unsafe.Add(p, at))) * prime1
-		h = bits.RotateLeft64(h, 23)*prime2 + prime3
+	if n&4 != 0 {
+		h = mix4(h, unsafe.Add(p, at))
 		at += 4
 	}
 	for ; at < n; at++ {
-		h ^= uint64(name[at]) * prime5
-		h = bits.RotateLeft64(h, 11) * prime1
+		h = mix1(h, unsafe.Add(p, at))
 	}
 	return avalanche(h)
+}
+
+// mix8, mix4 and mix1 take so many bytes at p into the hash of less than a stripe.
+func mix8(h uint64, p unsafe.Pointer) uint64 {
+	return bits.RotateLeft64(h^round(0, *(*uint64)(p)), 27)*prime1 + prime4
+}
+
+func mix4(h uint64, p unsafe.Pointer) uint64 {
+	return bits.RotateLeft64(h^uint64(*(*uint32)(p))*prime1, 23)*prime2 + prime3
+}
+
+func mix1(h uint64, p unsafe.Pointer) uint64 {
+	return bits.RotateLeft64(h^uint64(*(*uint8)(p))*prime5, 11) * prime1
 }
 
 func avalanche(h uint64) uint64 {

@@ -280,9 +280,9 @@ func (m *Image) adoptReserved(from []uint64) {
 // verifyKeys builds the section again from its content. A difference is damage
 // from before the hash was computed, or a writer's mistake.
 func (s *Section) verifyKeys() error {
-	made, err := NewOpaque(s.name, s.content)
+	made, err := NewOpaque(s.name, s.Content())
 	if s.kind == Document {
-		made, err = NewDocument(s.name, s.content)
+		made, err = NewDocument(s.name, s.Content())
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", corrupt("section of words", uint64(len(s.words)), "its content is impossible"), err)

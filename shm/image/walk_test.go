@@ -41,7 +41,7 @@ func TestElementsPastTheIndex(t *testing.T) {
 		t.Fatal("the index claims to be complete")
 	}
 	indexed := map[string]bool{}
-	for n := range s.Keys() {
+	for n := range s.KeyCount() {
 		indexed[s.key(n)] = true
 	}
 	walked := 0
@@ -53,6 +53,9 @@ func TestElementsPastTheIndex(t *testing.T) {
 		}
 		if past == indexed[key] {
 			t.Fatalf("%s is in the index: %v", key, indexed[key])
+		}
+		if past == (s.Find(key) != nil) {
+			t.Fatalf("%s is found in the index: %v", key, !past)
 		}
 		if past {
 			walked++
@@ -81,7 +84,7 @@ func TestElementsPastTheIndex(t *testing.T) {
 			t.Errorf("%q: %v, %v", key, v, err)
 		}
 	}
-	if s := document(t, "c", `{"just": [`+strings.Repeat("0,", MaxElements-1)+`0]}`); s.cut || s.Keys() != 1+MaxElements {
+	if s := document(t, "c", `{"just": [`+strings.Repeat("0,", MaxElements-1)+`0]}`); s.cut || s.KeyCount() != 1+MaxElements {
 		t.Error("an index that follows an array to its end claims not to be complete")
 	}
 }
@@ -91,8 +94,8 @@ func TestKeysTooLongForTheIndex(t *testing.T) {
 	just, past := strings.Repeat("j", MaxKey), strings.Repeat("p", MaxKey+1)
 	text := `{"a":1,"` + just + `":{"x":2},"` + past + `":[3,{"y":4}],"z":5}`
 	s := document(t, "c", text)
-	if !s.cut || s.Keys() != 3 {
-		t.Errorf("%d keys, and not all: %v", s.Keys(), s.cut)
+	if !s.Cut() || s.KeyCount() != 3 {
+		t.Errorf("%d keys, and not all: %v", s.KeyCount(), s.Cut())
 	}
 	eachKey(t, json.RawMessage(text), "", func(key string, value json.RawMessage) {
 		want := want(t, value)
@@ -103,7 +106,7 @@ func TestKeysTooLongForTheIndex(t *testing.T) {
 	if v, err := lookup(s, past+".2"); err != ErrNotFound {
 		t.Errorf("an element too many: %v, %v", v, err)
 	}
-	if s := document(t, "c", `{"a":1,"`+just+`":2}`); s.cut || s.Keys() != 2 {
+	if s := document(t, "c", `{"a":1,"`+just+`":2}`); s.Cut() || s.KeyCount() != 2 {
 		t.Error("an index of all keys claims not to be complete")
 	}
 }
