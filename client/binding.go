@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"sync"
 	"sync/atomic"
+
+	"github.com/statesync/statesync/client/internal/decode"
 )
 
 // Binding is a typed view of one config. It follows the region: the config is
@@ -25,7 +27,8 @@ type Binding[T any] struct {
 	key      string // empty for the whole config
 	number   int    // of the config in the client
 	options  Options[T]
-	initial  *T                           // the default
+	initial  *T // the default
+	decoder  *decode.Decoder
 	plain    bool                         // decoding runs no code of the application
 	decode   func(*result[T]) error       // makes the value of a result's version
 	accepted atomic.Pointer[[]*result[T]] // the newest few, oldest first; the slice never changes
@@ -78,8 +81,9 @@ func (b *Binding[T]) start(c *Client) {
 		c = Default()
 	}
 	b.client = c
-	b.plain = b.options.Validate == nil && isPlain(reflect.TypeFor[T]())
 	b.initial = &b.options.Default
+	b.decoder = decode.New(reflect.ValueOf(b.initial).Elem(), b.options.Strict)
+	b.plain = b.options.Validate == nil && b.decoder.Plain()
 	if c.verifier != nil {
 		c.verifier.handedOutDefault(b.config, b.initial)
 	}

@@ -67,12 +67,12 @@ func TestBindingIsNeverNil(t *testing.T) {
 	wantRefused(t, b.Err(), client.ErrWrongType, "absent", "", 2)
 }
 
-func TestDefaultIsUsedWhole(t *testing.T) {
+func TestWhatAConfigLeavesOutIsTheDefaults(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
 	r.Set("matchmaker", configs{"elo": 1600})
 	b := client.Bind(r.Client(), "matchmaker", client.Options[weights]{Default: weights{Elo: 1500, Ping: 0.5}})
-	want(t, "a field that the config leaves out", *b.Get(), weights{Elo: 1600})
+	want(t, "a field that the config leaves out", *b.Get(), weights{Elo: 1600, Ping: 0.5})
 }
 
 func TestRefusedValueLeavesTheLastOne(t *testing.T) {

@@ -2,27 +2,81 @@ package client
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"reflect"
-	"time"
 
+	"github.com/statesync/statesync/client/internal/decode"
 	"github.com/statesync/statesync/shm/image"
 )
+
+// maxInline is how many bytes of content one change may have for the follower
+// to decode it itself, over all bindings of plain types. It bounds the time for
+// which the follower is late for the next change.
+const maxInline = 64 << 10
 
 // decodeConfig makes a T of a whole config.
 func (b *Binding[T]) decodeConfig(r *result[T]) error {
 	r.value = new(T)
-	return decodeInto(r.version.section, r.value, b.options.Strict)
+	s := r.version.section
+	if s.Kind() == image.Document {
+		return b.decoder.Decode(s.Content(), r.value)
+	}
+	return decodeOpaque(s, r.value)
 }
 
-// decodeInto decodes a document as encoding/json does it, and an opaque config
-// into a *string or *[]byte.
-func decodeInto(s *image.Section, v any, strict bool) error {
-	if s.Kind() == image.Document {
-		return unmarshal(s.Content(), v, strict)
+// decodeKey makes a T of one key's value, or takes the default if the config does
+// not have the key, or has null there and T has no nil.
+func (b *Binding[T]) decodeKey(r *result[T]) error {
+	s := r.version.section
+	if s.Kind() == image.Opaque {
+		return fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
 	}
+	var v image.Value
+	err := s.Lookup(&v, b.key)
+	r.missing = errors.Is(err, ErrNotFound)
+	switch {
+	case r.missing && b.options.Strict:
+		return errors.New(noSuchKey(s, b.key))
+	case r.missing, err == nil && v.Type == image.Null && !hasNil[T]():
+		r.value = b.initial
+		return nil
+	case err != nil:
+		return damaged(err)
+	}
+	r.text, r.value = v.Text, new(T)
+	return b.decoder.Decode(v.Text, r.value)
+}
+
+// hasNil reports whether null is a value of T's own.
+func hasNil[T any]() bool {
+	switch reflect.TypeFor[T]().Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
+		return true
+	}
+	return false
+}
+
+// noSuchKey is what to say of a key that a config does not have.
+func noSuchKey(s *image.Section, key string) string {
+	text := "no such key"
+	if meant := decode.Nearest(key, keysOf(s)); meant != "" {
+		text += "; did you mean " + meant
+	}
+	return text
+}
+
+// decodeInto decodes a config into what v points to, which is the default.
+func decodeInto(s *image.Section, v any) error {
+	if s.Kind() == image.Document {
+		return decode.Onto(s.Content(), v)
+	}
+	return decodeOpaque(s, v)
+}
+
+// decodeOpaque copies a config of bytes into a *string or *[]byte.
+func decodeOpaque(s *image.Section, v any) error {
 	switch to := v.(type) {
 	case *string:
 		*to = string(s.Content())
@@ -34,62 +88,13 @@ func decodeInto(s *image.Section, v any, strict bool) error {
 	return nil
 }
 
-// decodeKey makes a T of one key's value, or takes the default if the config does
-// not have the key, or has null there and T has no nil.
-func (b *Binding[T]) decodeKey(r *result[T]) error {
-	section := r.version.section
-	if section.Kind() == image.Opaque {
-		return fmt.Errorf("%w: an opaque config has no keys", ErrWrongType)
-	}
-	var v image.Value
-	err := section.Lookup(&v, b.key)
-	r.missing = errors.Is(err, ErrNotFound)
-	switch {
-	case r.missing && b.options.Strict:
-		return errors.New(noSuchKey(section, b.key))
-	case r.missing, err == nil && v.Type == image.Null && !hasNil[T]():
-		r.value = b.initial
-		return nil
-	case err != nil:
-		return damaged(err)
-	}
-	r.text, r.value = v.Text, new(T)
-	if d, ok := any(r.value).(*time.Duration); ok {
-		if *d, ok = asDuration(&v); !ok {
-			return wrongType(&v, durationType)
+// keysOf yields the keys of a document that are in its index.
+func keysOf(s *image.Section) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key := range s.All() {
+			if !yield(key) {
+				return
+			}
 		}
-		return nil
 	}
-	return unmarshal(v.Text, r.value, b.options.Strict)
-}
-
-// noSuchKey is what to say of a key that a config does not have.
-func noSuchKey(s *image.Section, key string) string {
-	return "no such key"
-}
-
-// hasNil says whether null is a value of T's own.
-func hasNil[T any]() bool {
-	switch reflect.TypeFor[T]().Kind() {
-	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
-		return true
-	}
-	return false
-}
-
-// unmarshal decodes as encoding/json does it. It decodes a copy of the text: a
-// type's own UnmarshalJSON may do with it what it likes.
-func unmarshal(text []byte, v any, strict bool) error {
-	var err error
-	if strict {
-		d := json.NewDecoder(bytes.NewReader(text))
-		d.DisallowUnknownFields()
-		err = d.Decode(v)
-	} else {
-		err = json.Unmarshal(bytes.Clone(text), v)
-	}
-	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return fmt.Errorf("%w: %w", ErrWrongType, err)
-	}
-	return err
 }

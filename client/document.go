@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/statesync/statesync/client/internal/decode"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -71,7 +72,7 @@ func (d Doc) Decode(v any) error {
 	if d.version == nil || d.version.section == nil {
 		return d.fail("", ErrNotFound)
 	}
-	if err := decodeInto(d.version.section, v, false); err != nil {
+	if err := decodeInto(d.version.section, v); err != nil {
 		return d.fail("", err)
 	}
 	return nil
@@ -83,7 +84,7 @@ func (d Doc) DecodeKey(key string, v any) error {
 	var value image.Value
 	err := d.lookup(&value, key)
 	if err == nil {
-		err = unmarshal(value.Text, v, false)
+		err = decode.Onto(value.Text, v)
 	}
 	if err != nil {
 		return d.fail(key, err)
@@ -134,11 +135,16 @@ func wrongType(v *image.Value, want string) error {
 	if len(text) > 40 {
 		text = strings.ToValidUTF8(text[:40], "") + "…"
 	}
-	return fmt.Errorf("%w: %s is a %s and no %s", ErrWrongType, text, v.Type, want)
+	return fmt.Errorf("%w: %s is %s, not %s", ErrWrongType, text, article(v.Type.String()), article(want))
 }
 
-// durationType is what a duration has to be.
-const durationType = `duration, which is a string with a unit, like "15s"`
+// article puts "a" or "an" before the name of a type.
+func article(name string) string {
+	if strings.ContainsRune("aeio", rune(name[0])) {
+		return "an " + name
+	}
+	return "a " + name
+}
 
 func asUint(v *image.Value) (uint64, bool) {
 	return v.Bits, v.Type == image.Uint || v.Type == image.Int && v.Int() >= 0
@@ -154,14 +160,6 @@ func asFloat(v *image.Value) (float64, bool) {
 		return float64(v.Bits), true
 	}
 	return 0, false
-}
-
-func asDuration(v *image.Value) (time.Duration, bool) {
-	if v.Type != image.String {
-		return 0, false
-	}
-	d, err := time.ParseDuration(v.Str())
-	return d, err == nil
 }
 
 // Int is the value of a key that is an integer. 1.0 is none.
@@ -265,20 +263,26 @@ func (d Doc) StrOr(key, missing string) string {
 // Duration is the value of a key that is a string like "15s" or "1h30m".
 func (d Doc) Duration(key string) (time.Duration, error) {
 	var v image.Value
+	var value time.Duration
 	err := d.lookup(&v, key)
-	if err == nil {
-		if value, ok := asDuration(&v); ok {
-			return value, nil
-		}
+	switch {
+	case err != nil:
+	case v.Type == image.Null:
+		err = wrongType(&v, "duration")
+	default:
+		err = decode.Onto(v.Text, &value)
 	}
-	return 0, d.refuse(key, err, &v, durationType)
+	if err != nil {
+		return 0, d.fail(key, err)
+	}
+	return value, nil
 }
 
 // DurationOr is Duration, or the default where that is an error.
 func (d Doc) DurationOr(key string, missing time.Duration) time.Duration {
 	var v image.Value
-	if d.lookup(&v, key) == nil {
-		if value, ok := asDuration(&v); ok {
+	if d.lookup(&v, key) == nil && v.Type == image.String {
+		if value, err := time.ParseDuration(v.Str()); err == nil {
 			return value
 		}
 	}

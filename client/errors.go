@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/statesync/statesync/client/internal/decode"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -30,7 +31,7 @@ var (
 	// values stay.
 	ErrCorrupt = errors.New("damaged region")
 	// ErrWrongType: the value is not of the type asked for.
-	ErrWrongType = errors.New("wrong type")
+	ErrWrongType = decode.ErrWrongType
 	// ErrReplaced: another region, with another id, took the place of the one
 	// whose generation WaitGeneration was waiting for.
 	ErrReplaced = errors.New("region replaced")

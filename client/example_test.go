@@ -151,7 +151,7 @@ func ExampleOptions_strict() {
 	fmt.Println(flags.Err())
 	// Output:
 	// false
-	// config flags, generation 2: json: unknown field "newQeue"
+	// config flags, generation 2: newQeue: no such field in client_test.Flags; did you mean "newQueue"?
 }
 
 // The hook is where a refusal is logged, or counted.
@@ -280,7 +280,7 @@ func ExampleBinding_Lookup() {
 	fmt.Println(err)
 	// Output:
 	// false
-	// config flags, generation 2: wrong type: json: cannot unmarshal string into Go struct field Flags.newQueue of type bool
+	// config flags, generation 2: newQueue: cannot decode string into bool
 }
 
 func ExampleClient_Snapshot() {

@@ -163,7 +163,7 @@ func TestStatesAndStatsAsJSON(t *testing.T) {
 	client.Bind[number](c, "a")
 	text, err := json.Marshal(c.Bindings())
 	must(t, err)
-	for _, field := range []string{`"Config":"a"`, `"State":"rejected"`, `"Newest":2`, `"Err":"config a, generation 2: wrong type`} {
+	for _, field := range []string{`"Config":"a"`, `"State":"rejected"`, `"Newest":2`, `"Err":"config a, generation 2: N: cannot decode string into uint64"`} {
 		if !strings.Contains(string(text), field) {
 			t.Errorf("there is no %s in %s", field, text)
 		}

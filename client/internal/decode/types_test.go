@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding/json"
@@ -92,7 +92,7 @@ func TestPlainTypesRunNoCodeOfTheApplication(t *testing.T) {
 		{new(error), false},
 		{new(big.Int), false},
 	} {
-		if typ := reflect.TypeOf(c.value).Elem(); isPlain(typ) != c.plain {
+		if typ := reflect.TypeOf(c.value).Elem(); factsOf(typ).plain != c.plain {
 			t.Errorf("%v: plain is %v", typ, !c.plain)
 		}
 	}

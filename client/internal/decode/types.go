@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding"
@@ -7,11 +7,6 @@ import (
 	"sync"
 	"time"
 )
-
-// maxInline is how many bytes of content one change may have for the follower
-// to decode it itself, over all bindings. It bounds the time for which the
-// follower is late for the next change.
-const maxInline = 64 << 10
 
 var (
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
@@ -22,16 +17,10 @@ var (
 	anyMap       = reflect.TypeFor[map[string]any]()
 )
 
-// isPlain reports whether decoding into a zero value of the type runs no code
-// but that of encoding/json and of the standard library types that it trusts.
-// A type with a method that decoding calls, anywhere in it, is not plain. When
-// in doubt a type is not plain: its follower sets an alarm per change.
-func isPlain(t reflect.Type) bool { return factsOf(t).plain }
-
 // typeFacts are what decoding must know about a type. All but itself and opaque
 // are about every type that decoding can reach from it.
 type typeFacts struct {
-	plain bool // see isPlain
+	plain bool // see Decoder.Plain
 	// durations: there is a time.Duration, or a named int64, which may be one.
 	durations bool
 	// merges: encoding/json does not merge a config into a value of it that is not

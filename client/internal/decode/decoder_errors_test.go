@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding/json"
@@ -42,12 +42,12 @@ func TestDecodeErrorsNameThePath(t *testing.T) {
 		{`{"Names":{"a.b":["",1]}}`, `Names.a.b.1: cannot decode number into string`, true},
 		{`{"Numbers":{"1":256}}`, `Numbers.1: cannot decode number 256 into uint8`, true},
 		{`{"Numbers":{"x":1}}`, `Numbers.x: cannot decode number x into int`, true},
-		{`{"Named":"15 s"}`, `Named: cannot decode string into client.timeout`, true},
+		{`{"Named":"15 s"}`, `Named: cannot decode string into decode.timeout`, true},
 		{`{"Address":"x"}`, `Address: ParseAddr("x"): unable to parse IP`, false},
 		{`{"Quoted":1}`, `Quoted: json: invalid use of ,string struct tag, trying to unmarshal unquoted value into int`, false},
 		{`{"Merged":{"A":"x"}}`, `Merged.A: cannot decode string into int`, true},
-		{`{"Burst":1}`, `Burst: the embedded pointer to the unexported struct client.limits2 cannot be set`, false},
-		{`[]`, `cannot decode array into client.config`, true},
+		{`{"Burst":1}`, `Burst: the embedded pointer to the unexported struct decode.limits2 cannot be set`, false},
+		{`[]`, `cannot decode array into decode.config`, true},
 		{`{"Pools":[`, `unexpected end of JSON input`, false},
 		{`{} x`, `invalid character 'x' after top-level value`, false},
 	} {
@@ -57,7 +57,7 @@ func TestDecodeErrorsNameThePath(t *testing.T) {
 				t.Errorf("%s: %v (wrong type %v), want %s", c.text, err, errors.Is(err, ErrWrongType), c.want)
 			}
 		}
-		if err := decodeOnto([]byte(c.text), new(config)); err == nil || err.Error() != c.want {
+		if err := Onto([]byte(c.text), new(config)); err == nil || err.Error() != c.want {
 			t.Errorf("%s in place: %v, want %s", c.text, err, c.want)
 		}
 	}
@@ -67,7 +67,7 @@ func TestDecodeErrorsNameThePath(t *testing.T) {
 		t.Errorf("the cause is %+v", wrong)
 	}
 	// A default does not hide an error either.
-	if _, err := decodeWith(t, []pool{{}}, `[{"Limits":[]}]`, false); err == nil || err.Error() != "0.Limits: cannot decode array into client.limits" {
+	if _, err := decodeWith(t, []pool{{}}, `[{"Limits":[]}]`, false); err == nil || err.Error() != "0.Limits: cannot decode array into decode.limits" {
 		t.Errorf("list: %v", err)
 	}
 }
@@ -85,13 +85,13 @@ func TestStrictFindsUnknownFields(t *testing.T) {
 		Unnamed struct{ Name string }
 	}
 	for _, c := range []struct{ text, want string }{
-		{`{"weights":{"party":1}}`, `weights.party: no such field in client.weights; did you mean "weights.Parity"?`},
-		{`{"weights":{"color":1}}`, `weights.color: no such field in client.weights`},
-		{`{"pools":[{},{"naem":1}]}`, `pools.1.naem: no such field in client.pool; did you mean "pools.1.Name"?`},
-		{`{"ByName":{"a":{"limit":1}}}`, `ByName.a.limit: no such field in client.pool; did you mean "ByName.a.Limits"?`},
-		{`{"ByName":{"a":{"Limits":{"x":1}}}}`, `ByName.a.Limits.x: no such field in client.limits`},
+		{`{"weights":{"party":1}}`, `weights.party: no such field in decode.weights; did you mean "weights.Parity"?`},
+		{`{"weights":{"color":1}}`, `weights.color: no such field in decode.weights`},
+		{`{"pools":[{},{"naem":1}]}`, `pools.1.naem: no such field in decode.pool; did you mean "pools.1.Name"?`},
+		{`{"ByName":{"a":{"limit":1}}}`, `ByName.a.limit: no such field in decode.pool; did you mean "ByName.a.Limits"?`},
+		{`{"ByName":{"a":{"Limits":{"x":1}}}}`, `ByName.a.Limits.x: no such field in decode.limits`},
 		{`{"Unnamed":{"nam":1}}`, `Unnamed.nam: no such field; did you mean "Unnamed.Name"?`},
-		{`{"weight":{}}`, `weight: no such field in client.config; did you mean "weights"?`},
+		{`{"weight":{}}`, `weight: no such field in decode.config; did you mean "weights"?`},
 		{`{"ANY":{"a":1},"Merged":{"C":1}}`, ``}, // not within types with methods
 	} {
 		for _, initial := range []config{{}, {Pools: []pool{{}}, ByName: map[string]*pool{"a": {}}, Any: map[string]any{"b": 1}}} {

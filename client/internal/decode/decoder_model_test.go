@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"bytes"
@@ -95,11 +95,11 @@ func TestDecodeIsMergingJSON(t *testing.T) {
 		if err := json.Unmarshal(merged, want.Interface()); err != nil {
 			t.Fatalf("seed %d, %v: %s: %v", seed, typ, merged, err)
 		}
-		d := newDecoder(initial, r.oneIn(2))
+		d := New(initial, r.oneIn(2))
 		d.reset(onto.Elem())
 		for name, err := range map[string]error{
-			"decode":     d.decode([]byte(text), got.Interface()),
-			"decodeOnto": decodeOnto([]byte(text), onto.Interface()),
+			"decode": d.Decode([]byte(text), got.Interface()),
+			"Onto":   Onto([]byte(text), onto.Interface()),
 		} {
 			if err != nil {
 				t.Fatalf("seed %d, %s: %v: %s: %v", seed, name, typ, text, err)

@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding/json"
@@ -57,17 +57,17 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, config []byte, strict bool) {
-		d := newDecoder(reflect.ValueOf(initial), strict)
+		d := New(reflect.ValueOf(initial), strict)
 		v := new(rich)
-		err := d.decode(config, v)
+		err := d.Decode(config, v)
 		if err == nil && !json.Valid(config) {
 			t.Errorf("invalid JSON is no error")
 		}
 		scribble(reflect.ValueOf(v))
 		onto := initial
 		new(copier).own(reflect.ValueOf(&onto).Elem())
-		if ontoErr := decodeOnto(config, &onto); !strict && (err == nil) != (ontoErr == nil) {
-			t.Errorf("decode returns %v, decodeOnto %v", err, ontoErr)
+		if ontoErr := Onto(config, &onto); !strict && (err == nil) != (ontoErr == nil) {
+			t.Errorf("decode returns %v, Onto %v", err, ontoErr)
 		}
 		if after, err := json.Marshal(initial); err != nil || string(after) != string(text) {
 			t.Errorf("the default became %s, %v", after, err)

@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"fmt"
@@ -34,7 +34,7 @@ func TestNearest(t *testing.T) {
 		{strings.Repeat("a", 129), []string{strings.Repeat("a", 128)}, ""},
 		{strings.Repeat("a", 128), []string{strings.Repeat("a", 129), strings.Repeat("a", 127)}, strings.Repeat("a", 127)},
 	} {
-		if near := nearest(c.want, slices.Values(c.have)); near != c.near {
+		if near := Nearest(c.want, slices.Values(c.have)); near != c.near {
 			t.Errorf("nearest to %q of %q is %q, want %q", c.want, c.have, near, c.near)
 		}
 	}
@@ -43,7 +43,7 @@ func TestNearest(t *testing.T) {
 func TestNearestLooksAtBoundedlyManyNames(t *testing.T) {
 	t.Parallel()
 	seen := 0
-	nearest("name", func(yield func(string) bool) {
+	Nearest("name", func(yield func(string) bool) {
 		for yield(fmt.Sprint("other", seen)) {
 			seen++
 		}

@@ -1,4 +1,4 @@
-package client
+package decode
 
 import "reflect"
 
@@ -23,7 +23,7 @@ type copier struct {
 func (c *copier) own(v reflect.Value) {
 	c.depth++
 	if c.depth > maxDefaultDepth {
-		panic("client: the default of a binding nests too deep, or contains itself")
+		panic("statesync: the default of a binding nests too deep, or contains itself")
 	}
 	defer func() { c.depth-- }()
 	t := v.Type()

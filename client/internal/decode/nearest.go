@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"iter"
@@ -6,18 +6,18 @@ import (
 )
 
 const (
-	maxNearestName  = 128    // bytes of a name that nearest compares
-	maxNearestNames = 10_000 // names that nearest compares
+	maxNearestName  = 128    // bytes of a name that Nearest compares
+	maxNearestNames = 10_000 // names that Nearest compares
 )
 
-// nearest returns the name that is most like the wanted one, or "" if none is
+// Nearest returns the name that is most like the wanted one, or "" if none is
 // near. Names that differ by case only are nearest. Else the distance counts
 // letters that are missing, added, wrong, or swapped with the next one; a third
 // of the letters after the last dot may be wrong, and at most three.
 //
 // It skips names longer than 128 bytes and looks at no more than 10,000 names,
 // so that a hostile config cannot make it slow.
-func nearest(want string, have iter.Seq[string]) string {
+func Nearest(want string, have iter.Seq[string]) string {
 	if len(want) > maxNearestName {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding/json"
@@ -130,7 +130,7 @@ func (w *walker) unknown(t reflect.Type, fields *structFields, key string) error
 	if t.Name() != "" {
 		e.reason += " in " + t.String()
 	}
-	if name := nearest(key, fields.names); name != "" {
+	if name := Nearest(key, fields.names); name != "" {
 		w.path[len(w.path)-1] = segment{key: name, isKey: true}
 		e.reason += fmt.Sprintf("; did you mean %q?", w.at(""))
 	}

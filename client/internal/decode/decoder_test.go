@@ -1,4 +1,4 @@
-package client
+package decode
 
 import (
 	"encoding/json"
@@ -14,11 +14,11 @@ import (
 // default as it was.
 func decodeWith(t *testing.T, initial any, text string, strict bool) (any, error) {
 	t.Helper()
-	d := newDecoder(reflect.ValueOf(initial), strict)
+	d := New(reflect.ValueOf(initial), strict)
 	v := reflect.New(reflect.TypeOf(initial))
-	err := d.decode([]byte(text), v.Interface())
+	err := d.Decode([]byte(text), v.Interface())
 	again := reflect.New(v.Type().Elem())
-	if d.decode([]byte("null"), again.Interface()) == nil && !d.initial.IsZero() && hasNoNil(v.Type().Elem()) {
+	if d.Decode([]byte("null"), again.Interface()) == nil && !d.initial.IsZero() && hasNoNil(v.Type().Elem()) {
 		if !reflect.DeepEqual(again.Elem().Interface(), initial) {
 			t.Errorf("decoding %s changed the default to %+v", text, again.Elem())
 		}
@@ -166,8 +166,8 @@ func TestDecodeMergesIntoTheDefault(t *testing.T) {
 				return
 			}
 			v := reflect.New(reflect.TypeOf(c.initial))
-			newDecoder(reflect.ValueOf(c.initial), false).reset(v.Elem())
-			if err := decodeOnto([]byte(c.text), v.Interface()); err != nil || !reflect.DeepEqual(v.Elem().Interface(), c.want) {
+			New(reflect.ValueOf(c.initial), false).reset(v.Elem())
+			if err := Onto([]byte(c.text), v.Interface()); err != nil || !reflect.DeepEqual(v.Elem().Interface(), c.want) {
 				t.Errorf("%s in place is %+v (%v), want %+v", c.text, v.Elem(), err, c.want)
 			}
 		})
@@ -190,18 +190,18 @@ func TestDecodeOntoChangesInPlace(t *testing.T) {
 	t.Parallel()
 	behind, entries := &limits{Max: 1}, map[string]any{"a": 1.0}
 	v := outer{Pointer: behind, Any: entries, limits2: &limits2{}}
-	if err := decodeOnto([]byte(`{"Pointer":{"Max":2},"Any":{"b":2},"Burst":3}`), &v); err != nil {
+	if err := Onto([]byte(`{"Pointer":{"Max":2},"Any":{"b":2},"Burst":3}`), &v); err != nil {
 		t.Fatal(err)
 	}
 	if v.Pointer != behind || behind.Max != 2 || !reflect.DeepEqual(entries, map[string]any{"a": 1.0, "b": 2.0}) || v.Burst != 3 {
 		t.Errorf("decoded %+v, the old limits are %+v, the old map is %v", v, behind, entries)
 	}
 	a := adding{"a": true}
-	if err := decodeOnto([]byte(`["b"]`), &a); err != nil || !reflect.DeepEqual(a, adding{"a": true, "b": true}) {
+	if err := Onto([]byte(`["b"]`), &a); err != nil || !reflect.DeepEqual(a, adding{"a": true, "b": true}) {
 		t.Errorf("the method was not called on the present value: %v, %v", a, err)
 	}
 	for _, v := range []any{nil, v, (*outer)(nil)} {
-		if err := decodeOnto([]byte(`{}`), v); err == nil {
+		if err := Onto([]byte(`{}`), v); err == nil {
 			t.Errorf("decoding into %T is no error", v)
 		}
 	}
@@ -273,7 +273,7 @@ func TestDecoderIsPlainUnlessThereIsAForeignPointer(t *testing.T) {
 		{outer{Any: map[string]any{"a": []any{&limits{}}}}, false},
 		{merging{}, false},
 	} {
-		if d := newDecoder(reflect.ValueOf(c.initial), false); d.plain != c.plain {
+		if d := New(reflect.ValueOf(c.initial), false); d.plain != c.plain {
 			t.Errorf("%+v: plain is %v", c.initial, d.plain)
 		}
 	}
@@ -289,10 +289,10 @@ func TestDecoderRefusesADefaultThatContainsItself(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("newDecoder takes a %T that contains itself", initial)
+					t.Errorf("New takes a %T that contains itself", initial)
 				}
 			}()
-			newDecoder(reflect.ValueOf(initial), false)
+			New(reflect.ValueOf(initial), false)
 		}()
 	}
 }
@@ -312,7 +312,7 @@ func TestDecodeCopiesOnlyWhatTheDefaultNeeds(t *testing.T) {
 		{struct{ T time.Time }{time.Unix(1, 0)}, false, false},
 		{weights{}, true, true},
 	} {
-		if d := newDecoder(reflect.ValueOf(c.initial), c.strict); d.walks != c.walks {
+		if d := New(reflect.ValueOf(c.initial), c.strict); d.walks != c.walks {
 			t.Errorf("%+v, strict %v: walks is %v", c.initial, c.strict, d.walks)
 		}
 	}

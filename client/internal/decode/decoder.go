@@ -1,12 +1,18 @@
-package client
+// Package decode decodes JSON into Go values as encoding/json does it, with
+// defaults, durations, and errors that name the whole path.
+package decode
 
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 )
 
-// A decoder decodes configs into values of one type. What a config leaves out
+// ErrWrongType matches errors about a value whose JSON type does not fit.
+var ErrWrongType = errors.New("wrong type")
+
+// A Decoder decodes configs into values of one type. What a config leaves out
 // comes from the default, at any depth: fields of structs, behind pointers or
 // not, and entries of maps, those of a map[string]any in an any included. A list
 // replaces the default's list whole. A null sets a pointer, map, slice or
@@ -28,22 +34,22 @@ import (
 // takes such a string too, and a number. The tag's option string has no effect on
 // a time.Duration, and leaves other named types to encoding/json. So do keys of
 // maps.
-type decoder struct {
+type Decoder struct {
 	initial reflect.Value // the decoder's own copy of the default
 	strict  bool
-	plain   bool // decoding runs no code of the application
+	plain   bool
 	copies  bool // the default has memory that each value needs a copy of
 	walks   bool // encoding/json alone does not decode the type
 }
 
-// newDecoder makes a decoder of the default's type. It panics if the default
+// New makes a decoder of the default's type. It panics if the default
 // contains itself.
-func newDecoder(initial reflect.Value, strict bool) *decoder {
+func New(initial reflect.Value, strict bool) *Decoder {
 	facts := factsOf(initial.Type())
 	own := addressable(initial)
 	c := copier{}
 	c.own(own)
-	return &decoder{
+	return &Decoder{
 		initial: own,
 		strict:  strict,
 		plain:   facts.plain && !c.foreign,
@@ -52,8 +58,8 @@ func newDecoder(initial reflect.Value, strict bool) *decoder {
 	}
 }
 
-// decode decodes a text into a *T. It leaves nothing of what the T was before.
-func (d *decoder) decode(text []byte, v any) error {
+// Decode decodes a text into a *T. It leaves nothing of what the T was before.
+func (d *Decoder) Decode(text []byte, v any) error {
 	to := reflect.ValueOf(v).Elem()
 	d.reset(to)
 	var err error
@@ -70,19 +76,24 @@ func (d *decoder) decode(text []byte, v any) error {
 	return nil
 }
 
+// Plain reports whether decoding runs no code but that of encoding/json and of
+// the standard library types that it trusts: no type that decoding can reach has a
+// decoding method. When in doubt a type is not plain.
+func (d *Decoder) Plain() bool { return d.plain }
+
 // reset makes a value a copy of the default.
-func (d *decoder) reset(v reflect.Value) {
+func (d *Decoder) reset(v reflect.Value) {
 	v.Set(d.initial)
 	if d.copies {
 		new(copier).own(v)
 	}
 }
 
-// decodeOnto decodes a text into what v points to. Its rules are a decoder's,
+// Onto decodes a text into what v points to. Its rules are a decoder's,
 // with the present value as the default. It changes that value in place, through
 // its pointers and maps, as encoding/json does, and calls decoding methods on it
 // as it is. An error may leave it changed in part.
-func decodeOnto(text []byte, v any) error {
+func Onto(text []byte, v any) error {
 	p := reflect.ValueOf(v)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
 		return json.Unmarshal(text, v) // which refuses v
