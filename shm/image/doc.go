@@ -10,7 +10,8 @@
 //     default.
 //   - The work of a look-up does not depend on how many configs there are, nor
 //     on how large the others are. It is bounded, and that of a build is linear,
-//     whatever the names and the keys are: see table.
+//     whatever the names and the keys are: see table. View.Entries is not a
+//     look-up: it searches the sorted entries for a prefix.
 //   - Every byte is hostile: bounds are checked before use, nothing panics, and
 //     every search ends. A section's index is checked once, when the section is
 //     copied. The sums catch accidents, not attackers; package shm decides which

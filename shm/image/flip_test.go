@@ -20,7 +20,7 @@ type flips struct {
 	sections []*Section
 	touched  map[int][]string // which names' lookups look at which 64 bytes of the directory
 
-	flipped, found, notFound, refused, loaded, notLoaded int
+	flipped, found, notFound, listed, refused, loaded, notLoaded int
 }
 
 func newFlips(t *testing.T) *flips {
@@ -133,6 +133,27 @@ func (f *flips) check(names ...string) {
 	}
 }
 
+// checkList lists the configs of one generation; the list is right, or a refusal.
+func (f *flips) checkList() {
+	v, err := openAny(f.words)
+	if f.refuse("header", err) {
+		return
+	}
+	names, entries, err := list(&v, "config-2-")
+	if f.refuse("the list", err) {
+		return
+	}
+	f.listed++
+	if len(names) != 10 {
+		f.t.Fatalf("flip %d: the list is %q", f.flipped, names)
+	}
+	for i, name := range names {
+		if want, ok := f.entries[name]; !ok || entries[i] != want {
+			f.t.Fatalf("flip %d: the list is %q", f.flipped, names)
+		}
+	}
+}
+
 // checkAll looks up everything.
 func (f *flips) checkAll() {
 	f.t.Helper()
@@ -168,6 +189,7 @@ func (f *flips) flip(bit int) { f.words[bit/64] ^= 1 << (bit % 64) }
 func TestEveryBitFlipOfADirectory(t *testing.T) {
 	f := newFlips(t)
 	f.checkAll()
+	f.checkList()
 	f.load()
 	if f.refused > 0 {
 		t.Fatal("the image is refused as it is")
@@ -180,6 +202,7 @@ func TestEveryBitFlipOfADirectory(t *testing.T) {
 		// that need not.
 		touched := f.touched[bit/64/lineWords]
 		f.check(touched...)
+		f.checkList()
 		for _, name := range []string{f.sections[f.flipped%len(f.sections)].Name(), f.absent[f.flipped%len(f.absent)]} {
 			before := f.refused
 			if f.check(name); f.refused > before && !slices.Contains(touched, name) && bit >= headerWords*64 && !f.revisionAt(bit) {
@@ -191,8 +214,8 @@ func TestEveryBitFlipOfADirectory(t *testing.T) {
 		}
 		f.flip(bit)
 	}
-	t.Logf("%d flips: %d found, %d not found, %d refused; %d images loaded, %d not", f.flipped, f.found, f.notFound, f.refused, f.loaded, f.notLoaded)
-	if f.found == 0 || f.notFound == 0 || f.refused < f.flipped || f.notLoaded == 0 {
+	t.Logf("%d flips: %d found, %d not found, %d listed, %d refused; %d images loaded, %d not", f.flipped, f.found, f.notFound, f.listed, f.refused, f.loaded, f.notLoaded)
+	if f.found == 0 || f.listed == 0 || f.listed == f.flipped || f.notFound == 0 || f.refused < f.flipped || f.notLoaded == 0 {
 		t.Error("these counts are impossible")
 	}
 }
@@ -209,6 +232,9 @@ func TestEveryBitFlipOfASection(t *testing.T) {
 		words[bit/64] ^= 1 << (bit % 64)
 		if s, err := v.Section(e); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("bit %d of the section: %v, %v", bit-int(e.offset)*8, s, err)
+		}
+		if names, _, err := list(&v, ""); err == nil && !slices.Equal(names, []string{"a", "matchmaker", "z"}) || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("bit %d of the section: the names are %q, %v", bit-int(e.offset)*8, names, err)
 		}
 		if bit%50 == 0 {
 			if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {

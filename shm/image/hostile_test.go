@@ -93,6 +93,20 @@ func exercise(t *testing.T, words []uint64, names ...string) {
 	for i := range min(v.Len(), 100) {
 		follow(v.Entry(i))
 	}
+	for _, prefix := range append([]string{"", "a"}, names...) {
+		got, entries, err := list(&v, prefix)
+		if !check(err) && len(got) > v.Len() || !slices.IsSorted(got) {
+			t.Fatalf("%q: %q", prefix, got)
+		}
+		for i, e := range entries {
+			if !strings.HasPrefix(got[i], prefix) {
+				t.Fatalf("%q: %q", prefix, got)
+			}
+			if s, err := v.Section(e); check(err) && s.Name() != got[i] {
+				t.Fatalf("the name is %q, and that of its section %q", got[i], s.Name())
+			}
+		}
+	}
 	m, err := loadAny(words)
 	if !check(err) {
 		return

@@ -120,6 +120,15 @@ func TestKeysOfAllLengths(t *testing.T) {
 			}
 			key[at] = 'k'
 		}
+		// And so does the length alone: x follows a nested key in the key bytes.
+		nested := document(t, "c", `{"a": {"`+string(key)+`": 1, "x": 2}}`)
+		for _, text := range []string{"a." + string(key) + "a", ("a." + string(key))[:n+1]} {
+			other := *nested
+			other.cells = slices.Repeat([]uint32{cellTag(HashName(text))<<numberBits | 2}, 2)
+			if k := other.Find(text); k != nil {
+				t.Errorf("a key of %d bytes is found as one of %d", n+2, len(text))
+			}
+		}
 	}
 }
 

@@ -2,8 +2,10 @@ package image
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -17,7 +19,7 @@ import (
 // returns is valid only if the slot's sequence is unchanged afterwards.
 //
 // The methods neither block nor make a syscall, and fault where the memory
-// does. Only Section, Revision and SectionRevision allocate.
+// does. Only Entries, Section, Revision and SectionRevision allocate.
 type View struct {
 	words      []uint64
 	generation uint64
@@ -153,14 +155,119 @@ func (v *View) entry(n uint64) (Entry, error) {
 	}, nil
 }
 
-// Section copies and verifies the section that an entry leads to.
-func (v *View) Section(e Entry) (Section, error) {
+// NamedEntry is a config's entry with its name.
+type NamedEntry struct {
+	Entry
+	Name string // a copy
+}
+
+// Entries yields the entries whose names begin with prefix, sorted by name, or an
+// error that matches ErrCorrupt, with which it ends. Each entry is verified by its
+// sum, and each name by the hash that the entry has of it. No section is copied or
+// verified; Section does that with what Entries yields.
+//
+// The entries of an image are sorted by name, so Entries searches for the first one
+// in a time that grows with the logarithm of the number of configs, and then reads
+// one more than it yields. It relies on the order in what it passes over, and
+// verifies it in what it yields. It allocates one name per entry that it yields,
+// and ends after as many as the header has, whatever the memory holds meanwhile.
+func (v *View) Entries(prefix string) iter.Seq2[NamedEntry, error] {
+	return func(yield func(NamedEntry, error) bool) {
+		var buf nameBuffer
+		n, err := v.search(prefix, &buf)
+		for last := ""; err == nil && n < v.entries; n++ {
+			var e NamedEntry
+			if e, err = v.named(n, &buf); err != nil {
+				break
+			}
+			if e.Name <= last {
+				err = corrupt("entry", n, "the entries are not sorted by name")
+				break
+			}
+			if !strings.HasPrefix(e.Name, prefix) {
+				return
+			}
+			e.Name = strings.Clone(e.Name)
+			if last = e.Name; !yield(e, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(NamedEntry{}, err)
+		}
+	}
+}
+
+// search is the number of the first entry whose name is not less than name.
+func (v *View) search(name string, buf *nameBuffer) (uint64, error) {
+	if name == "" {
+		return 0, nil
+	}
+	from, to := uint64(0), v.entries
+	for from < to {
+		middle := from + (to-from)/2
+		e, err := v.named(middle, buf)
+		if err != nil {
+			return 0, err
+		}
+		if e.Name < name {
+			from = middle + 1
+		} else {
+			to = middle
+		}
+	}
+	return from, nil
+}
+
+// nameBuffer has room for the longest name.
+type nameBuffer [(MaxName + wordBytes - 1) / wordBytes]uint64
+
+// named is entry n with its name, which is a view into buf.
+//
+// Of the section, it reads the name's length and the name alone. The section's hash
+// is not computed, so the name is verified by the entry's hash of it.
+func (v *View) named(n uint64, buf *nameBuffer) (NamedEntry, error) {
+	e, err := v.entry(n)
+	if err == nil {
+		err = v.checkPlace(e)
+	}
+	if err != nil {
+		return NamedEntry{}, err
+	}
+	section := v.words[e.offset/wordBytes:][:e.length/wordBytes]
+	if len(section) < sectionHeaderWords {
+		return NamedEntry{}, corrupt("section at byte", e.offset, "it is shorter than its header")
+	}
+	var lengths [1]uint64 // the name's is in the lower half of the first word
+	seqlock.LoadWords(lengths[:], section)
+	length := int(lengths[0] & math.MaxUint32)
+	if length == 0 || length > MaxName || wordsFor(length) > len(section)-sectionHeaderWords {
+		return NamedEntry{}, corrupt("section at byte", e.offset, "its name is too short or too long")
+	}
+	seqlock.LoadWords(buf[:wordsFor(length)], section[sectionHeaderWords:])
+	name := unsafe.String((*byte)(unsafe.Pointer(buf)), length)
+	if HashName(name) != e.name {
+		return NamedEntry{}, corrupt("section at byte", e.offset, "it is not the config that its entry names")
+	}
+	return NamedEntry{Entry: e, Name: name}, nil
+}
+
+// checkPlace verifies that an entry's section lies among the sections.
+func (v *View) checkPlace(e Entry) error {
 	size := uint64(len(v.words)) * wordBytes
 	switch {
 	case e.offset%wordBytes != 0 || e.length%wordBytes != 0 || e.length > MaxSection:
-		return Section{}, corrupt("section at byte", e.offset, "its place or its length is impossible")
+		return corrupt("section at byte", e.offset, "its place or its length is impossible")
 	case e.offset < v.sectionsAt*wordBytes || e.offset > size || e.length > size-e.offset:
-		return Section{}, corrupt("section at byte", e.offset, "it is out of bounds")
+		return corrupt("section at byte", e.offset, "it is out of bounds")
+	}
+	return nil
+}
+
+// Section copies and verifies the section that an entry leads to.
+func (v *View) Section(e Entry) (Section, error) {
+	if err := v.checkPlace(e); err != nil {
+		return Section{}, err
 	}
 	words := newWords(int(e.length / wordBytes))
 	seqlock.LoadWords(words, v.words[e.offset/wordBytes:])
