@@ -16,8 +16,8 @@ import (
 	"github.com/statesync/statesync/shm"
 )
 
-// crashScenario is a way through a daemon's life. What lies on it is found out
-// by going there once, so that a new failpoint is in the campaign by itself.
+// crashScenario is one course of a daemon's life. A trace of one run finds the
+// failpoints on it, so that the campaign includes new failpoints by itself.
 type crashScenario struct {
 	name   string
 	before func(h *crashHost)                 // while there is no daemon
@@ -25,8 +25,9 @@ type crashScenario struct {
 	from   string                             // the failpoint at which it begins, for one publication; "": the start
 }
 
-// key is a point of the scenario where it matters on which way a point is come
-// to: to make a larger file is another thing than to make the first one.
+// key identifies a point for the campaign's coverage. A point in a growth counts
+// apart from the same point elsewhere, since making a larger file differs from
+// making the first one.
 func (s *crashScenario) key(point string) string {
 	if s.from == "" {
 		return point
@@ -34,9 +35,9 @@ func (s *crashScenario) key(point string) string {
 	return point + " from " + s.from
 }
 
-// crashScenarios are those on a host that lives on. The first of them are where
-// most crashes are: others leave readers in a region that nobody retired, which
-// they find out by the writer's silence only, after five seconds.
+// crashScenarios are those on a host that does not reboot. Most crashes are in the
+// first ones. The others leave readers in a region that was not retired, which they
+// find out only by the writer's silence, after five seconds.
 var crashScenarios = []*crashScenario{
 	{name: "attach"},
 	crashReplace,
@@ -58,7 +59,7 @@ var crashScenarios = []*crashScenario{
 	}},
 }
 
-// crashReplace is a region of another geometry than the one that is there.
+// crashReplace starts a daemon with another geometry than the region's.
 var crashReplace = &crashScenario{name: "replace", before: func(h *crashHost) {
 	h.shape++
 	h.replaced = true
@@ -80,7 +81,7 @@ func crashGrow(level int) *crashScenario {
 	}}
 }
 
-// orphans says that readers may have been left in a region that nobody retired.
+// orphans reports whether readers may have been left in a region that was not retired.
 func (s *crashScenario) orphans() bool { return strings.Contains(s.name, "lost") }
 
 // crashPoint is the n-th arrival at a failpoint.
@@ -91,12 +92,12 @@ type crashPoint struct {
 
 func (p crashPoint) String() string { return fmt.Sprintf("%s:%d", p.name, p.n) }
 
-// mostArrivals bounds n: later publications are as earlier ones, but for the
-// slot that they are in.
+// mostArrivals bounds n: later publications differ from earlier ones only in the
+// slot that they use.
 const mostArrivals = 3
 
-// trace goes through a scenario without a crash until the end, which is
-// SIGKILL, and returns what lies on it, in order.
+// trace runs a scenario without a crash, kills the daemon at its end, and returns the
+// points on it, in order.
 func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 	h.Helper()
 	if s.before != nil {
@@ -138,15 +139,14 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 	return points
 }
 
-// crashWay is a scenario and the points on it that are yet to be tried in this
-// round.
+// crashWay is a scenario, its points, and those of them not yet tried in this round.
 type crashWay struct {
 	*crashScenario
 	points []crashPoint
 	queue  []crashPoint
 }
 
-// next is the next point: each comes once in a round.
+// next returns the next point. Each point comes once in a round.
 func (w *crashWay) next(r *rand.Rand) crashPoint {
 	if len(w.queue) == 0 {
 		w.queue = slices.Clone(w.points)
@@ -157,11 +157,11 @@ func (w *crashWay) next(r *rand.Rand) crashPoint {
 	return p
 }
 
-// crashPlan is what is tried where.
+// crashPlan chooses the scenario and the point of each crash.
 type crashPlan struct {
 	chance *rand.Rand
 	ways   []*crashWay
-	first  []crashStep // comes first: each key once
+	first  []crashStep // tried first: each key once
 	round  int
 }
 
@@ -188,8 +188,8 @@ func newCrashPlan(h *crashHost) *crashPlan {
 	return plan
 }
 
-// next is the next step: what is new first, then most often a start in the
-// same file, or in a new one.
+// next returns the next step: first those of plan.first, then most often a start in
+// the same file or in a new one.
 func (plan *crashPlan) next() crashStep {
 	if len(plan.first) > 0 {
 		step := plan.first[0]
@@ -207,8 +207,8 @@ func (plan *crashPlan) next() crashStep {
 	return crashStep{way.crashScenario, way.next(plan.chance)}
 }
 
-// crashFirst tries a first start, on a host of its own for each of at most limit
-// crashes. It returns at how many points there was one.
+// crashFirst kills the first daemon of a host at up to limit points, each on a host
+// of its own. It returns the number of kills.
 func crashFirst(t *testing.T, limit int) (crashes int) {
 	t.Helper()
 	s := &crashScenario{name: "first start"}
@@ -229,13 +229,13 @@ func crashFirst(t *testing.T, limit int) (crashes int) {
 	return crashes
 }
 
-// crashSealed is crashFirst for a start with a sealed region, where there are
-// seals: the steps at which the seal is put on or taken off, and others up to
-// the limit. It returns the names of the points at which there was a crash.
+// crashSealed kills daemons with a sealed region, where the file system has seals: at
+// each step that sets or lifts the seal, and at other points up to the limit. It
+// returns the names of the points.
 func crashSealed(t *testing.T, limit int) (tried []string) {
 	t.Helper()
 	if !canSeal(t) {
-		t.Log("no seals here, and so no crashes around them")
+		t.Log("the file system has no seals: crashes around them are skipped")
 		return nil
 	}
 	h := newCrashHost(t)
@@ -276,7 +276,7 @@ func onceEach(points []crashPoint) (names []string) {
 func (h *crashHost) crashAndRecover(s *crashScenario, p crashPoint) {
 	h.Helper()
 	if !h.crash(s, p) {
-		h.Errorf("%s: %s was not come to", s.name, p)
+		h.Errorf("%s: the daemon did not reach %s", s.name, p)
 	}
 	d := h.start("")
 	if !h.publishes(d) {
@@ -289,7 +289,7 @@ func (h *crashHost) crashAndRecover(s *crashScenario, p crashPoint) {
 	}
 }
 
-// canSeal says whether the regions of these tests can be sealed.
+// canSeal reports whether the regions of these tests can be sealed.
 func canSeal(t *testing.T) bool {
 	t.Helper()
 	path := filepath.Join(memory(t), "probe")

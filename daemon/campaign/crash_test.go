@@ -22,8 +22,8 @@ var crashKills = flag.Int("crash.kills", 100, "how often the crash campaign kill
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
-// next daemon goes on above it: in the same file, unless that was to be
-// replaced.
+// next daemon continues with a higher generation: in the same file, unless the
+// scenario replaces it.
 func TestCrash(t *testing.T) {
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
@@ -58,11 +58,11 @@ func TestCrash(t *testing.T) {
 	}
 	for _, name := range failpoint.Names {
 		if !c.hit[name] && (len(sealed) > 0 || !strings.Contains(name, "seal")) {
-			t.Errorf("no daemon has killed itself at the failpoint %s, with %d kills in all", name, c.kills())
+			t.Errorf("no daemon was killed at the failpoint %s, in %d kills", name, c.kills())
 		}
 	}
 
-	// In the end all come to the same.
+	// At the end the region and every reader arrive at the last revision.
 	d = h.start("")
 	h.setLevel(0)
 	stopWriting()
@@ -84,12 +84,12 @@ func TestCrash(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	report(t, "a daemon that is killed at any moment leaves its readers whole, and its successor goes on",
+	report(t, "a daemon that is killed at any moment leaves its readers whole, and its successor continues",
 		fmt.Sprintf("%s, in %v", c, time.Since(began).Round(time.Second)),
 		"0 torn, 0 backwards, 0 restarts without a publication")
 }
 
-// crashCampaign is a host, its readers, and what was done to it.
+// crashCampaign is a host, its readers, and the record of the kills.
 type crashCampaign struct {
 	*crashHost
 	plan   *crashPlan
@@ -99,19 +99,19 @@ type crashCampaign struct {
 
 	rounds    int
 	elsewhere int             // kills on other hosts
-	at        int             // of all kills, those at a failpoint
-	inGrowth  int             // of those, the ones behind grow.begin
-	starts    int             // and those during a start
-	hit       map[string]bool // the keys of these failpoints
-	stopped   int             // daemons that were stopped, and went on or were killed
+	at        int             // kills at a failpoint
+	inGrowth  int             // kills at a failpoint after grow.begin
+	starts    int             // kills at a random moment of a start
+	hit       map[string]bool // the keys of the failpoints with a kill
+	stopped   int             // daemons that were stopped by SIGSTOP
 }
 
 func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
 	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}, chance: chance("crash campaign")}
 }
 
-// done says whether there were so many kills, and one at each failpoint, or so
-// many more that it will not be come to.
+// done reports whether there were so many kills, and one at each failpoint. It gives
+// up on a failpoint that is not reached in twice as many kills and 100 more.
 func (c *crashCampaign) done(kills int) bool {
 	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+100)
 }
@@ -124,8 +124,8 @@ func (c *crashCampaign) String() string {
 		c.kills(), c.at, c.inGrowth, c.starts, c.stopped, c.growths, c.generation, c.crowd)
 }
 
-// gather has the readers come, and bad things happen to them until the
-// returned function is called.
+// gather starts the readers, and disturbs them until the returned function is
+// called.
 func (c *crashCampaign) gather() (stop func()) {
 	c.crowd = newCrashCrowd(c, c.region)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -137,8 +137,8 @@ func (c *crashCampaign) gather() (stop func()) {
 	return sync.OnceFunc(func() { cancel(); <-ended })
 }
 
-// round is a crash at a point, and one at random of the daemon after it. What
-// the first one left is sometimes lost, too, or goes on with other settings.
+// round kills one daemon at a point and the next one at a random moment. Between the
+// two, the region is sometimes removed, or its geometry changed.
 func (c *crashCampaign) round() {
 	step := c.plan.next()
 	key := step.key(step.crashPoint.name)
@@ -153,14 +153,14 @@ func (c *crashCampaign) round() {
 		}
 	}
 	if !c.hit[key] {
-		c.plan.first = append(c.plan.first, step) // once more
+		c.plan.first = append(c.plan.first, step) // try it again
 	}
 	orphans := step.orphans()
 	switch c.rounds++; {
 	case c.rounds%5 == 3: // as a boot does it, which leaves the state directory
 		orphans, c.replaced = true, true
 		ok(c, os.RemoveAll(c.region))
-	case step.crashScenario == crashReplace && c.rounds%3 == 0: // whoever asked for it takes it back
+	case step.crashScenario == crashReplace && c.rounds%3 == 0: // the change of shape is undone
 		c.shape--
 		c.replaced = true
 	}
@@ -177,7 +177,7 @@ func (c *crashCampaign) round() {
 		c.inspect(d, "at a random moment of a start")
 		c.starts++
 	}
-	if c.chance.IntN(2) == 0 { // or the next one grows at the latest
+	if c.chance.IntN(2) == 0 { // otherwise the next daemon has to grow the region
 		c.level.Store(0)
 	}
 	defer c.level.Store(0)
@@ -194,8 +194,8 @@ func (c *crashCampaign) round() {
 	c.inspect(d, "at a random moment")
 }
 
-// crash has a daemon kill itself at a point. False says that it did not come
-// there, and was killed.
+// crash starts a daemon that kills itself at a point. It returns false if the daemon
+// did not reach the point, and kills it then.
 func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 	h.Helper()
 	if s.before != nil {
@@ -210,14 +210,13 @@ func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 			break
 		}
 	}
-	came := d.hasEnded() && d.wasKilled()
+	reached := d.hasEnded() && d.wasKilled()
 	d.kill()
 	h.inspect(d, fmt.Sprintf("%s, at %s", s.name, p))
-	return came
+	return reached
 }
 
-// stopAt has a daemon stop itself at a point, from where it goes on, or is
-// killed.
+// stopAt has a daemon stop itself at a point. Then it continues or is killed.
 func (c *crashCampaign) stopAt(step crashStep) {
 	c.Helper()
 	if step.before != nil {
@@ -237,14 +236,14 @@ func (c *crashCampaign) stopAt(step crashStep) {
 	c.inspect(d, fmt.Sprintf("%s, stopped at %s", step.crashScenario.name, step.crashPoint))
 }
 
-// rest has a daemon stopped for so long that the readers say that they go on.
-// Then it goes on in half of the cases.
+// rest stops a daemon until the readers have shown that they keep reading. Then the
+// daemon continues in half of the cases.
 func (c *crashCampaign) rest(d *crashDaemon) {
 	c.Helper()
 	_ = d.Process.Signal(syscall.SIGSTOP) // one that has ended will be found so
 	c.stopped++
 	looks := c.crowd.looks.Load()
-	await(c, "readers to read on while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
+	await(c, "readers to keep reading while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
 	if c.chance.IntN(2) == 0 {
 		return
 	}

@@ -27,11 +27,10 @@ const (
 	reduceFor = time.Minute
 )
 
-// TestMetamorphic runs random scripts of what can happen to the source, the
-// daemon, the region and its readers, each in two settings that have nothing to
-// do with what is to be seen. What the readers see is compared with a model that
-// is a few variables; see metaModel. A script that fails is made shorter and
-// kept.
+// TestMetamorphic runs random scripts of operations on the source, the daemon, the
+// region and its readers, each in two settings that must not affect the result. It
+// compares what the readers see with a model of a few variables; see metaModel. A
+// script that fails is made shorter and kept.
 func TestMetamorphic(t *testing.T) {
 	first := *campaignSeed // of the first script
 	var scripts, ops, compared, differences atomic.Int64

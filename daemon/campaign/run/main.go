@@ -55,7 +55,7 @@ const (
 
 // plan shares the time out. What is tried to its end takes what it takes, some
 // twenty minutes in all, or a fourth of a shorter time; the rest is shared by
-// those that go on for ever.
+// those that never end.
 func plan(total time.Duration, seed uint64) []step {
 	rest := total - 20*time.Minute
 	if total < thorough {
