@@ -125,7 +125,7 @@ func explore(p protocol, b bounds, check property) (*explorer, error) {
 	return e, nil
 }
 
-// visit says whether a state is new.
+// visit reports whether a state is new.
 func (e *explorer) visit(s state, from int, m move) bool {
 	if _, known := e.seen[s]; known {
 		return false

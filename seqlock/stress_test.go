@@ -113,7 +113,7 @@ func mix(generation, writer uint64) uint64 {
 	return (generation ^ writer<<48) * 0x9e3779b97f4a7c15
 }
 
-// filled says whether words are one whole generation.
+// filled reports whether words are one whole generation.
 func filled(words []uint64) bool {
 	base := mix(words[0], words[1])
 	for i, word := range words[2:] {
@@ -124,7 +124,7 @@ func filled(words []uint64) bool {
 	return true
 }
 
-// publish goes on behind the current generation, flat out.
+// publish continues behind the current generation, flat out.
 func (r region) publish(writer uint64, stop *atomic.Bool) {
 	private := make([]uint64, len(r.slots[0]))
 	for g := r.ring.Hot().Generation() + 1; !stop.Load(); g++ {

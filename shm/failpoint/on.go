@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What FAILPOINT asks for.
+// The action of FAILPOINT, and where it happens.
 var (
 	action string
 	point  string

@@ -38,7 +38,7 @@ func TestPublishGrowsRegion(t *testing.T) {
 	}
 	wantError(t, w.Publish(40, proofs(40, 4<<20/layout.WordBytes+8)), ErrTooLarge)
 
-	// It does not shrink, and the next writer goes on with it.
+	// It does not shrink, and the next writer continues with it.
 	size := w.l.SlotSize
 	publish(t, w, 8)
 	must(t, w.Close())
@@ -65,8 +65,8 @@ func TestPublishAfterFailedCreate(t *testing.T) {
 	wantGeneration(t, open(t, dir), 2)
 }
 
-// What a later version of this layout may add, readers and writers of this one
-// pass over: bits of compatible features, and reserved words.
+// Readers and writers ignore what a later version of this layout may add: bits of
+// compatible features, and reserved words.
 func TestRegionOfLaterVersion(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)

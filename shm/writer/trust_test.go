@@ -364,7 +364,7 @@ func TestOthersOnlyRead(t *testing.T) {
 	}
 }
 
-// What a reader makes of owners depends on its user.
+// Which owners a reader trusts depends on its user.
 func TestTrustOfOthers(t *testing.T) {
 	needRoot(t)
 	readers := map[uint32]*child{someone: shmtest.StartAs(t, someone, "read", nil), unmapped: shmtest.StartAs(t, unmapped, "read", nil)}
@@ -465,7 +465,7 @@ func TestWriterWhoIsNotRoot(t *testing.T) {
 }
 
 func init() {
-	// replace DIR: makes a region, publishes, goes on after a restart, and
+	// replace DIR: makes a region, publishes, continues after a restart, and
 	// replaces it.
 	roles["replace"] = func(args []string) error {
 		w, err := try(args[0])
