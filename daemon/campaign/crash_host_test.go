@@ -118,9 +118,9 @@ func (h *crashHost) keepWriting() (stop func()) {
 			select {
 			case <-end:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(3 * time.Millisecond):
 			}
-			patient := n < 20<<(2*h.level.Load()) // a large revision takes longer
+			patient := n < 7<<(2*h.level.Load()) // a large revision takes longer
 			if found, err := h.look(); patient && (err != nil || found.generation == last) {
 				continue
 			} else if err == nil {

@@ -4,6 +4,7 @@ package campaign
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,6 +24,14 @@ type crashScenario struct {
 	before func(h *crashHost)                 // while there is no daemon
 	during func(h *crashHost, d *crashDaemon) // once it has published
 	from   string                             // the failpoint at which it begins, for one publication; "": the start
+}
+
+// action is what a daemon does at a point of the scenario, for failpoint.Env.
+func (s *crashScenario) action(what string, p crashPoint) string {
+	if s.from == "" {
+		return what + ":" + p.String()
+	}
+	return what + ":" + p.String() + "@" + s.from
 }
 
 // key identifies a point for the campaign's coverage. A point in a growth counts
@@ -65,20 +74,25 @@ var crashReplace = &crashScenario{name: "replace", before: func(h *crashHost) {
 	h.replaced = true
 }}
 
-// crashGrow is a region with slots for images of a level, and a daemon whose
-// first revision is one of the next level.
+// crashGrow is a daemon that makes a region with slots for images of a level, and
+// then publishes a revision of the next level. A successor of a crash grows the region
+// with its first publication, if the source stays at that level.
 func crashGrow(level int) *crashScenario {
-	return &crashScenario{name: fmt.Sprintf("grow from level %d", level), from: "grow.begin", before: func(h *crashHost) {
-		h.setLevel(level)
-		crashReplace.before(h)
-		d := h.start("")
-		if !h.publishes(d) {
-			h.Fatalf("before it was to grow, the daemon ended by itself:\n%s", d.log())
-		}
-		d.kill()
-		h.inspect(d, "before it is to grow")
-		h.setLevel(level + 1)
-	}}
+	return &crashScenario{
+		name: fmt.Sprintf("grow from level %d", level), from: "grow.begin",
+		before: func(h *crashHost) {
+			h.setLevel(level)
+			crashReplace.before(h)
+		},
+		during: func(h *crashHost, d *crashDaemon) {
+			h.setLevel(level + 1)
+			h.until(d, "the region to grow", func() bool {
+				found, err := h.look()
+				return err == nil && found.id == h.id && found.slot > h.slot
+			})
+			h.publishes(d)
+		},
+	}
 }
 
 // orphans reports whether readers may have been left in a region that was not retired.
@@ -128,11 +142,13 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 		if !at {
 			continue
 		}
-		began = began || name == s.from
-		if arrivals[name]++; began && arrivals[name] <= mostArrivals {
+		if began = began || name == s.from; !began {
+			continue
+		}
+		if arrivals[name]++; arrivals[name] <= mostArrivals {
 			points = append(points, crashPoint{name, arrivals[name]})
 		}
-		if began && s.from != "" && name == "region.published" {
+		if s.from != "" && name == "region.published" {
 			break
 		}
 	}
@@ -171,10 +187,10 @@ type crashStep struct {
 	crashPoint
 }
 
-// newCrashPlan traces all scenarios.
-func newCrashPlan(h *crashHost) *crashPlan {
+// newCrashPlan traces all scenarios. Its first steps leave out the points in hit.
+func newCrashPlan(h *crashHost, hit map[string]bool) *crashPlan {
 	plan := &crashPlan{chance: chance("crash plan")}
-	planned := map[string]bool{}
+	planned := maps.Clone(hit)
 	for _, s := range crashScenarios {
 		way := &crashWay{crashScenario: s, points: h.trace(s)}
 		plan.ways = append(plan.ways, way)
@@ -208,8 +224,8 @@ func (plan *crashPlan) next() crashStep {
 }
 
 // crashFirst kills the first daemon of a host at up to limit points, each on a host
-// of its own. It returns the number of kills.
-func crashFirst(t *testing.T, limit int) (crashes int) {
+// of its own. It returns the names of the points.
+func crashFirst(t *testing.T, limit int) (tried []string) {
 	t.Helper()
 	s := &crashScenario{name: "first start"}
 	try := func(do func(h *crashHost)) {
@@ -221,18 +237,18 @@ func crashFirst(t *testing.T, limit int) (crashes int) {
 	var names []string
 	try(func(h *crashHost) { names = onceEach(h.trace(s)) })
 	for _, n := range chance("crash first").Perm(len(names)) {
-		if crashes < limit {
-			crashes++
+		if len(tried) < limit {
+			tried = append(tried, names[n])
 			try(func(h *crashHost) { h.crashAndRecover(s, crashPoint{names[n], 1}) })
 		}
 	}
-	return crashes
+	return tried
 }
 
 // crashSealed kills daemons with a sealed region, where the file system has seals: at
-// each step that sets or lifts the seal, and at other points up to the limit. It
-// returns the names of the points.
-func crashSealed(t *testing.T, limit int) (tried []string) {
+// each step that sets or lifts the seal, once or at each arrival, and at other points
+// up to the limit. It returns the names of the points.
+func crashSealed(t *testing.T, limit int, once bool) (tried []string) {
 	t.Helper()
 	if !canSeal(t) {
 		t.Log("the file system has no seals: crashes around them are skipped")
@@ -254,7 +270,7 @@ func crashSealed(t *testing.T, limit int) (tried []string) {
 	points := h.trace(s)
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
 	for _, n := range chance("crash sealed").Perm(len(points)) {
-		if p := points[n]; about(p.name) || len(tried) < limit {
+		if p := points[n]; (about(p.name) || len(tried) < limit) && !(once && slices.Contains(tried, p.name)) {
 			tried = append(tried, p.name)
 			h.crashAndRecover(s, p)
 		}
@@ -282,11 +298,12 @@ func (h *crashHost) crashAndRecover(s *crashScenario, p crashPoint) {
 	if !h.publishes(d) {
 		h.Fatalf("after a crash at %s the daemon ended by itself:\n%s", p, d.log())
 	}
+	// A new region is sealed only after its first generation is committed.
+	if h.seal && !h.until(d, "the seal", func() bool { return isSealed(h, filepath.Join(h.region, shm.FileName)) }) {
+		h.Errorf("after a crash at %s the next daemon ended before it sealed the region:\n%s", p, d.log())
+	}
 	d.kill()
 	h.inspect(d, "after a crash at "+p.String())
-	if h.seal && !isSealed(h, filepath.Join(h.region, shm.FileName)) {
-		h.Errorf("after a crash at %s and another start the region is not sealed", p)
-	}
 }
 
 // canSeal reports whether the regions of these tests can be sealed.

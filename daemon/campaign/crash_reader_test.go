@@ -125,7 +125,7 @@ func crashReader(ctx context.Context, args []string) error {
 		select {
 		case err := <-watched:
 			return err
-		case <-time.After(rand.N(time.Millisecond)):
+		case <-time.After(rand.N(4 * time.Millisecond)):
 		}
 	}
 	tally.say(&seen, true)
@@ -173,13 +173,13 @@ func crashCopier(ctx context.Context, args []string) error {
 		var hot seqlock.Hot
 		effort, err := r.Read(func(now seqlock.Hot, in []uint64) error {
 			hot, words = now, words[:0]
-			step := max(64, len(in)/100)
+			step := max(64, len(in)/20)
 			for len(in) > 0 {
 				n := min(len(in), step)
 				part := make([]uint64, n)
 				seqlock.LoadWords(part, in[:n])
 				words, in = append(words, part...), in[n:]
-				time.Sleep(rand.N(200 * time.Microsecond))
+				time.Sleep(rand.N(time.Millisecond))
 			}
 			return nil
 		})
@@ -271,9 +271,14 @@ func (c *crashCrowd) replace(n int) {
 }
 
 // molest stops and kills readers at random moments until the context ends. A message
-// on renew has it replace all readers but one.
+// on renew has it replace all readers but one. In the short campaign it kills fewer:
+// to start a reader takes more processor time than all it reads until the next kill.
 func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 	random := chance("crash crowd")
+	between := time.Second
+	if *crashKills == 0 {
+		between = 4 * time.Second
+	}
 	next := time.Now()
 	for {
 		select {
@@ -288,7 +293,7 @@ func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 		}
 		n := random.IntN(len(c.members))
 		if time.Now().After(next) {
-			next = time.Now().Add(500*time.Millisecond + chanceUpTo(random, time.Second))
+			next = time.Now().Add(between/2 + chanceUpTo(random, between))
 			c.replace(n)
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 	"github.com/statesync/statesync/shm/failpoint"
 )
 
-var crashKills = flag.Int("crash.kills", 100, "how often the crash campaign kills the daemon")
+var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills the daemon at least; 0 is once at each failpoint, with few kills at random moments")
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
@@ -28,9 +29,13 @@ func TestCrash(t *testing.T) {
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	began := time.Now()
-	limit := max(5, *crashKills/100)
+	limit := max(4, *crashKills/100)
 	first := crashFirst(t, limit)
-	sealed := crashSealed(t, limit)
+	sealed := crashSealed(t, limit, *crashKills == 0)
+	hit := map[string]bool{}
+	for _, name := range slices.Concat(first, sealed) {
+		hit[name] = true
+	}
 
 	h := newCrashHost(t)
 	stopWriting := h.keepWriting()
@@ -39,11 +44,9 @@ func TestCrash(t *testing.T) {
 	h.publishes(d)
 	d.kill()
 	h.inspect(d, "the first start")
-	c := newCrashCampaign(h, newCrashPlan(h))
-	c.at, c.elsewhere = first+len(sealed), first+len(sealed)
-	for _, name := range sealed {
-		c.hit[name] = true
-	}
+	c := newCrashCampaign(h, newCrashPlan(h, hit))
+	c.at, c.elsewhere = len(first)+len(sealed), len(first)+len(sealed)
+	c.hit = hit
 	stop := c.gather()
 	defer stop()
 	for said := time.Now(); !c.done(*crashKills) && !t.Failed(); {
@@ -107,13 +110,22 @@ type crashCampaign struct {
 }
 
 func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
-	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}, chance: chance("crash campaign")}
+	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), chance: chance("crash campaign")}
 }
 
 // done reports whether there were so many kills, and one at each failpoint. It gives
-// up on a failpoint that is not reached in twice as many kills and 100 more.
+// up on a failpoint that is not reached in twice as many kills and 500 more.
 func (c *crashCampaign) done(kills int) bool {
-	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+100)
+	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+500)
+}
+
+// seldom is true once in n times, and in the short campaign once in three times as
+// many.
+func (c *crashCampaign) seldom(n int) bool {
+	if *crashKills == 0 {
+		n *= 3
+	}
+	return c.chance.IntN(n) == 0
 }
 
 func (c *crashCampaign) kills() int { return c.elsewhere + c.killed }
@@ -143,7 +155,7 @@ func (c *crashCampaign) round() {
 	step := c.plan.next()
 	key := step.key(step.crashPoint.name)
 	switch {
-	case c.chance.IntN(8) == 0 && step.during == nil && c.hit[key]:
+	case c.chance.IntN(8) == 0 && (step.during == nil || step.from != "") && c.hit[key]:
 		c.stopAt(step)
 	case c.crash(step.crashScenario, step.crashPoint):
 		c.at++
@@ -156,8 +168,12 @@ func (c *crashCampaign) round() {
 		c.plan.first = append(c.plan.first, step) // try it again
 	}
 	orphans := step.orphans()
+	wipes := 5
+	if *crashKills == 0 {
+		wipes = 15
+	}
 	switch c.rounds++; {
-	case c.rounds%5 == 3: // as a boot does it, which leaves the state directory
+	case c.rounds%wipes == 3: // as a boot does it, which leaves the state directory
 		orphans, c.replaced = true, true
 		ok(c, os.RemoveAll(c.region))
 	case step.crashScenario == crashReplace && c.rounds%3 == 0: // the change of shape is undone
@@ -170,7 +186,7 @@ func (c *crashCampaign) round() {
 		default:
 		}
 	}
-	if c.chance.IntN(4) == 0 {
+	if c.seldom(4) {
 		d := c.start("")
 		time.Sleep(chanceUpTo(c.chance, 60*time.Millisecond)) // before it publishes, or soon after
 		d.kill()
@@ -185,7 +201,7 @@ func (c *crashCampaign) round() {
 	if !c.publishes(d) {
 		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
 	}
-	if c.chance.IntN(8) == 0 {
+	if c.seldom(8) {
 		time.Sleep(chanceUpTo(c.chance, 4*time.Millisecond))
 		c.rest(d)
 	}
@@ -201,7 +217,7 @@ func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 	if s.before != nil {
 		s.before(h)
 	}
-	d := h.start("kill:" + p.String())
+	d := h.start(s.action("kill", p))
 	for n := 0; h.publishes(d); n++ {
 		if n == 0 && s.during != nil {
 			s.during(h, d)
@@ -222,12 +238,14 @@ func (c *crashCampaign) stopAt(step crashStep) {
 	if step.before != nil {
 		step.before(c.crashHost)
 	}
-	d := c.start("stop:" + step.String())
+	d := c.start(step.action("stop", step.crashPoint))
 	n := 0
 	c.until(d, "the daemon to stop itself", func() bool {
 		if found, err := c.look(); err == nil && found.generation > c.generation {
-			n++
 			c.publishes(d)
+			if n++; n == 1 && step.during != nil {
+				c.setLevel((int(c.level.Load()) + 1) % len(crashSizes))
+			}
 		}
 		return d.isStopped() || n > 2*mostArrivals
 	})
