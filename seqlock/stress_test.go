@@ -262,7 +262,7 @@ var shapes = []shape{
 }
 
 func TestGoroutines(t *testing.T) {
-	duration := 350 * time.Millisecond
+	duration := 200 * time.Millisecond
 	if testing.Short() {
 		duration = 70 * time.Millisecond
 	}
@@ -287,10 +287,7 @@ func TestGoroutines(t *testing.T) {
 // TestKilledWriters reads what other processes write, each of which is killed
 // at some moment and followed by the next.
 func TestKilledWriters(t *testing.T) {
-	writers := 4
-	if testing.Short() {
-		writers = 3
-	}
+	const writers = 3
 	for _, s := range shapes {
 		t.Run(s.String(), func(t *testing.T) {
 			path, _, readable := newRegion(t, s)
