@@ -437,7 +437,7 @@ func TestTrustOfOthers(t *testing.T) {
 
 // A daemon that is not root makes, keeps and replaces a region in the
 // directory that root gave it.
-func TestWriterWhoIsNotRoot(t *testing.T) {
+func TestWriterWithoutRoot(t *testing.T) {
 	needRoot(t)
 	for name, prepare := range map[string]func(dir string) error{
 		"an empty directory": func(string) error { return nil },
