@@ -91,6 +91,7 @@ func TestLongRunLastGeneration(t *testing.T) {
 // daemon reports this once, in its log and in the region's status, and keeps
 // running; its successor does the same.
 func TestLongRunLastGenerationOfDaemon(t *testing.T) {
+	t.Parallel()
 	base := memory(t)
 	region, source, state := filepath.Join(base, "region"), filepath.Join(base, "source"), filepath.Join(base, "state")
 	ok(t, os.Mkdir(source, 0o755))

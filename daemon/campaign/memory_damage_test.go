@@ -243,6 +243,7 @@ func TestMemoryDamage(t *testing.T) {
 // Readers of a foreign file at the region's path are notified, too, when the daemon
 // has made a new one.
 func TestMemoryCopyIsRetired(t *testing.T) {
+	t.Parallel()
 	h := newMemoryHost(t, memory(t), "--slots=3", "--max-image=64KiB")
 	h.start()
 	h.reader = memoryRead(t, h.region)

@@ -107,6 +107,7 @@ func TestMetamorphicScripts(t *testing.T) {
 	for _, path := range paths {
 		for _, s := range metaSettings {
 			t.Run(strings.TrimSuffix(filepath.Base(path), ".script")+"/"+s.name, func(t *testing.T) {
+				t.Parallel()
 				text, err := os.ReadFile(path)
 				ok(t, err)
 				compared, err := runScript(t, s, parseScript(string(text)), patience)

@@ -148,6 +148,7 @@ func TestTrustLocks(t *testing.T) {
 // Another user moves all waiters away, again and again. Followers are late by their
 // bounded wait at most; exact readers are not late.
 func TestTrustRequeue(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB")
 	h.start()

@@ -142,6 +142,7 @@ func trustSource(t testing.TB, parent string) string {
 // daemon takes nothing from the readers. The daemon recreates the region as soon as
 // the path is free.
 func TestTrustSquattedWhileRunning(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	ok(t, os.Chmod(parent, 0o777|os.ModeSticky))
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB")
