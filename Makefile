@@ -48,7 +48,7 @@ FOR    ?= 1h
 SEED   ?= 0
 
 model: ## Every state of the protocol's models, and each way to break them
-	$(GO) test ./seqlock/model -v -count=1 -timeout 0 -args -full
+	$(GO) test ./seqlock ./seqlock/model -v -count=1 -timeout 0 -args -full
 
 crash: ## Kill the daemon KILLS times (1000) under its readers
 	$(GO) test ./daemon/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS) -campaign.seed=$(SEED)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdWaiters returns a function that moves whoever sleeps on a region's hot
-// word to a word that nobody wakes, where they stay for their bounded time.
+// holdWaiters returns a function that moves all threads that sleep on a region's
+// hot word to a word that is never woken, where they stay for their bounded wait.
 func holdWaiters(tb testing.TB, path string) (hold func()) {
 	tb.Helper()
 	file, err := os.Open(path)

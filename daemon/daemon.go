@@ -136,8 +136,8 @@ func (d *Daemon) Reload() {
 	}
 }
 
-// start takes the locks, and opens what there is. An end of the context while
-// it waits for a lock is the context's error.
+// start takes the locks, and opens the state directory and the region. It returns
+// the context's error if the context ends while it waits for a lock.
 func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 	d.log.Info("starting", "source", d.opt.Source, "region", d.opt.Region, "state_dir", d.opt.StateDir,
 		"resync", d.opt.Resync, "slots", d.opt.Writer.Slots, "max_image", d.opt.Writer.MaxImage)
@@ -166,7 +166,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 	return err
 }
 
-// own takes the region's lock, and says so when that takes a while.
+// own takes the region's lock, and logs it if it has to wait.
 func (d *Daemon) own(ctx context.Context) error {
 	r := &region{opt: d.opt, log: d.log, counters: d.counters}
 	now, cancel := context.WithCancel(ctx)

@@ -35,11 +35,11 @@
 // Generations are reserved in blocks of 1,024, on stable storage before the
 // first of a block is published; a publication in between costs no fsync. The
 // last good image is saved after the commit, by a goroutine of its own, at most
-// once a second and always before the daemon ends. What can't be saved is said,
-// counted and tried again, and holds up no publication: a full disk must not
-// keep configs from their readers. What is given up until the disk has room
-// again is that generations rise across the loss of the region. (A disk that
-// hangs does hold up the one publication in 1,024 that reserves.)
+// once a second and always before the daemon ends. A failure to save is logged,
+// counted and retried, and does not delay a publication: a full disk must not
+// keep configs from their readers. Until the disk has room again, generations are
+// not guaranteed to rise across the loss of the region. (A disk that hangs does
+// delay the one publication in 1,024 that reserves.)
 //
 // # Work while nothing happens
 //

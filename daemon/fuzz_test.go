@@ -71,7 +71,7 @@ func FuzzLastGood(f *testing.F) {
 }
 
 // FuzzStateDirectory opens a state directory whose files have arbitrary
-// content. A daemon starts with it whatever that is, goes on reserving, and the
+// content. A daemon starts with it whatever that is, continues reserving, and the
 // next one begins above what was reserved.
 func FuzzStateDirectory(f *testing.F) {
 	whole := flat(f, 7, "one")

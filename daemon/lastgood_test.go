@@ -82,7 +82,7 @@ func TestDamagedLastGood(t *testing.T) {
 	}
 }
 
-// Damaged state is said and done without.
+// Damaged state is logged, and the daemon starts without it.
 func TestDamagedStateAtStart(t *testing.T) {
 	s := newSetup(t)
 	s.put("a.yaml", "x: 1\n")

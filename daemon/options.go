@@ -25,17 +25,17 @@ type Options struct {
 	Source string
 	// Region is the region's directory. The default is shm.DefaultDir.
 	Region string
-	// Writer is how the region is to be. Its MaxImage, in bytes, is 64 MiB when
-	// it is 0; it also limits each file of the source, and four times as much
-	// all of them together. Its Group is a number even when it is 0: -1 leaves
-	// the group as it is.
+	// Writer configures the region. Its MaxImage, in bytes, defaults to 64 MiB; it
+	// also limits the size of each file of the source, and four times its value
+	// limits the size of all files together. Its Group is a group's number, also
+	// if it is 0: -1 leaves the group as it is.
 	Writer writer.Options
 	// StateDir is where reserved generations and the last good image are kept.
 	// Without one, a region that is recreated starts at generation 1, and there
 	// is nothing to publish while the source cannot be read.
 	StateDir string
-	// LockWait is how long to wait for another daemon to give up the region and
-	// the state directory; 0 is not at all.
+	// LockWait is how long to wait for another daemon to release the region and
+	// the state directory. The daemon does not wait if it is 0.
 	LockWait time.Duration
 	// Resync is how often the source is read although it gave no hint. The
 	// default is 5 s.
@@ -47,19 +47,19 @@ type Options struct {
 	AllowEmpty bool
 	// Log is where the daemon says what it does. The default is slog.Default().
 	Log *slog.Logger
-	// Hooks are told what the daemon does. Those that are nil are told nothing.
+	// Hooks are called as the daemon works. A nil hook is not called.
 	Hooks Hooks
 }
 
 // Hooks are called on the daemon's own goroutine, so that they must not block.
 type Hooks struct {
-	// Published is told that a generation was committed, and how long that took
-	// since the reading that found it began.
+	// Published is called after a commit, with the time since the reading that
+	// found the revision began.
 	Published func(took time.Duration)
-	// Reloading is told that a reload begins. The next Turned says that it has
-	// ended, well or not.
+	// Reloading is called when a reload begins. The next Turned reports its end,
+	// whether it succeeded or not.
 	Reloading func()
-	// Turned is told that a turn of Run has ended: the start, or a reading of the
+	// Turned is called when a turn of Run has ended: the start, or a reading of the
 	// source, or a heartbeat. One ends at least once in shm.HeartbeatInterval,
 	// unless something hangs.
 	Turned func(Stats)

@@ -27,8 +27,7 @@ func contentOf(m *image.Image) *content {
 	return &content{revision: m.Revision(), sections: m.Sections()}
 }
 
-// reconcile reads the source and makes the region hold what it has. Its error
-// ends the daemon.
+// reconcile reads the source and publishes its revision. Its error ends the daemon.
 func (d *Daemon) reconcile(ctx context.Context) error {
 	began := time.Now()
 	d.counters.reconciles.Inc()
@@ -54,12 +53,12 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// arrived says whether what was last read of the source is in the region.
+// arrived reports whether what was last read of the source is in the region.
 func (d *Daemon) arrived() bool {
 	return d.sourceTrouble.now == nil && d.regionTrouble.now == nil
 }
 
-// read brings good up to the source, or says why that can't be.
+// read updates good from the source, or records why it cannot.
 func (d *Daemon) read(ctx context.Context) *refusal {
 	revision, err := d.source.Read(ctx)
 	if err != nil {
@@ -87,7 +86,7 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 	return nil
 }
 
-// roomFor says whether there is memory for decoding what changed. A daemon that
+// roomFor reports whether there is memory for decoding what changed. A daemon that
 // is killed for it would be killed again at its next start.
 func (d *Daemon) roomFor(revision *source.Revision) error {
 	need := d.decoder.Memory(revision.Files)
@@ -134,9 +133,9 @@ func (d *Daemon) lastGood() *content {
 	return contentOf(m)
 }
 
-// settle makes the region hold the newest good content. What can't be put into
-// it is refused, and tried again the next time. The error is one that the
-// ends the daemon.
+// settle publishes the newest good content unless the region holds it. Content that
+// cannot be published is refused, and tried again the next time. An error ends the
+// daemon.
 func (d *Daemon) settle(began time.Time) error {
 	var refused *refusal
 	r := d.region
@@ -173,8 +172,8 @@ func (d *Daemon) settle(began time.Time) error {
 	return nil
 }
 
-// tend is the heartbeat: it looks whether the region is still what was
-// published, recreates it if not, and tells the readers that the daemon lives.
+// tend is the heartbeat: it checks that the region is still what was published,
+// recreates it if not, and tells the readers that the daemon lives.
 func (d *Daemon) tend(context.Context) error {
 	if d.region.held != nil {
 		d.region.check()

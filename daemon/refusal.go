@@ -176,7 +176,7 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	}
 }
 
-// notices logs once what is worth knowing about files and refuses nothing.
+// notices logs once what is worth knowing about files but does not refuse them.
 type notices struct {
 	log     *slog.Logger
 	warned  map[string]bool

@@ -30,7 +30,7 @@ const verifyInterval = time.Minute
 // fail where this one did not.
 var errNotAsAsked = errors.New("the region is published, but not as asked")
 
-// region is the region as the daemon has it: the writer, the content of its file,
+// region is the daemon's state of the region: the writer, the content of its file,
 // and what replaces the file when it is lost.
 type region struct {
 	w        *writer.Writer
@@ -212,7 +212,7 @@ func (r *region) moveIn() error {
 	return nil
 }
 
-// inPlace says whether readers come to the directory that is owned.
+// inPlace reports whether readers come to the directory that is owned.
 func (r *region) inPlace() bool {
 	dir, err := os.Lstat(r.opt.Region)
 	return err == nil && os.SameFile(dir, r.dir)
@@ -306,8 +306,8 @@ func (r *region) generation() uint64 {
 	return r.held.Generation()
 }
 
-// check looks whether the file is still the one that readers find, and holds
-// the generation that it was given. It makes six syscalls.
+// check verifies that the file is still the one that readers find, and that it
+// holds the generation that the daemon published. It makes six syscalls.
 func (r *region) check() {
 	if !r.whole {
 		return
@@ -360,7 +360,7 @@ func equal(words []uint64, parts [][]uint64) bool {
 	return len(words) == 0
 }
 
-// lose gives the file up.
+// lose records that the file is lost.
 func (r *region) lose(err error) {
 	r.whole = false
 	r.counters.losses.Inc()
@@ -380,8 +380,8 @@ func (r *region) tell(observed string, seenGood time.Duration, problem string) {
 
 func (r *region) close() error { return r.w.Close() }
 
-// warnOfSpace says so when the ring can't be filled with images of the
-// greatest size: that shows late, and then as a refusal.
+// warnOfSpace logs a warning if the file system has no room for a ring full of
+// images of the greatest size: otherwise this shows late, as a refusal.
 func (r *region) warnOfSpace() {
 	o := r.opt
 	var st unix.Statfs_t

@@ -65,7 +65,7 @@ func TestRestartGoesOn(t *testing.T) {
 	s.put("a.yaml", "x: 2\n")
 	s.run()
 	if p := s.sees(map[string]string{"a": `{"x":2}`}); p.generation != 2 || p.id != first.id {
-		t.Errorf("the restarted daemon went on with generation %d of %v", p.generation, p.id)
+		t.Errorf("the restarted daemon continued with generation %d of %v", p.generation, p.id)
 	}
 }
 

@@ -62,8 +62,8 @@ func openState(ctx context.Context, path string, log *slog.Logger, c *counters) 
 	}
 	failpoint.Here("state.locked")
 	if s.reserved, err = s.readReserved(); err != nil {
-		// The last good image's generation is all that is left to go by. At most
-		// one block was reserved above it, unless saving failed for long.
+		// Only the last good image's generation is left. At most one block was
+		// reserved above it, unless saving failed for long.
 		if h, headErr := s.readHeader(); headErr == nil {
 			s.reserved = min(h.generation+reserveBlock, seqlock.MaxGeneration-reserveBlock)
 		}
@@ -95,7 +95,7 @@ func openStateDir(path string) (*os.Root, error) {
 	return root, nil
 }
 
-// ownedAlone says why others could have written a directory, if they could.
+// ownedAlone returns an error if other users could have written a directory.
 func ownedAlone(root *os.Root) error {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *state) acquire(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// isLock says whether an open file is the lock file that others find.
+// isLock reports whether an open file is the lock file that others find.
 func (s *state) isLock(f *os.File) bool {
 	open, err := f.Stat()
 	if err != nil {

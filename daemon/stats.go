@@ -97,12 +97,12 @@ func (c *counters) refused(f *refusal) {
 	}
 }
 
-// holds takes down what the region holds.
+// holds records what the region holds.
 func (c *counters) holds(m *image.Image) {
 	c.held.Store(&holding{image: m})
 }
 
-// attached takes down what the daemon before this one left: whether its region
+// attached records what the previous daemon left: whether its region
 // was attached, and when its source last had a valid revision, by shm.Boottime.
 func (c *counters) attached(whole bool, good time.Duration) {
 	c.ready.Store(whole)
@@ -111,7 +111,7 @@ func (c *counters) attached(whole bool, good time.Duration) {
 	}
 }
 
-// evaluated takes down whether the source's newest revision is published.
+// evaluated records whether the source's newest revision is published.
 func (c *counters) evaluated(good bool) {
 	now := time.Now()
 	c.good.Store(good)

@@ -157,7 +157,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// Once tells what it published, and nothing of turns.
+// Once calls Published, and not Turned.
 func TestHooksOfOnce(t *testing.T) {
 	s := newSetup(t)
 	h := &hooked{}

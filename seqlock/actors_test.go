@@ -72,7 +72,7 @@ func word(generation, incarnation uint8, index int) uint8 {
 	return generation<<3 | incarnation<<1 | uint8(index)
 }
 
-// whole says whether words are all those that one writer stored for one
+// whole reports whether words are all those that one writer stored for one
 // generation.
 func whole(words [slotWords]uint8, generation, incarnation uint8) bool {
 	for i, w := range words {
@@ -83,7 +83,7 @@ func whole(words [slotWords]uint8, generation, incarnation uint8) bool {
 	return true
 }
 
-// sameOrigin says whether words are all of one writer and one generation,
+// sameOrigin reports whether words are all of one writer and one generation,
 // whichever.
 func sameOrigin(words [slotWords]uint8) bool {
 	return whole(words, words[0]>>3, words[0]>>1&3)
@@ -149,7 +149,7 @@ type protocol struct {
 	read    []readerStep
 
 	// next is the generation after one that was committed, attach the one
-	// that the successor of a dead writer goes on at, if it may go on.
+	// that the successor of a dead writer continues at, if it may continue.
 	next   func(generation, slots uint8) uint8
 	attach func(hot Hot, slots uint8) (generation uint8, ok bool)
 }

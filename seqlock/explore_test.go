@@ -1,6 +1,7 @@
 package seqlock
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,7 +126,7 @@ func explore(p protocol, b bounds, check property) (*explorer, error) {
 	return e, nil
 }
 
-// visit says whether a state is new.
+// visit reports whether a state is new.
 func (e *explorer) visit(s state, from int, m move) bool {
 	if _, known := e.seen[s]; known {
 		return false
@@ -282,6 +283,8 @@ func (e *explorer) tell(m move, in state) string {
 	return fmt.Sprintf("\treader %d, generation %d: %s", m-firstReader, r.generation, e.read[r.step].name)
 }
 
+var full = flag.Bool("full", false, "walk through the large bounds of TestEveryInterleaving, too")
+
 func TestEveryInterleaving(t *testing.T) {
 	for _, c := range []struct {
 		bounds
@@ -295,8 +298,8 @@ func TestEveryInterleaving(t *testing.T) {
 		{bounds{slots: 3, first: 1, last: 7, deaths: 2, readers: 1}, true},
 	} {
 		t.Run(c.String(), func(t *testing.T) {
-			if c.large && testing.Short() {
-				t.Skip("a large run, left out by -short")
+			if c.large && !*full {
+				t.Skip("only with -full")
 			}
 			e, err := explore(asBuilt(), c.bounds, allProperties)
 			if err != nil {

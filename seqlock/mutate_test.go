@@ -52,7 +52,7 @@ var mutations = []struct {
 		[]property{unmixed, committed, forward},
 	},
 	{
-		"a successor goes on in a retired ring",
+		"a successor continues in a retired ring",
 		attaching(func(current, _ uint8) uint8 { return current + 1 }),
 		[]property{finalRetire},
 	},
@@ -121,7 +121,7 @@ func reading(steps ...readerStep) func(*protocol) {
 	return func(p *protocol) { p.read = steps }
 }
 
-// attaching is a successor that goes on at another generation than the one
+// attaching is a successor that continues at another generation than the one
 // after the current one, and that does not care whether the ring is retired.
 func attaching(at func(current, slots uint8) uint8) func(*protocol) {
 	return func(p *protocol) {

@@ -113,7 +113,7 @@ func mix(generation, writer uint64) uint64 {
 	return (generation ^ writer<<48) * 0x9e3779b97f4a7c15
 }
 
-// filled says whether words are one whole generation.
+// filled reports whether words are one whole generation.
 func filled(words []uint64) bool {
 	base := mix(words[0], words[1])
 	for i, word := range words[2:] {
@@ -124,7 +124,7 @@ func filled(words []uint64) bool {
 	return true
 }
 
-// publish goes on behind the current generation, flat out.
+// publish continues behind the current generation, flat out.
 func (r region) publish(writer uint64, stop *atomic.Bool) {
 	private := make([]uint64, len(r.slots[0]))
 	for g := r.ring.Hot().Generation() + 1; !stop.Load(); g++ {
@@ -262,7 +262,7 @@ var shapes = []shape{
 }
 
 func TestGoroutines(t *testing.T) {
-	duration := 350 * time.Millisecond
+	duration := 200 * time.Millisecond
 	if testing.Short() {
 		duration = 70 * time.Millisecond
 	}
@@ -287,10 +287,7 @@ func TestGoroutines(t *testing.T) {
 // TestKilledWriters reads what other processes write, each of which is killed
 // at some moment and followed by the next.
 func TestKilledWriters(t *testing.T) {
-	writers := 4
-	if testing.Short() {
-		writers = 3
-	}
+	const writers = 3
 	for _, s := range shapes {
 		t.Run(s.String(), func(t *testing.T) {
 			path, _, readable := newRegion(t, s)

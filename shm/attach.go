@@ -56,7 +56,7 @@ func Open(dir string, trust Trust) (*Region, error) {
 	return r, nil
 }
 
-// Replaced says whether another file is at the region's path now. It is false if
+// Replaced reports whether another file is at the region's path now. It is false if
 // there is no file or the path cannot be read. It makes one syscall.
 func (r *Region) Replaced() bool {
 	var st unix.Stat_t
@@ -66,7 +66,7 @@ func (r *Region) Replaced() bool {
 	return access.IDOf(&st) != r.file
 }
 
-// Retired says whether the writer has retired the region. Memory that is gone
+// Retired reports whether the writer has retired the region. Memory that is gone
 // counts as retired.
 func (r *Region) Retired() bool {
 	hot, err := r.Hot()

@@ -87,7 +87,7 @@ func eachKey(t *testing.T, text json.RawMessage, prefix string, yield func(key s
 	}
 }
 
-// sameValue says whether the reader in C prints a value as it is.
+// sameValue reports whether the reader in C prints a value as it is.
 func sameValue(v image.Value, printed string) bool {
 	kind, text, _ := strings.Cut(printed, " ")
 	if kind != v.Type.String() {

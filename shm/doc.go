@@ -54,6 +54,6 @@
 // retired region keep reading it and look at the path for the next.
 //
 // An image that outgrows its slot is published in the same way, in a larger
-// file, which keeps the region's id: its generations go on, and a config with
+// file, which keeps the region's id: its generations continue, and a config with
 // the same generation of last change has the same bytes in both files.
 package shm

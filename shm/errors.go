@@ -7,7 +7,7 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// What can be wrong with a region. Errors of this package match one of these
+// Errors about a region. Errors of this package match one of these
 // with errors.Is and name the path.
 var (
 	// ErrNoRegion: there is no region at the path. The daemon has not been started,

@@ -60,7 +60,7 @@ func (r *Region) Status() (Status, error) {
 	return Status{}, fmt.Errorf("%s: the writer's status: %w", r.path, ErrBusy)
 }
 
-// Beating says whether the writer's heartbeat is recent. Unlike Status it makes
+// Beating reports whether the writer's heartbeat is recent. Unlike Status it makes
 // two loads. It is false if memory is gone.
 func (r *Region) Beating() bool {
 	var s Status

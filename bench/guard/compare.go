@@ -24,7 +24,7 @@ type line struct {
 }
 
 // compare has a line for each figure that both trees have. Times are judged by
-// medians and by chance, allocations by medians: they are no matter of chance.
+// medians and by chance, allocations by medians: they do not vary by chance.
 // What is in other units is not judged.
 func compare(found [2]figures, slower float64) []line {
 	var lines []line
@@ -92,7 +92,7 @@ func show(w io.Writer, base string, lines []line) {
 	table.Flush()
 }
 
-// timed says whether the figure is a time: ns/op, or a median such as p50-ns,
+// timed reports whether the figure is a time: ns/op, or a median such as p50-ns,
 // both of which were made seconds when they were read.
 func (k key) timed() bool { return k.unit == "sec/op" || strings.HasSuffix(k.unit, "-sec") }
 

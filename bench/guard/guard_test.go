@@ -14,7 +14,7 @@ func rounds(r *rand.Rand, n int, median float64) []float64 {
 	for i := range values {
 		values[i] = median * (1 + 0.1*r.Float64())
 		if r.IntN(8) == 0 {
-			values[i] *= 2 // somebody else had the processor
+			values[i] *= 2 // another process had the processor
 		}
 	}
 	return values

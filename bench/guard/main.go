@@ -7,7 +7,7 @@
 // Both trees are built first. Then their benchmarks take turns, round by round,
 // so that a noisy moment of the machine hits both. A benchmark is slower when
 // its median is by more than -slower per cent, the Mann-Whitney test of the
-// rounds says that this is no chance, and both are true again in a second run of
+// rounds says that this is not chance, and both are true again in a second run of
 // twice as many rounds.
 //
 // Exit codes: 0 nothing became worse, 1 something did or could not be measured,
@@ -26,7 +26,7 @@ import (
 )
 
 // errWorse says that the table has a line which is worse.
-var errWorse = errors.New("something became worse: mend it, or say in the commit why it is worth that")
+var errWorse = errors.New("something became worse: fix it, or say in the commit why it is worth that")
 
 // options are the command's.
 type options struct {

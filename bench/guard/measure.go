@@ -87,7 +87,7 @@ func measure(ctx context.Context, trees [2]tree, rounds int, match *regexp.Regex
 	for round := range rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", round+1, rounds)
 		for turn := range trees {
-			n := (round + turn) % 2 // who is first changes
+			n := (round + turn) % 2 // the trees take turns at being first
 			for g, group := range groups {
 				if round > 0 && !wanted[g] {
 					continue

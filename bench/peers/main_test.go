@@ -23,7 +23,7 @@ func TestChoose(t *testing.T) {
 		"viper,koanf":     "reading visible / viper koanf",
 		"visible,etcd":    "visible / etcd",
 		"rwmutex":         "reading / rwmutex",
-		"nobody":          "error",
+		"unknown":         "error",
 		"reading,futex":   "error", // nothing to read there
 		"visible,reading": "reading visible /",
 	} {

@@ -82,7 +82,7 @@ func (a *app) config(r *shm.Region, name string) (*image.Section, error) {
 	case err != nil:
 		return nil, err
 	case config == nil:
-		return nil, fmt.Errorf("there is no config %q in generation %d%s; statesync ls lists what there is",
+		return nil, fmt.Errorf("there is no config %q in generation %d%s; statesync ls lists the configs",
 			name, generation, didYouMean(name, others))
 	}
 	return config, nil

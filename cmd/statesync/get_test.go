@@ -61,7 +61,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// What get prints as YAML is, for the daemon, the config that it got.
+// The daemon decodes the YAML that get prints to the same config.
 func TestYAMLComesBack(t *testing.T) {
 	for _, content := range []string{
 		matchmaker,

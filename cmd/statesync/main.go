@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	case errors.Is(err, errNo):
 		return exitNo
 	case !a.running, errors.As(err, new(usageError)):
-		// What cobra says may go on with suggestions, on lines of their own.
+		// What cobra says may continue with suggestions, on lines of their own.
 		fmt.Fprintf(stderr, "statesync: %s\n", escapeLines(strings.TrimSpace(err.Error())))
 		fmt.Fprintf(stderr, "Run '%s --help' to see how it is used.\n", command.CommandPath())
 		return exitUsage

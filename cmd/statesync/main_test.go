@@ -227,7 +227,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// What every command that needs a region says when it is not to be had.
+// Every command that needs a region reports alike that there is none.
 func TestNoRegion(t *testing.T) {
 	commands := [][]string{{"get", "x"}, {"ls"}, {"status"}, {"verify"}}
 	check := func(name string, prepare func(t *testing.T) string, stderr ...string) {
@@ -311,7 +311,7 @@ func TestOwner(t *testing.T) {
 	call(t, r.Dir(), "wait", "--owner", "12345").expect(t, exitOK, "")
 }
 
-// Where things are in a region's file, in bytes; see docs/FORMAT.md.
+// Offsets in a region's file, in bytes; see docs/FORMAT.md.
 const (
 	hotWord     = 0x80
 	statusBlock = 0x2000

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plain says whether a terminal shows r and does nothing else about it.
+// plain reports whether a terminal shows r and does nothing else about it.
 func plain(r rune) bool { return r != utf8.RuneError && strconv.IsPrint(r) }
 
 // escape is s with everything that is not plain as an escape, line ends
@@ -85,7 +85,7 @@ func printJSON(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// isTerminal says whether w leads to a terminal, which is what has a size.
+// isTerminal reports whether w leads to a terminal, which is what has a size.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

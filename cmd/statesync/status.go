@@ -53,10 +53,11 @@ func (a *app) statusCommand() *cobra.Command {
 how the daemon and its source are doing; below that, what is wrong, if anything
 is, and what to do about it.
 
-A dead daemon is no error of its own, since programs read on. With --max-age it
-is one, as soon as it has been silent for longer than that, and so is a source
-that was not valid for longer than that: statesync then names the one that
-is stale and exits with 1. That is a check for monitoring, and a probe.
+A dead daemon alone is not an error, since programs keep reading. With
+--max-age, a daemon that has been silent for longer than that is an error, and
+so is a source that has not been valid for longer than that: statesync then
+names the one that is stale and exits with 1. Use this for monitoring, and as a
+probe.
 
 It also exits with 1 where what it shows is damaged. As json, times are in RFC
 3339 and ages in seconds; what is not known, or never happened, is null.`,

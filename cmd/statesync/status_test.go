@@ -72,7 +72,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// What never happened is null, and stale.
+// Times of events that never happened are null, and count as stale.
 func TestStatusNever(t *testing.T) {
 	w := newWriter(t, writer.Options{})
 	w.publish("r")
@@ -130,8 +130,7 @@ func TestStatusMaxAge(t *testing.T) {
 	o.expect(t, exitNo, "*", "statesync: stale: the daemon's last heartbeat: ", "statesync: stale: the source")
 }
 
-// What is wrong is said, with what to do, and what a terminal would obey is not
-// passed on.
+// Status reports problems and what to do about them, and escapes control sequences.
 func TestStatusProblems(t *testing.T) {
 	w := newWriter(t, writer.Options{})
 	w.publish("rev\x1b]0;title\a")
@@ -152,7 +151,7 @@ func TestStatusProblems(t *testing.T) {
 	want(
 		`rev\x1b]0;title\a`, `seen\nDEAD, with`,
 		"\n\nREFUSED: a newer revision is not published, and generation 1 stays, because of\n"+
-			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Put that right.",
+			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Fix this and it will be published automatically.",
 	)
 	o := call(t, w.dir, "status", "-o", "json")
 	o.expect(t, exitOK, "*")

@@ -75,17 +75,17 @@ func (s *report) wrong() []string {
 		add("DAMAGED: %s", escape(s.Damage))
 	}
 	if s.Retired {
-		add("RETIRED: the daemon was about to replace this region and has not yet; programs\n" +
-			"read on. If it stays like this, start statesyncd.")
+		add("RETIRED: the daemon has begun to replace this region, and programs keep reading\n" +
+			"it. If it stays like this, start statesyncd.")
 	}
 	switch {
 	case s.WriterAlive || s.WriterPID == nil:
 	case s.WriterState == shm.Stopped.String():
-		add("STOPPED: the daemon was stopped in good order; programs read generation %d on.\n"+
-			"To follow the source again, start statesyncd.", s.Generation)
+		add("STOPPED: the daemon was stopped in good order; programs keep reading\n"+
+			"generation %d. To follow the source again, start statesyncd.", s.Generation)
 	default:
-		add("DEAD: nothing is heard of the daemon: it died, hangs, or is stopped; programs\n"+
-			"read generation %d on. Look at its log, and start statesyncd.", s.Generation)
+		add("DEAD: the daemon sends no heartbeat: it died, hangs, or is stopped; programs keep\n"+
+			"reading generation %d. Look at its log, and start statesyncd.", s.Generation)
 	}
 	if s.Problem != "" {
 		var problem strings.Builder
@@ -93,7 +93,8 @@ func (s *report) wrong() []string {
 			fmt.Fprintf(&problem, "  %s\n", escape(strings.TrimRight(line, "\n")))
 		}
 		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s"+
-			"Put that right. Of files, statesync check says beforehand what the daemon would.", s.Generation, &problem)
+			"Fix this and it will be published automatically. Run statesync check DIR to see\n"+
+			"beforehand what the daemon would reject.", s.Generation, &problem)
 	}
 	return all
 }

@@ -25,12 +25,12 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check every sequence, bound and sum of a region",
 		Long: `Walk through a region and check all of it: its identity, the sequences of its
 slots, and in the current generation and in each older one that is still whole
-every bound and sum, that every config and key is found where the indexes lead,
-and that what is said to be unchanged between two generations is.
+every bound and checksum, that the indexes lead to every config and key, and
+that configs which count as unchanged between two generations are equal.
 
 It prints a line for each finding, and exits with 1 if there is one. The writer
-may go on meanwhile. Slots beyond the generation that is current at the start,
-and those that are being written, are left out.`,
+may keep publishing meanwhile. Slots beyond the generation that is current at
+the start, and those that are being written, are skipped.`,
 		Example: `  statesync verify
   statesync verify --region /dev/shm/statesync/eu && echo whole`,
 		Args:              arguments(0, 0),

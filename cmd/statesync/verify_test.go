@@ -153,7 +153,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// Verify may be called at any time: a busy writer is no damage.
+// Verify may be called at any time: a busy writer is not damage.
 func TestVerifyBesideWriter(t *testing.T) {
 	w := forVerify(t)
 	stop, stopped := make(chan struct{}), make(chan struct{})

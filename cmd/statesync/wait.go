@@ -30,7 +30,7 @@ another question: statesync status --max-age.`,
 	}
 	generation := cmd.Flags().Uint64("generation", 1, "wait for this `generation` or a later one")
 	timeout := cmd.Flags().Duration("timeout", 30*time.Second, "give up after this `time`; 0: never")
-	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what it waits for, and what there is in the end")
+	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what it waits for, and what it finds in the end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		tell := func(format string, args ...any) {
 			if *verbose {
@@ -63,7 +63,7 @@ another question: statesync status --max-age.`,
 	return cmd
 }
 
-// waited says what is missing when the wait was in vain.
+// waited reports what is missing after a wait that timed out.
 func (a *app) waited(c *client.Client, err error, wanted uint64) error {
 	stats := c.Stats()
 	switch {

@@ -154,7 +154,7 @@ func TestWait(t *testing.T) {
 	call(t, absent, "wait", "--timeout", "10ms", "-v").expect(t, exitNo, "", "waiting: "+absent+": no region;")
 }
 
-// What is waited for may come, and the reason why it does not is told.
+// A wait ends when the value arrives, or reports why it does not.
 func TestWaitForDaemon(t *testing.T) {
 	d := newWriter(t, writer.Options{})
 	done := make(chan outcome, 1)

@@ -94,7 +94,7 @@ func yamlString(s string) *yaml.Node {
 	return n
 }
 
-// oldWord says whether YAML 1.1 takes s for a bool, or could take it for a
+// oldWord reports whether YAML 1.1 takes s for a bool, or could take it for a
 // number in base 60, a merge key or a default.
 func oldWord(s string) bool {
 	switch strings.ToLower(s) {

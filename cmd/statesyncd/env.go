@@ -60,7 +60,7 @@ func applyEnv(flags *pflag.FlagSet, environ []string) error {
 	return nil
 }
 
-// isServiceEnv says whether Kubernetes makes a variable for a Service that is
+// isServiceEnv reports whether Kubernetes makes a variable for a Service that is
 // named statesync or statesync-something: it does so in each container of the
 // namespace. Those of a Service always come with its _SERVICE_HOST.
 func isServiceEnv(name string, env map[string]string) bool {

@@ -43,7 +43,7 @@ func (e *usageError) Unwrap() error { return e.error }
 
 const long = `statesyncd takes configuration from a source, checks it as a whole, and publishes
 it into a region of shared memory. Every process of the host reads it there
-without a system call, and goes on reading when statesyncd is not running.
+without a system call, and keeps reading when statesyncd is not running.
 
 A source is a directory: each file NAME.yaml, .yml, .json or .toml is the config
 NAME, team/NAME.yaml is team/NAME, and NAME.schema.json is the JSON Schema of
@@ -58,7 +58,7 @@ STATESYNC_ variable is refused.
 
 Signals
   HUP          reads the source now, all of its contents
-  TERM, INT    ends the daemon; the region stays, and its readers read on.
+  TERM, INT    ends the daemon; the region stays, and its readers keep reading.
                A second one, a second later or more, ends it at once
 
 Files
@@ -72,7 +72,7 @@ Metrics and health
   /livez       200 while the daemon works; 503 when it hangs
   /readyz      200 while readers find a generation in the region, else 503
   /healthz     200 while it is live, ready, and found its source good within
-               --max-age; else 503. Not for probes: no restart mends a source
+               --max-age; else 503. Not for probes: no restart repairs a source
   A service manager that sets NOTIFY_SOCKET is told the same (READY, STATUS,
   WATCHDOG, RELOADING, STOPPING).
 
@@ -120,14 +120,14 @@ $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	f.DurationVar(&s.Resync, "resync", daemon.DefaultResync, "how often the source is looked at without a hint")
 	f.IntVar(&s.Writer.Slots, "slots", shm.DefaultSlots, "how many generations the region holds, 2 to 32")
 	f.Var(&maxImage, "max-image", "greatest size of all configs together with their indexes, in bytes, KiB, MiB or GiB")
-	f.Var(&mode, "region-mode", "who may read the region: 0600, 0640 or 0644")
+	f.Var(&mode, "region-mode", "which users may read the region: 0600, 0640 or 0644")
 	f.Var(&gid, "region-group", "the region's group, a name or a number (default: as it is)")
 	f.DurationVar(&s.LockWait, "lock-wait", daemon.DefaultLockWait, "how long to wait for another daemon to end")
 	f.StringSliceVar(&s.Opaque, "opaque", nil, "glob of files to publish as they are; may be repeated, or a list with commas")
 	f.BoolVar(&s.AllowEmpty, "allow-empty", false, "publish a source without any config")
 	f.BoolVar(&s.Writer.Seal, "seal", false, "make the region's file append-only (needs CAP_LINUX_IMMUTABLE)")
 	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
-One that was asked for and can't be had is an error; the default
+A chosen address that is not available is an error; the default
 is tried again`)
 	f.DurationVar(&s.maxAge, "max-age", 0, `how long ago a fresh source was last valid, for /healthz (default three
 times --resync, at least 1m)`)

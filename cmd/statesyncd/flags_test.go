@@ -19,7 +19,7 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// parse is what the command line and the environment come to, or the error.
+// parse returns the settings of a command line and an environment, or the error.
 func parse(environ []string, args ...string) (*settings, error) {
 	var got *settings
 	cmd := newCommand(environ, func(s *settings) error { got = s; return nil })
@@ -95,7 +95,7 @@ func TestFlagsAndEnvironment(t *testing.T) {
 	}
 }
 
-// No flag is left out of the table above.
+// The table above has every flag.
 func TestEveryFlagIsTested(t *testing.T) {
 	cmd := newCommand(nil, nil)
 	source, err := os.ReadFile("flags_test.go")

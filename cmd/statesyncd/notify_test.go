@@ -112,7 +112,7 @@ func TestServiceManager(t *testing.T) {
 	if wait, err := strconv.Atoi(m.heard("EXTEND_TIMEOUT_USEC=", 1)); err != nil || wait < 2_000_000 || wait > 120_000_000 {
 		t.Error(wait, err)
 	}
-	// A source without a config is no start, and the loop turns all the same.
+	// A daemon whose source has no config has not started, but its loop turns.
 	m.heard("STATUS=nothing is published yet; refused: ", 1)
 	m.heard("WATCHDOG=1", 3)
 	if n := m.count("READY=1"); n != 0 {

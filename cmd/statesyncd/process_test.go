@@ -282,8 +282,8 @@ func (h *host) asNobody() {
 	}
 }
 
-// Killed at any moment, the daemon leaves a region that is whole, and the next
-// one goes on in it: same file, no generation twice, none left out.
+// A daemon that is killed at any moment leaves a whole region, and the next
+// one continues in it: same file, no generation twice, none left out.
 func TestKilledAtAnyMoment(t *testing.T) {
 	h := newHost(t)
 	filler := strings.Repeat("f", 20_000) // makes the stores into the slot take a while

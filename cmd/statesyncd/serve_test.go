@@ -42,7 +42,7 @@ func ask(t *testing.T, socket, path string) (int, string) {
 	return answer.StatusCode, string(text)
 }
 
-// What a daemon says of itself from its start to its successor's.
+// Metrics and health report each state of a daemon, from its start to its successor's.
 func TestMetricsAndHealth(t *testing.T) {
 	h := newHost(t)
 	socket := filepath.Join(h.base, "admin")
@@ -70,7 +70,7 @@ func TestMetricsAndHealth(t *testing.T) {
 	says("/metrics", 200, "\nstatesync_config_last_reload_successful 0\n", "\nstatesync_generation 1\n", `statesync_rejections_total{reason="invalid"} `)
 	says("/healthz", 200, "refused: a.yaml:") // it is not stale yet
 
-	// A successor waits for the address as for the region, and goes on with what
+	// A successor waits for the address as for the region, and continues with what
 	// it finds.
 	second := h.start(listen)
 	h.signal(first, syscall.SIGTERM)

@@ -7,20 +7,21 @@
 //	/healthz   200 while it is live, ready and fresh, else 503
 //
 // Live, ready and fresh are three different things. A daemon that is not live
-// hangs, and a restart may help. One that is not ready has nothing to give to
-// readers yet. One that is not fresh has not found its source good for a while:
-// readers have the last good generation, and a restart would help nobody, so
-// that no probe should be about it. All three answers have a line for each of
-// the three, and one for what is refused and why; a client that accepts
-// application/json gets that.
+// hangs, and a restart may help. A daemon that is not ready has published nothing
+// for readers yet. A daemon that is not fresh has not had a valid source for a
+// while: readers have the last good generation, and a restart would not help, so
+// no probe should restart it for that. All three answers have a line for each of
+// the three, and one for what is refused and why. They are JSON for a client that
+// accepts application/json.
 //
 // # What it promises
 //
-// It only tells, and can be told nothing. It does not hold up the daemon, which
-// takes no lock that it takes. It treats whoever connects as hostile: headers
-// and bodies are bounded (8 KiB, none), and so are the time for each of them,
-// the connections (64; one more is closed at once) and the concurrent
-// collections of metrics. What metrics say of the outside, a revision's name,
-// is cut and made plain, and is one series at a time. What it shows is what the
-// region's status shows to every reader, and no config's content.
+// The server is read-only. It does not block the daemon, which takes no lock that
+// the server takes. It treats every client as hostile: headers and bodies are
+// bounded (8 KiB, none), and so are the time for each of them, the connections
+// (64; one more is closed at once) and the concurrent collections of metrics. The
+// only external text in metrics is a revision's name, which is shortened, has
+// characters that are not printable replaced, and is one series at a time. The
+// server shows what the region's status shows to every reader, and no config's
+// content.
 package admin

@@ -17,7 +17,7 @@ import (
 // may be takes tens of seconds.
 const liveWithin = 2 * time.Minute
 
-// Limits of what answers say of the outside, in bytes.
+// Limits of external text in answers, in bytes.
 const (
 	maxRevision = 256
 	maxProblem  = 2048
@@ -43,7 +43,7 @@ type health struct {
 func yes(format string, args ...any) verdict { return verdict{true, fmt.Sprintf(format, args...)} }
 func no(format string, args ...any) verdict  { return verdict{false, fmt.Sprintf(format, args...)} }
 
-// health judges the daemon. Ages are by a clock that nobody sets.
+// health judges the daemon. Ages are by the monotonic clock, which cannot be set.
 func (s *Server) health() health {
 	stats := s.daemon.Stats()
 	h := health{
@@ -98,7 +98,7 @@ func (s *Server) answer(question func(health) bool) http.Handler {
 		if strings.Contains(r.Header.Get("Accept"), "application/json") {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(code)
-			_ = json.NewEncoder(w).Encode(h) // what can't be sent, nobody waits for
+			_ = json.NewEncoder(w).Encode(h) // it fails only if the client has gone
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -72,7 +72,7 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// A start that takes far longer than it may wait is no life.
+// A start that takes far longer than it may wait is not live.
 func TestHungStart(t *testing.T) {
 	s := New(&fake{}, options(t.TempDir()))
 	if h := s.health(); !h.Live.OK {

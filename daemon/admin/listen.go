@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// DefaultAddress is where a daemon listens if nobody says otherwise: for
-// processes of this host only. Prometheus' own range, 9100 to 9999, is given
-// away to the last port; this one is neither assigned by IANA nor in the range
-// from which Linux takes ports for outgoing connections.
+// DefaultAddress is where a daemon listens by default: for processes of this host
+// only. Every port of Prometheus' own range, 9100 to 9999, is taken by an exporter;
+// this port is neither assigned by IANA nor in the range from which Linux takes
+// ports for outgoing connections.
 const DefaultAddress = "127.0.0.1:17471"
 
 const (
@@ -44,10 +44,10 @@ func CheckAddress(address string) error {
 	return nil
 }
 
-// Listen listens on an address as CheckAddress takes it. While another has it,
-// it is tried again until the context ends, at least once; then, and at once
-// for any other reason, the error says why it is not available. The file of a unix
-// socket that nobody listens on any more is replaced.
+// Listen listens on an address as CheckAddress takes it. While another process
+// listens there, Listen tries again until the context ends, at least once, and
+// then returns the error. Any other error is returned at once. The file of a unix
+// socket without a listener is replaced.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	if err := CheckAddress(address); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w; stop whoever listens there, or give this daemon another address with --listen", err)
+			return nil, fmt.Errorf("%w; stop the process that listens there, or give this daemon another address with --listen", err)
 		case <-time.After(listenPoll):
 		}
 	}
@@ -86,7 +86,7 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// abandoned says whether a path is a socket whose listener is gone.
+// abandoned reports whether a path is a unix socket without a listener.
 func abandoned(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
@@ -94,7 +94,7 @@ func abandoned(path string) bool {
 	}
 	c, err := net.DialTimeout("unix", path, listenPoll)
 	if err == nil {
-		_ = c.Close() // somebody answers
+		_ = c.Close() // a listener answers
 	}
 	return errors.Is(err, syscall.ECONNREFUSED)
 }

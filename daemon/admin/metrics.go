@@ -22,8 +22,8 @@ import (
 
 const namespace = "statesync_"
 
-// metrics are collected from the daemon's Stats whenever somebody asks, so that
-// all but the durations cost the daemon nothing.
+// metrics are collected from the daemon's Stats at each scrape, so that all but the
+// durations cost the daemon nothing.
 type metrics struct {
 	server   *Server
 	registry *prometheus.Registry

@@ -61,14 +61,14 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 
-	// Something is wrong, and went on being so for a minute.
+	// Something is wrong, and has been wrong for a minute.
 	f.set(func(s *daemon.Stats) { s.Good, s.Behind = false, time.Now().Add(-time.Minute) })
 	_, text = a.get("/metrics")
 	if !strings.Contains(text, "\nstatesync_config_last_reload_successful 0\n") || !strings.Contains(text, "\nstatesync_source_lag_seconds 6") {
 		t.Error(text)
 	}
 
-	// What never happened has no time, and no generation is no series.
+	// What never happened has no time, and without a generation there is no series.
 	f.set(func(s *daemon.Stats) { *s = daemon.Stats{} })
 	code, text = a.get("/metrics")
 	if code != http.StatusOK || strings.Contains(text, "statesync_config_info{") || !strings.Contains(text, "\nstatesync_generation 0\n") {

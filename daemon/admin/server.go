@@ -25,7 +25,7 @@ const (
 	stopTimeout    = time.Second // for answers under way when the server ends
 )
 
-// Daemon is what a server tells of, such as a *daemon.Daemon.
+// Daemon is what a server reports on, such as a *daemon.Daemon.
 type Daemon interface {
 	Stats() daemon.Stats
 	Digest() string
@@ -67,7 +67,7 @@ func New(d Daemon, o Options) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         s.count,
-		// What strangers send is nothing that an operator has to know.
+		// Errors that clients cause are of no use to an operator.
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -77,7 +77,7 @@ func New(d Daemon, o Options) *Server {
 func (s *Server) Published(took time.Duration) { s.metrics.took.Observe(took.Seconds()) }
 
 // Serve answers on a listener, which it closes, until the context ends. It
-// returns nil then, and an error if it could not go on. It is called once.
+// returns nil then, and an error if it could not continue. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.Serve(l) }()
@@ -99,8 +99,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// count keeps the number of connections within its bound. Who has no room is
-// turned away at once: in a queue, a scrape would wait for strangers.
+// count keeps the number of connections within its bound. Connections over the
+// limit are closed at once: in a queue, a scrape would wait for other clients.
 func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -139,8 +139,8 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// refuse answers, and ends the connection: what follows may be a body that
-// nobody wants to read.
+// refuse answers, and ends the connection, so that a body that may follow is not
+// read.
 func refuse(w http.ResponseWriter, code int, why string) {
 	w.Header().Set("Connection", "close")
 	http.Error(w, why, code)

@@ -50,7 +50,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}
 }
 
-// One connection too many is turned away, and there is room again when others
+// A connection over the limit is closed, and there is room again when others
 // have gone.
 func TestConnectionsAreBounded(t *testing.T) {
 	a := start(t, healthy())
@@ -62,7 +62,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		return c
 	}
-	// answers says whether the server answers on a connection, or closed it.
+	// answers reports whether the server answers on a connection, or closed it.
 	answers := func(c net.Conn) bool {
 		_, err := io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 		if err == nil {
@@ -77,7 +77,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	for range maxConnections {
 		c := dial()
 		if !answers(c) {
-			t.Fatalf("connection %d is turned away", len(all)+1)
+			t.Fatalf("connection %d is closed", len(all)+1)
 		}
 		all = append(all, c)
 	}
@@ -122,7 +122,7 @@ func TestListen(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Error(err)
 	}
-	if _, err := Listen(context.Background(), "192.0.2.1:1"); err == nil || errors.Is(err, syscall.EADDRINUSE) { // nobody's address
+	if _, err := Listen(context.Background(), "192.0.2.1:1"); err == nil || errors.Is(err, syscall.EADDRINUSE) { // an address that this host does not have
 		t.Error(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestListenOnASocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	// What is no socket is nobody's to remove.
+	// Listen removes no file that is not a socket.
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,10 @@ var arm64All = flag.Bool("arm64.all", false, "run all tests of the emulated pack
 // emulated is a package whose tests are run as arm64 binaries.
 type emulated struct {
 	name string // below the module's root
-	// short are the tests where one thread or process sees what another one did;
-	// empty is none without -arm64.all.
+	// short are the tests in which threads or processes communicate. If it is empty,
+	// the package is tested with -arm64.all only.
 	short string
-	// not are the tests that are left out, by what the emulator can't do.
+	// not are the tests that are left out, with what the emulator cannot do.
 	not map[string][]string
 }
 
@@ -66,9 +66,9 @@ var arm64Packages = []emulated{
 
 // TestArm64 runs the tests of the packages that share memory as binaries for
 // arm64, whose loads and stores the emulator translates into those of this
-// machine. So it shows that what the compiler makes for arm64 does what it
-// should, between processes too; an order that arm64 allows and amd64 does
-// not, it can't show.
+// machine. So it shows that the code which the compiler generates for arm64 works,
+// also between processes. It cannot show an order that arm64 allows and amd64 does
+// not.
 func TestArm64(t *testing.T) {
 	qemu := debian(t, "qemu-user", "qemu-aarch64")
 	// Other users have to get to the binaries, which a test's own folder forbids.
@@ -157,8 +157,8 @@ func (p *emulated) run(t *testing.T, script string) (passed, skipped int) {
 	return passed, skipped
 }
 
-// debian finds a program. One that is missing is installed where that can be
-// done, and else the test is skipped.
+// debian finds a program. It installs a program that is missing, or skips the test
+// if it cannot.
 func debian(t testing.TB, pkg, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)

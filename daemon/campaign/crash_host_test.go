@@ -50,10 +50,9 @@ type crashHost struct {
 	written atomic.Int64 // the number of the newest revision in the source
 	level   atomic.Int64 // of the source's next revisions
 
-	// What was seen last, which nothing may go behind.
-	crashFound
-	replaced bool // a crash was such that another file may be at the path now
-	growths  int  // times that the region was in a larger file, with its id
+	crashFound      // what was seen last: the region never goes behind it
+	replaced   bool // the last crash may have left another file at the path
+	growths    int  // how often the region was in a larger file, with its id
 }
 
 // crashFound is what is at the region's path.
@@ -119,9 +118,9 @@ func (h *crashHost) keepWriting() (stop func()) {
 			select {
 			case <-end:
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(3 * time.Millisecond):
 			}
-			patient := n < 20<<(2*h.level.Load()) // a large revision takes longer
+			patient := n < 7<<(2*h.level.Load()) // a large revision takes longer
 			if found, err := h.look(); patient && (err != nil || found.generation == last) {
 				continue
 			} else if err == nil {
@@ -156,7 +155,7 @@ func (d *crashDaemon) log() string {
 	return d.out.String()
 }
 
-// start starts a daemon, which does at a failpoint what is asked for.
+// start starts a daemon with an action at a failpoint, as in package failpoint.
 func (h *crashHost) start(what string) *crashDaemon {
 	h.Helper()
 	args := []string{
@@ -169,7 +168,7 @@ func (h *crashHost) start(what string) *crashDaemon {
 	d := &crashDaemon{Cmd: exec.Command(h.binary, args...), ended: make(chan struct{})}
 	d.Env = []string{failpoint.Env + "=" + what}
 	d.Stderr = d
-	// The test that starts it keeps to its thread, and the daemon dies with it.
+	// The daemon dies with the test: the test's goroutine is locked to its thread.
 	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ok(h, d.Start())
 	go func() {
@@ -180,7 +179,7 @@ func (h *crashHost) start(what string) *crashDaemon {
 	return d
 }
 
-// kill is SIGKILL, and waits for the end.
+// kill sends SIGKILL and waits for the end.
 func (d *crashDaemon) kill() {
 	_ = d.Process.Kill() // may have ended already
 	<-d.ended
@@ -195,21 +194,21 @@ func (d *crashDaemon) hasEnded() bool {
 	}
 }
 
-// wasKilled says whether SIGKILL ended it, be it its own or the test's.
+// wasKilled reports whether SIGKILL ended it, be it its own or the test's.
 func (d *crashDaemon) wasKilled() bool {
 	status, ok := d.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// isStopped says whether a signal has stopped it.
+// isStopped reports whether a signal has stopped it.
 func (d *crashDaemon) isStopped() bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Process.Pid))
 	_, fields, found := bytes.Cut(stat, []byte(") "))
 	return err == nil && found && bytes.HasPrefix(fields, []byte("T"))
 }
 
-// until waits for a condition or the daemon's end, and says whether it was the
-// condition that came.
+// until waits for a condition or the daemon's end, and reports whether the condition
+// came true.
 func (h *crashHost) until(d *crashDaemon, what string, condition func() bool) bool {
 	h.Helper()
 	came := false
@@ -220,7 +219,7 @@ func (h *crashHost) until(d *crashDaemon, what string, condition func() bool) bo
 	return came
 }
 
-// look finds the region without its revision, as long as there is one.
+// look returns the state of the region, without the number of its revision.
 func (h *crashHost) look() (found crashFound, err error) {
 	r, err := shm.Open(h.region, shm.Trust{})
 	if err != nil {
@@ -234,8 +233,8 @@ func crashFind(r *shm.Region, hot seqlock.Hot) crashFound {
 	return crashFound{id: r.ID(), generation: hot.Generation(), slot: r.Geometry().SlotSize, retired: hot.Retired()}
 }
 
-// publishes waits until the daemon has published something new, and holds that
-// against what was there before. False says that the daemon has ended.
+// publishes waits until the daemon has published a new generation, and compares it
+// with what was there before. It returns false if the daemon has ended.
 func (h *crashHost) publishes(d *crashDaemon) bool {
 	h.Helper()
 	var found crashFound
@@ -245,14 +244,14 @@ func (h *crashHost) publishes(d *crashDaemon) bool {
 		return err == nil && found.generation > h.generation
 	})
 	if came {
-		found.number = h.number // which is not looked at
+		found.number = h.number // look does not read it
 		h.seen(found)
 		h.replaced = found.retired // and the daemon may die before another file is there
 	}
 	return came
 }
 
-// seen holds what the region is now against what it was.
+// seen fails the test if the region went back from what was seen last.
 func (h *crashHost) seen(found crashFound) {
 	h.Helper()
 	switch {
@@ -272,8 +271,8 @@ func (h *crashHost) seen(found crashFound) {
 	h.crashFound = found
 }
 
-// inspect looks at what a daemon left when it died: a region that is whole, and
-// not behind what was there before.
+// inspect verifies the region that a daemon left when it died: it is whole, and not
+// behind what was there before.
 func (h *crashHost) inspect(d *crashDaemon, where string) {
 	h.Helper()
 	h.current = nil
@@ -287,18 +286,18 @@ func (h *crashHost) inspect(d *crashDaemon, where string) {
 	}
 	found, err := h.read()
 	if errors.Is(err, shm.ErrNoRegion) && h.replaced {
-		return // it was taken away, and the daemon died before it made a new one
+		return // it was removed, and the daemon died before it made a new one
 	}
 	if err != nil {
 		h.Fatalf("%s: the region that the daemon left: %v", where, err)
 	}
 	h.seen(found)
-	// One that is retired has no successor yet: the daemon died between the two,
-	// and the next one makes another region.
+	// A retired region has no successor yet: the daemon died in between, and the next
+	// one makes another region.
 	h.replaced = h.replaced || found.retired
 }
 
-// read proves what is in the region.
+// read verifies the region's image, by the digests inside it.
 func (h *crashHost) read() (found crashFound, err error) {
 	r, err := shm.Open(h.region, shm.Trust{})
 	if err != nil {

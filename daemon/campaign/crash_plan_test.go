@@ -4,6 +4,7 @@ package campaign
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,8 +17,8 @@ import (
 	"github.com/statesync/statesync/shm"
 )
 
-// crashScenario is a way through a daemon's life. What lies on it is found out
-// by going there once, so that a new failpoint is in the campaign by itself.
+// crashScenario is one course of a daemon's life. A trace of one run finds the
+// failpoints on it, so that the campaign includes new failpoints by itself.
 type crashScenario struct {
 	name   string
 	before func(h *crashHost)                 // while there is no daemon
@@ -25,8 +26,17 @@ type crashScenario struct {
 	from   string                             // the failpoint at which it begins, for one publication; "": the start
 }
 
-// key is a point of the scenario where it matters on which way a point is come
-// to: to make a larger file is another thing than to make the first one.
+// action is what a daemon does at a point of the scenario, for failpoint.Env.
+func (s *crashScenario) action(what string, p crashPoint) string {
+	if s.from == "" {
+		return what + ":" + p.String()
+	}
+	return what + ":" + p.String() + "@" + s.from
+}
+
+// key identifies a point for the campaign's coverage. A point in a growth counts
+// apart from the same point elsewhere, since making a larger file differs from
+// making the first one.
 func (s *crashScenario) key(point string) string {
 	if s.from == "" {
 		return point
@@ -34,9 +44,9 @@ func (s *crashScenario) key(point string) string {
 	return point + " from " + s.from
 }
 
-// crashScenarios are those on a host that lives on. The first of them are where
-// most crashes are: others leave readers in a region that nobody retired, which
-// they find out by the writer's silence only, after five seconds.
+// crashScenarios are those on a host that does not reboot. Most crashes are in the
+// first ones. The others leave readers in a region that was not retired, which they
+// find out only by the writer's silence, after five seconds.
 var crashScenarios = []*crashScenario{
 	{name: "attach"},
 	crashReplace,
@@ -58,29 +68,34 @@ var crashScenarios = []*crashScenario{
 	}},
 }
 
-// crashReplace is a region of another geometry than the one that is there.
+// crashReplace starts a daemon with another geometry than the region's.
 var crashReplace = &crashScenario{name: "replace", before: func(h *crashHost) {
 	h.shape++
 	h.replaced = true
 }}
 
-// crashGrow is a region with slots for images of a level, and a daemon whose
-// first revision is one of the next level.
+// crashGrow is a daemon that makes a region with slots for images of a level, and
+// then publishes a revision of the next level. A successor of a crash grows the region
+// with its first publication, if the source stays at that level.
 func crashGrow(level int) *crashScenario {
-	return &crashScenario{name: fmt.Sprintf("grow from level %d", level), from: "grow.begin", before: func(h *crashHost) {
-		h.setLevel(level)
-		crashReplace.before(h)
-		d := h.start("")
-		if !h.publishes(d) {
-			h.Fatalf("before it was to grow, the daemon ended by itself:\n%s", d.log())
-		}
-		d.kill()
-		h.inspect(d, "before it is to grow")
-		h.setLevel(level + 1)
-	}}
+	return &crashScenario{
+		name: fmt.Sprintf("grow from level %d", level), from: "grow.begin",
+		before: func(h *crashHost) {
+			h.setLevel(level)
+			crashReplace.before(h)
+		},
+		during: func(h *crashHost, d *crashDaemon) {
+			h.setLevel(level + 1)
+			h.until(d, "the region to grow", func() bool {
+				found, err := h.look()
+				return err == nil && found.id == h.id && found.slot > h.slot
+			})
+			h.publishes(d)
+		},
+	}
 }
 
-// orphans says that readers may have been left in a region that nobody retired.
+// orphans reports whether readers may have been left in a region that was not retired.
 func (s *crashScenario) orphans() bool { return strings.Contains(s.name, "lost") }
 
 // crashPoint is the n-th arrival at a failpoint.
@@ -91,12 +106,12 @@ type crashPoint struct {
 
 func (p crashPoint) String() string { return fmt.Sprintf("%s:%d", p.name, p.n) }
 
-// mostArrivals bounds n: later publications are as earlier ones, but for the
-// slot that they are in.
+// mostArrivals bounds n: later publications differ from earlier ones only in the
+// slot that they use.
 const mostArrivals = 3
 
-// trace goes through a scenario without a crash until the end, which is
-// SIGKILL, and returns what lies on it, in order.
+// trace runs a scenario without a crash, kills the daemon at its end, and returns the
+// points on it, in order.
 func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 	h.Helper()
 	if s.before != nil {
@@ -127,26 +142,27 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 		if !at {
 			continue
 		}
-		began = began || name == s.from
-		if arrivals[name]++; began && arrivals[name] <= mostArrivals {
+		if began = began || name == s.from; !began {
+			continue
+		}
+		if arrivals[name]++; arrivals[name] <= mostArrivals {
 			points = append(points, crashPoint{name, arrivals[name]})
 		}
-		if began && s.from != "" && name == "region.published" {
+		if s.from != "" && name == "region.published" {
 			break
 		}
 	}
 	return points
 }
 
-// crashWay is a scenario and the points on it that are yet to be tried in this
-// round.
+// crashWay is a scenario, its points, and those of them not yet tried in this round.
 type crashWay struct {
 	*crashScenario
 	points []crashPoint
 	queue  []crashPoint
 }
 
-// next is the next point: each comes once in a round.
+// next returns the next point. Each point comes once in a round.
 func (w *crashWay) next(r *rand.Rand) crashPoint {
 	if len(w.queue) == 0 {
 		w.queue = slices.Clone(w.points)
@@ -157,11 +173,11 @@ func (w *crashWay) next(r *rand.Rand) crashPoint {
 	return p
 }
 
-// crashPlan is what is tried where.
+// crashPlan chooses the scenario and the point of each crash.
 type crashPlan struct {
 	chance *rand.Rand
 	ways   []*crashWay
-	first  []crashStep // comes first: each key once
+	first  []crashStep // tried first: each key once
 	round  int
 }
 
@@ -171,10 +187,10 @@ type crashStep struct {
 	crashPoint
 }
 
-// newCrashPlan traces all scenarios.
-func newCrashPlan(h *crashHost) *crashPlan {
+// newCrashPlan traces all scenarios. Its first steps leave out the points in hit.
+func newCrashPlan(h *crashHost, hit map[string]bool) *crashPlan {
 	plan := &crashPlan{chance: chance("crash plan")}
-	planned := map[string]bool{}
+	planned := maps.Clone(hit)
 	for _, s := range crashScenarios {
 		way := &crashWay{crashScenario: s, points: h.trace(s)}
 		plan.ways = append(plan.ways, way)
@@ -188,8 +204,8 @@ func newCrashPlan(h *crashHost) *crashPlan {
 	return plan
 }
 
-// next is the next step: what is new first, then most often a start in the
-// same file, or in a new one.
+// next returns the next step: first those of plan.first, then most often a start in
+// the same file or in a new one.
 func (plan *crashPlan) next() crashStep {
 	if len(plan.first) > 0 {
 		step := plan.first[0]
@@ -207,9 +223,9 @@ func (plan *crashPlan) next() crashStep {
 	return crashStep{way.crashScenario, way.next(plan.chance)}
 }
 
-// crashFirst tries a first start, on a host of its own for each of at most limit
-// crashes. It returns at how many points there was one.
-func crashFirst(t *testing.T, limit int) (crashes int) {
+// crashFirst kills the first daemon of a host at up to limit points, each on a host
+// of its own. It returns the names of the points.
+func crashFirst(t *testing.T, limit int) (tried []string) {
 	t.Helper()
 	s := &crashScenario{name: "first start"}
 	try := func(do func(h *crashHost)) {
@@ -221,21 +237,21 @@ func crashFirst(t *testing.T, limit int) (crashes int) {
 	var names []string
 	try(func(h *crashHost) { names = onceEach(h.trace(s)) })
 	for _, n := range chance("crash first").Perm(len(names)) {
-		if crashes < limit {
-			crashes++
+		if len(tried) < limit {
+			tried = append(tried, names[n])
 			try(func(h *crashHost) { h.crashAndRecover(s, crashPoint{names[n], 1}) })
 		}
 	}
-	return crashes
+	return tried
 }
 
-// crashSealed is crashFirst for a start with a sealed region, where there are
-// seals: the steps at which the seal is put on or taken off, and others up to
-// the limit. It returns the names of the points at which there was a crash.
-func crashSealed(t *testing.T, limit int) (tried []string) {
+// crashSealed kills daemons with a sealed region, where the file system has seals: at
+// each step that sets or lifts the seal, once or at each arrival, and at other points
+// up to the limit. It returns the names of the points.
+func crashSealed(t *testing.T, limit int, once bool) (tried []string) {
 	t.Helper()
 	if !canSeal(t) {
-		t.Log("no seals here, and so no crashes around them")
+		t.Log("the file system has no seals: crashes around them are skipped")
 		return nil
 	}
 	h := newCrashHost(t)
@@ -254,7 +270,7 @@ func crashSealed(t *testing.T, limit int) (tried []string) {
 	points := h.trace(s)
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
 	for _, n := range chance("crash sealed").Perm(len(points)) {
-		if p := points[n]; about(p.name) || len(tried) < limit {
+		if p := points[n]; (about(p.name) || len(tried) < limit) && !(once && slices.Contains(tried, p.name)) {
 			tried = append(tried, p.name)
 			h.crashAndRecover(s, p)
 		}
@@ -276,20 +292,21 @@ func onceEach(points []crashPoint) (names []string) {
 func (h *crashHost) crashAndRecover(s *crashScenario, p crashPoint) {
 	h.Helper()
 	if !h.crash(s, p) {
-		h.Errorf("%s: %s was not come to", s.name, p)
+		h.Errorf("%s: the daemon did not reach %s", s.name, p)
 	}
 	d := h.start("")
 	if !h.publishes(d) {
 		h.Fatalf("after a crash at %s the daemon ended by itself:\n%s", p, d.log())
 	}
+	// A new region is sealed only after its first generation is committed.
+	if h.seal && !h.until(d, "the seal", func() bool { return isSealed(h, filepath.Join(h.region, shm.FileName)) }) {
+		h.Errorf("after a crash at %s the next daemon ended before it sealed the region:\n%s", p, d.log())
+	}
 	d.kill()
 	h.inspect(d, "after a crash at "+p.String())
-	if h.seal && !isSealed(h, filepath.Join(h.region, shm.FileName)) {
-		h.Errorf("after a crash at %s and another start the region is not sealed", p)
-	}
 }
 
-// canSeal says whether the regions of these tests can be sealed.
+// canSeal reports whether the regions of these tests can be sealed.
 func canSeal(t *testing.T) bool {
 	t.Helper()
 	path := filepath.Join(memory(t), "probe")

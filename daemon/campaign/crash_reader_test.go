@@ -24,14 +24,14 @@ func init() {
 	roles["crash-copier"] = crashCopier
 }
 
-// crashSeen is what a reader saw last, which nothing may go behind.
+// crashSeen is what a reader saw last. It never goes back.
 type crashSeen struct {
 	id         string
 	generation uint64
 	number     int
 }
 
-// next holds what a reader sees now against what it saw before.
+// next records what a reader sees, and fails if the reader went back.
 func (s *crashSeen) next(id string, generation uint64, number int) error {
 	was := *s
 	*s = crashSeen{id, generation, number}
@@ -46,8 +46,8 @@ func (s *crashSeen) next(id string, generation uint64, number int) error {
 	return nil
 }
 
-// crashTally is what a reader says all the time, as the difference to what it
-// said before: a reader that is killed can't say it in the end.
+// crashTally is what a reader reports all the time, as the difference to its last
+// report: a reader that is killed cannot report at the end.
 type crashTally struct {
 	looks, images, torn, retries uint64
 	said                         time.Time
@@ -61,8 +61,8 @@ func (c *crashTally) say(s *crashSeen, now bool) {
 	*c = crashTally{said: time.Now()}
 }
 
-// crashReader is an application: it takes snapshots all the time, follows
-// bindings and a watch, and proves everything that it gets.
+// crashReader is an application: it takes snapshots all the time, follows bindings
+// and a watch, and verifies every value.
 func crashReader(ctx context.Context, args []string) error {
 	c, err := client.Open(args[0], client.Wait(patience))
 	if err != nil {
@@ -115,7 +115,7 @@ func crashReader(ctx context.Context, args []string) error {
 		if time.Since(tally.said) >= 50*time.Millisecond {
 			stats := c.Stats()
 			if errors.Is(stats.Err, client.ErrCorrupt) || stats.Faults != 0 || stats.Rejections != 0 || stats.RefusedRegions != 0 {
-				// No crash leaves damage, not even for a moment.
+				// No crash leaves damage, not even temporarily.
 				return fmt.Errorf("the client says that the region is damaged: %+v", stats)
 			}
 			tally.torn, tally.retries = stats.TornReads-before.TornReads, stats.Retries-before.Retries
@@ -125,7 +125,7 @@ func crashReader(ctx context.Context, args []string) error {
 		select {
 		case err := <-watched:
 			return err
-		case <-time.After(rand.N(time.Millisecond)):
+		case <-time.After(rand.N(4 * time.Millisecond)):
 		}
 	}
 	tally.say(&seen, true)
@@ -148,8 +148,8 @@ func crashWatch(ctx context.Context, c *client.Client) error {
 	return nil
 }
 
-// crashCopier is a reader without this project's client: it is in the middle
-// of a copy for nearly all of the time, and knows the region's protocol only.
+// crashCopier reads the region by its protocol, without package client. It copies
+// slowly, so that nearly every crash happens during a copy.
 func crashCopier(ctx context.Context, args []string) error {
 	var r *shm.Region
 	var seen crashSeen
@@ -173,13 +173,13 @@ func crashCopier(ctx context.Context, args []string) error {
 		var hot seqlock.Hot
 		effort, err := r.Read(func(now seqlock.Hot, in []uint64) error {
 			hot, words = now, words[:0]
-			step := max(64, len(in)/100)
+			step := max(64, len(in)/20)
 			for len(in) > 0 {
 				n := min(len(in), step)
 				part := make([]uint64, n)
 				seqlock.LoadWords(part, in[:n])
 				words, in = append(words, part...), in[n:]
-				time.Sleep(rand.N(200 * time.Microsecond))
+				time.Sleep(rand.N(time.Millisecond))
 			}
 			return nil
 		})
@@ -208,8 +208,8 @@ func crashCopier(ctx context.Context, args []string) error {
 	return nil
 }
 
-// crashCrowd are the readers of a campaign. Whatever happens to one of them
-// must be nothing to the daemon.
+// crashCrowd are the readers of a campaign. They are stopped and killed, which must
+// not affect the daemon.
 type crashCrowd struct {
 	testing.TB
 	region  string
@@ -236,7 +236,7 @@ func newCrashCrowd(t testing.TB, region string) *crashCrowd {
 	return c
 }
 
-// join starts a reader, and listens to it.
+// join starts a reader, and collects its reports.
 func (c *crashCrowd) join(role string) *crashMember {
 	m := &crashMember{role: role, process: spawn(c, role, c.region)}
 	c.wait.Go(func() {
@@ -253,14 +253,14 @@ func (c *crashCrowd) join(role string) *crashMember {
 			m.generation.Store(generation)
 		}
 		<-m.ended
-		if m.err != nil && !m.killed.Load() && !c.Failed() { // which ends the readers, too
+		if m.err != nil && !m.killed.Load() && !c.Failed() { // a failed test ends the readers, too
 			c.Errorf("%s ended by itself: %v\n%s", role, m.err, m.log())
 		}
 	})
 	return m
 }
 
-// replace kills a reader at this very moment, and has another one come.
+// replace kills a reader, and starts another one.
 func (c *crashCrowd) replace(n int) {
 	old := c.members[n]
 	old.killed.Store(true)
@@ -270,16 +270,21 @@ func (c *crashCrowd) replace(n int) {
 	c.kills.Add(1)
 }
 
-// molest stops readers in the middle of what they do, and kills them, until
-// the context ends. Requests come from the campaign, which does not wait.
+// molest stops and kills readers at random moments until the context ends. A message
+// on renew has it replace all readers but one. In the short campaign it kills fewer:
+// to start a reader takes more processor time than all it reads until the next kill.
 func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 	random := chance("crash crowd")
+	between := time.Second
+	if *crashKills == 0 {
+		between = 4 * time.Second
+	}
 	next := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-renew: // all but one come anew
+		case <-renew:
 			for n := range c.members[1:] {
 				c.replace(n + 1)
 			}
@@ -288,7 +293,7 @@ func (c *crashCrowd) molest(ctx context.Context, renew <-chan struct{}) {
 		}
 		n := random.IntN(len(c.members))
 		if time.Now().After(next) {
-			next = time.Now().Add(500*time.Millisecond + chanceUpTo(random, time.Second))
+			next = time.Now().Add(between/2 + chanceUpTo(random, between))
 			c.replace(n)
 			continue
 		}
@@ -315,7 +320,7 @@ func (c *crashCrowd) arrive(generation uint64) {
 	}
 }
 
-// leave ends the readers in good order.
+// leave ends the readers in an orderly way.
 func (c *crashCrowd) leave() {
 	for _, m := range c.members {
 		_ = m.stdin.Close()

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,19 +19,23 @@ import (
 	"github.com/statesync/statesync/shm/failpoint"
 )
 
-var crashKills = flag.Int("crash.kills", 100, "how often the crash campaign kills the daemon")
+var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills the daemon at least; 0 is once at each failpoint, with few kills at random moments")
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
-// next daemon goes on above it: in the same file, unless that was to be
-// replaced.
+// next daemon continues with a higher generation: in the same file, unless the
+// scenario replaces it.
 func TestCrash(t *testing.T) {
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	began := time.Now()
-	limit := max(5, *crashKills/100)
+	limit := max(4, *crashKills/100)
 	first := crashFirst(t, limit)
-	sealed := crashSealed(t, limit)
+	sealed := crashSealed(t, limit, *crashKills == 0)
+	hit := map[string]bool{}
+	for _, name := range slices.Concat(first, sealed) {
+		hit[name] = true
+	}
 
 	h := newCrashHost(t)
 	stopWriting := h.keepWriting()
@@ -39,11 +44,9 @@ func TestCrash(t *testing.T) {
 	h.publishes(d)
 	d.kill()
 	h.inspect(d, "the first start")
-	c := newCrashCampaign(h, newCrashPlan(h))
-	c.at, c.elsewhere = first+len(sealed), first+len(sealed)
-	for _, name := range sealed {
-		c.hit[name] = true
-	}
+	c := newCrashCampaign(h, newCrashPlan(h, hit))
+	c.at, c.elsewhere = len(first)+len(sealed), len(first)+len(sealed)
+	c.hit = hit
 	stop := c.gather()
 	defer stop()
 	for said := time.Now(); !c.done(*crashKills) && !t.Failed(); {
@@ -58,11 +61,11 @@ func TestCrash(t *testing.T) {
 	}
 	for _, name := range failpoint.Names {
 		if !c.hit[name] && (len(sealed) > 0 || !strings.Contains(name, "seal")) {
-			t.Errorf("no daemon has killed itself at the failpoint %s, with %d kills in all", name, c.kills())
+			t.Errorf("no daemon was killed at the failpoint %s, in %d kills", name, c.kills())
 		}
 	}
 
-	// In the end all come to the same.
+	// At the end the region and every reader arrive at the last revision.
 	d = h.start("")
 	h.setLevel(0)
 	stopWriting()
@@ -84,12 +87,12 @@ func TestCrash(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	report(t, "a daemon that is killed at any moment leaves its readers whole, and its successor goes on",
+	report(t, "a daemon that is killed at any moment leaves its readers whole, and its successor continues",
 		fmt.Sprintf("%s, in %v", c, time.Since(began).Round(time.Second)),
 		"0 torn, 0 backwards, 0 restarts without a publication")
 }
 
-// crashCampaign is a host, its readers, and what was done to it.
+// crashCampaign is a host, its readers, and the record of the kills.
 type crashCampaign struct {
 	*crashHost
 	plan   *crashPlan
@@ -99,21 +102,30 @@ type crashCampaign struct {
 
 	rounds    int
 	elsewhere int             // kills on other hosts
-	at        int             // of all kills, those at a failpoint
-	inGrowth  int             // of those, the ones behind grow.begin
-	starts    int             // and those during a start
-	hit       map[string]bool // the keys of these failpoints
-	stopped   int             // daemons that were stopped, and went on or were killed
+	at        int             // kills at a failpoint
+	inGrowth  int             // kills at a failpoint after grow.begin
+	starts    int             // kills at a random moment of a start
+	hit       map[string]bool // the keys of the failpoints with a kill
+	stopped   int             // daemons that were stopped by SIGSTOP
 }
 
 func newCrashCampaign(h *crashHost, plan *crashPlan) *crashCampaign {
-	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), hit: map[string]bool{}, chance: chance("crash campaign")}
+	return &crashCampaign{crashHost: h, plan: plan, renew: make(chan struct{}, 1), chance: chance("crash campaign")}
 }
 
-// done says whether there were so many kills, and one at each failpoint, or so
-// many more that it will not be come to.
+// done reports whether there were so many kills, and one at each failpoint. It gives
+// up on a failpoint that is not reached in twice as many kills and 500 more.
 func (c *crashCampaign) done(kills int) bool {
-	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+100)
+	return c.kills() >= kills && (len(c.plan.first) == 0 || c.kills() >= 2*kills+500)
+}
+
+// seldom is true once in n times, and in the short campaign once in three times as
+// many.
+func (c *crashCampaign) seldom(n int) bool {
+	if *crashKills == 0 {
+		n *= 3
+	}
+	return c.chance.IntN(n) == 0
 }
 
 func (c *crashCampaign) kills() int { return c.elsewhere + c.killed }
@@ -124,8 +136,8 @@ func (c *crashCampaign) String() string {
 		c.kills(), c.at, c.inGrowth, c.starts, c.stopped, c.growths, c.generation, c.crowd)
 }
 
-// gather has the readers come, and bad things happen to them until the
-// returned function is called.
+// gather starts the readers, and disturbs them until the returned function is
+// called.
 func (c *crashCampaign) gather() (stop func()) {
 	c.crowd = newCrashCrowd(c, c.region)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -137,13 +149,13 @@ func (c *crashCampaign) gather() (stop func()) {
 	return sync.OnceFunc(func() { cancel(); <-ended })
 }
 
-// round is a crash at a point, and one at random of the daemon after it. What
-// the first one left is sometimes lost, too, or goes on with other settings.
+// round kills one daemon at a point and the next one at a random moment. Between the
+// two, the region is sometimes removed, or its geometry changed.
 func (c *crashCampaign) round() {
 	step := c.plan.next()
 	key := step.key(step.crashPoint.name)
 	switch {
-	case c.chance.IntN(8) == 0 && step.during == nil && c.hit[key]:
+	case c.chance.IntN(8) == 0 && (step.during == nil || step.from != "") && c.hit[key]:
 		c.stopAt(step)
 	case c.crash(step.crashScenario, step.crashPoint):
 		c.at++
@@ -153,14 +165,18 @@ func (c *crashCampaign) round() {
 		}
 	}
 	if !c.hit[key] {
-		c.plan.first = append(c.plan.first, step) // once more
+		c.plan.first = append(c.plan.first, step) // try it again
 	}
 	orphans := step.orphans()
+	wipes := 5
+	if *crashKills == 0 {
+		wipes = 15
+	}
 	switch c.rounds++; {
-	case c.rounds%5 == 3: // as a boot does it, which leaves the state directory
+	case c.rounds%wipes == 3: // as a boot does it, which leaves the state directory
 		orphans, c.replaced = true, true
 		ok(c, os.RemoveAll(c.region))
-	case step.crashScenario == crashReplace && c.rounds%3 == 0: // whoever asked for it takes it back
+	case step.crashScenario == crashReplace && c.rounds%3 == 0: // the change of shape is undone
 		c.shape--
 		c.replaced = true
 	}
@@ -170,14 +186,14 @@ func (c *crashCampaign) round() {
 		default:
 		}
 	}
-	if c.chance.IntN(4) == 0 {
+	if c.seldom(4) {
 		d := c.start("")
 		time.Sleep(chanceUpTo(c.chance, 60*time.Millisecond)) // before it publishes, or soon after
 		d.kill()
 		c.inspect(d, "at a random moment of a start")
 		c.starts++
 	}
-	if c.chance.IntN(2) == 0 { // or the next one grows at the latest
+	if c.chance.IntN(2) == 0 { // otherwise the next daemon has to grow the region
 		c.level.Store(0)
 	}
 	defer c.level.Store(0)
@@ -185,7 +201,7 @@ func (c *crashCampaign) round() {
 	if !c.publishes(d) {
 		c.Fatalf("after %s at %s the daemon ended by itself:\n%s", step.crashScenario.name, step.crashPoint, d.log())
 	}
-	if c.chance.IntN(8) == 0 {
+	if c.seldom(8) {
 		time.Sleep(chanceUpTo(c.chance, 4*time.Millisecond))
 		c.rest(d)
 	}
@@ -194,14 +210,14 @@ func (c *crashCampaign) round() {
 	c.inspect(d, "at a random moment")
 }
 
-// crash has a daemon kill itself at a point. False says that it did not come
-// there, and was killed.
+// crash starts a daemon that kills itself at a point. It returns false if the daemon
+// did not reach the point, and kills it then.
 func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 	h.Helper()
 	if s.before != nil {
 		s.before(h)
 	}
-	d := h.start("kill:" + p.String())
+	d := h.start(s.action("kill", p))
 	for n := 0; h.publishes(d); n++ {
 		if n == 0 && s.during != nil {
 			s.during(h, d)
@@ -210,25 +226,26 @@ func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 			break
 		}
 	}
-	came := d.hasEnded() && d.wasKilled()
+	reached := d.hasEnded() && d.wasKilled()
 	d.kill()
 	h.inspect(d, fmt.Sprintf("%s, at %s", s.name, p))
-	return came
+	return reached
 }
 
-// stopAt has a daemon stop itself at a point, from where it goes on, or is
-// killed.
+// stopAt has a daemon stop itself at a point. Then it continues or is killed.
 func (c *crashCampaign) stopAt(step crashStep) {
 	c.Helper()
 	if step.before != nil {
 		step.before(c.crashHost)
 	}
-	d := c.start("stop:" + step.String())
+	d := c.start(step.action("stop", step.crashPoint))
 	n := 0
 	c.until(d, "the daemon to stop itself", func() bool {
 		if found, err := c.look(); err == nil && found.generation > c.generation {
-			n++
 			c.publishes(d)
+			if n++; n == 1 && step.during != nil {
+				c.setLevel((int(c.level.Load()) + 1) % len(crashSizes))
+			}
 		}
 		return d.isStopped() || n > 2*mostArrivals
 	})
@@ -237,14 +254,14 @@ func (c *crashCampaign) stopAt(step crashStep) {
 	c.inspect(d, fmt.Sprintf("%s, stopped at %s", step.crashScenario.name, step.crashPoint))
 }
 
-// rest has a daemon stopped for so long that the readers say that they go on.
-// Then it goes on in half of the cases.
+// rest stops a daemon until the readers have shown that they keep reading. Then the
+// daemon continues in half of the cases.
 func (c *crashCampaign) rest(d *crashDaemon) {
 	c.Helper()
 	_ = d.Process.Signal(syscall.SIGSTOP) // one that has ended will be found so
 	c.stopped++
 	looks := c.crowd.looks.Load()
-	await(c, "readers to read on while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
+	await(c, "readers to keep reading while the daemon is stopped", func() bool { return c.crowd.looks.Load() > looks })
 	if c.chance.IntN(2) == 0 {
 		return
 	}

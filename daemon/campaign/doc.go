@@ -1,5 +1,5 @@
-// Package campaign holds the tests that try for a long time to hurt a reader:
-// real daemons and real readers, each a process of its own, while something bad
-// is done to them. Each file is one promise of docs/RELIABILITY.md. All are
-// short in `make test`, and as long as a flag says in `make campaign`.
+// Package campaign holds long-running tests of the promises in docs/RELIABILITY.md.
+// Real daemons and real readers, each a process of its own, run while something
+// damages, stops or kills them. Each file tests one promise. All tests have a short
+// form in `make test`; flags set how long they run in `make campaign`.
 package campaign

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// wallClock is every place of the packages that read and write regions where
-// the time of day could get in, and why a clock that jumps does no harm there.
+// wallClock lists every use of the time of day in the packages that read and write
+// regions, and why a clock that jumps does no harm there.
 // Differences of two time.Now of one process are of its monotonic clock, which
 // does not jump.
 var wallClock = map[string]string{
@@ -65,8 +65,8 @@ var wallClock = map[string]string{
 	"shm/writer/writer.go Own time.Now":                      "Started is for people",
 }
 
-// TestLongRunWallClock looks for the time of day in the packages' sources. One
-// that the list does not have fails, and so does one that the list has in vain.
+// TestLongRunWallClock finds the uses of the time of day in the packages' sources. It
+// fails for a use that is not on the list, and for an entry of the list without a use.
 func TestLongRunWallClock(t *testing.T) {
 	found := map[string]string{}
 	for _, dir := range []string{"client", "shm", "seqlock", "daemon"} {

@@ -43,8 +43,8 @@ func endRegion(t *testing.T, dir string, left uint64) *writer.Writer {
 	return w
 }
 
-// TestLongRunLastGeneration publishes up to the last generation that there can
-// be. What comes after it is refused, and readers keep that one.
+// TestLongRunLastGeneration publishes up to the last possible generation. Further
+// ones are refused, and readers keep the last one.
 func TestLongRunLastGeneration(t *testing.T) {
 	dir := filepath.Join(memory(t), "region")
 	const left = 6 // more than there are slots
@@ -81,16 +81,17 @@ func TestLongRunLastGeneration(t *testing.T) {
 	late, err := client.Open(dir)
 	ok(t, err)
 	if n := client.Bind[endNumber](late, "end").Get().Number; n != left {
-		t.Errorf("who opens the region later has number %d", n)
+		t.Errorf("a client that opens the region later has number %d", n)
 	}
 	ok(t, late.Close())
 	report(t, "the last generation stays readable", "6 generations up to 2^62-1, and 8 tries to go beyond", "nothing; each try is refused")
 }
 
-// TestLongRunLastGenerationOfDaemon has a daemon come to the last generation.
-// It says so once, in its log and in the region's status, and lives on; its
-// successor does the same.
+// TestLongRunLastGenerationOfDaemon has a daemon reach the last generation. The
+// daemon reports this once, in its log and in the region's status, and keeps
+// running; its successor does the same.
 func TestLongRunLastGenerationOfDaemon(t *testing.T) {
+	t.Parallel()
 	base := memory(t)
 	region, source, state := filepath.Join(base, "region"), filepath.Join(base, "source"), filepath.Join(base, "state")
 	ok(t, os.Mkdir(source, 0o755))
@@ -149,7 +150,7 @@ func TestLongRunLastGenerationOfDaemon(t *testing.T) {
 		t.Error(daemon.log())
 	}
 
-	// Without the region there is nothing that generations could go on from.
+	// Without the region there is nothing that generations could continue from.
 	ok(t, os.Remove(filepath.Join(region, shm.FileName)))
 	await(t, "the loss in the log", func() bool { return strings.Contains(daemon.log(), "the region is lost") })
 	await(t, "the refusal in the log", func() bool {

@@ -104,8 +104,8 @@ func (h *clockHost) status() (s struct {
 	return s
 }
 
-// TestLongRunFileTimes changes a source in ways that its files' times do not
-// tell: they go back, they are of the future, and they are the same as before.
+// TestLongRunFileTimes changes a source in ways that its files' times do not show:
+// they go back, they lie in the future, and they are the same as before.
 func TestLongRunFileTimes(t *testing.T) {
 	h := newClockHost(t)
 	h.change(10)
@@ -180,7 +180,7 @@ func TestLongRunFutureStamps(t *testing.T) {
 		h.arrives(c, b, number+1, "with a successor")
 		h.arrives(late, lateB, number+1, "with a successor")
 		if g := c.Snapshot().Generation(); g != generation+1 || c.Snapshot().RegionID() != late.Snapshot().RegionID() {
-			t.Errorf("stamped %s: generation %d follows %d: the region was not gone on with", at, g, generation)
+			t.Errorf("stamped %s: generation %d follows %d: the region was not continued", at, g, generation)
 		}
 		daemon.kill()
 		// The region is lost, and the state directory's stamp is as old.
@@ -194,7 +194,7 @@ func TestLongRunFutureStamps(t *testing.T) {
 	report(t, "no stamp of the wall clock matters", "created, started and published an hour ahead, in 1970 and in 2242", "nothing")
 }
 
-// stampRegion sets every wall clock stamp of a region that nobody writes, as
+// stampRegion sets every wall clock stamp of a region without a writer, as
 // docs/FORMAT.md has them.
 func stampRegion(t *testing.T, path string, at time.Time) {
 	t.Helper()
@@ -222,9 +222,9 @@ func stampRegion(t *testing.T, path string, at time.Time) {
 	ok(t, unix.Munmap(data))
 }
 
-// TestLongRunTimeNamespace has the daemon in a time namespace, where the clocks
-// that heartbeats and waits go by are others than the readers': as in a
-// container that was checkpointed on another machine.
+// TestLongRunTimeNamespace runs the daemon in a time namespace, in which the clocks
+// for heartbeats and waits differ from the readers': as in a container that was
+// checkpointed on another machine.
 func TestLongRunTimeNamespace(t *testing.T) {
 	const seconds = 7200
 	if out, err := exec.Command("unshare", "-T", "--monotonic", "60", "--boottime", "60", "true").CombinedOutput(); err != nil {
@@ -258,7 +258,7 @@ func TestLongRunTimeNamespace(t *testing.T) {
 			if (offset > 0) != (ahead > 0) || offset.Abs() < time.Duration(max(ahead, -ahead)-60)*time.Second {
 				t.Fatalf("the daemon's clock is ahead by %s, and should by %d s", offset, ahead)
 			}
-			// A heart that beats in the future is none that can be believed.
+			// A heartbeat from the future does not show that the daemon lives.
 			if s := c.Stats(); s.DaemonAlive || s.Err != nil || (s.SourceLastGood < 0) != (ahead > 0) {
 				t.Errorf("Stats says alive %v, source good %s ago, error %v", s.DaemonAlive, s.SourceLastGood, s.Err)
 			}
@@ -267,7 +267,7 @@ func TestLongRunTimeNamespace(t *testing.T) {
 			}
 			daemon.kill()
 
-			// A successor outside takes no harm from what is left.
+			// A successor outside the namespace continues with the region.
 			successor := h.daemon()
 			h.change(6)
 			h.arrives(c, b, 6, "with a successor outside")
@@ -276,9 +276,9 @@ func TestLongRunTimeNamespace(t *testing.T) {
 				t.Errorf("status says %+v", s)
 			}
 			if log := successor.log(); !strings.Contains(log, "attached") {
-				t.Errorf("the successor did not go on with the region: %s", log)
+				t.Errorf("the successor did not continue with the region: %s", log)
 			}
 		})
 	}
-	report(t, "a daemon whose clocks are others harms no reader", "a time namespace 2 h ahead, and one behind", "nothing; it is said to be silent")
+	report(t, "a daemon with other clocks harms no reader", "a time namespace 2 h ahead, and one behind", "nothing; it is reported as silent")
 }

@@ -56,7 +56,7 @@ func jumped() int64 {
 `
 
 // jumpOverlay makes time.Now of programs that are built with it obey that file.
-// The machine's own clock is not ours to set.
+// The test must not set the machine's own clock.
 func jumpOverlay(t *testing.T) string {
 	t.Helper()
 	root, err := exec.Command("go", "env", "GOROOT").Output()
@@ -66,7 +66,7 @@ func jumpOverlay(t *testing.T) string {
 	ok(t, err)
 	const from = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
 	if strings.Count(string(text), from) != 1 {
-		t.Fatal("this version of Go has another time.Now than this test can change")
+		t.Fatal("this test cannot change time.Now of this version of Go")
 	}
 	dir := t.TempDir()
 	replaced := map[string]string{

@@ -166,15 +166,15 @@ func cpuOf(pid int) time.Duration {
 	return time.Duration(user+system) * (time.Second / 100) // USER_HZ is 100 everywhere
 }
 
-// growth is how one figure of a process went: its median in the second quarter
-// of the run, after the warm-up, and in the last one.
+// growth compares one figure of a process: its median in the second quarter of the
+// run, after the warm-up, and in the last quarter.
 type growth struct {
 	what         string
 	before, now  int
 	part, margin int // allowed: a part of it in percent, and that much more
 }
 
-// grew says whether it is more than noise: Go's heap and threads come and go.
+// grew reports whether it is more than noise: Go's heap and threads come and go.
 func (g growth) grew() bool { return g.now > g.before+g.before*g.part/100+g.margin }
 
 func (g growth) String() string { return fmt.Sprintf("%s %d to %d", g.what, g.before, g.now) }

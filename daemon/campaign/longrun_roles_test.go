@@ -28,8 +28,8 @@ func init() {
 	roles["longrun-follow"] = longrunFollow
 }
 
-// longrunStamp is the config that changes with each publication. It says when
-// it was on its way, and proves itself.
+// longrunStamp is the config that changes with each publication. It has the time at
+// which it was sent, and a digest that verifies it.
 type longrunStamp struct {
 	Number  int    `json:"number"`
 	Sent    int64  `json:"sent"` // as monotonic says
@@ -58,9 +58,9 @@ func (s *longrunStamp) check() error {
 	return nil
 }
 
-// pace calls a function at a steady rate until the context ends, and returns
-// the number of calls and for how long. Where it falls behind by more than a
-// tenth of a second, it leaves out what it missed.
+// pace calls a function at a steady rate until the context ends, and returns the
+// number of calls and for how long. If it falls behind by more than a tenth of a
+// second, it skips the calls that it missed.
 func pace(ctx context.Context, rate int, call func(number int) error) (calls int, took time.Duration, err error) {
 	every := time.Second / time.Duration(rate)
 	began := time.Now()
@@ -199,14 +199,14 @@ type longrunReader struct {
 	longrunResult
 }
 
-// newer takes in a stamp, and says whether it is another than the last one.
+// newer records a stamp, and reports whether it differs from the last one.
 func (r *longrunReader) newer(stamp *longrunStamp) (bool, error) {
 	if stamp.Number < r.last {
 		return false, fmt.Errorf("it went back from stamp %d to %d", r.last, stamp.Number)
 	}
 	newer := stamp.Number > r.last
 	if r.last = stamp.Number; newer {
-		r.Dead, r.dead = r.Dead+r.dead, 0 // it published, so it was not
+		r.Dead, r.dead = r.Dead+r.dead, 0 // it published, so it was alive
 	}
 	return newer, stamp.check()
 }
@@ -234,7 +234,7 @@ func (r *longrunReader) run(ctx context.Context, args []string, every time.Durat
 		case <-ctx.Done():
 		}
 	}
-	// By now nothing is published any more: what is newest is the last one.
+	// Publishing has ended: the newest stamp is the last one.
 	enough, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s := r.Snapshot()
@@ -288,8 +288,7 @@ func longrunExact(ctx context.Context, args []string) error {
 	})
 }
 
-// longrunFollow has nothing but a binding, so that what brings it up to date is
-// the follower alone.
+// longrunFollow has only a binding, so that only the follower updates it.
 func longrunFollow(ctx context.Context, args []string) error {
 	c, err := client.Open(args[0], client.Wait(patience))
 	if err != nil {

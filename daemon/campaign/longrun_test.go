@@ -40,10 +40,9 @@ type longrunMember struct {
 	used    time.Duration // and since then
 }
 
-// TestLongRun publishes at a steady rate for a time, and measures publisher and
-// readers: that nothing of what they take of the machine grows, that every
-// generation which a reader takes proves itself, how long the slowest read
-// took, and how far followers are behind.
+// TestLongRun publishes at a steady rate for a time. It verifies that publisher and
+// readers leak no resources, and that every generation which a reader accepts is
+// whole. It measures the slowest read, and how far followers are behind.
 func TestLongRun(t *testing.T) {
 	base := memory(t)
 	region := filepath.Join(base, "region")
@@ -98,8 +97,8 @@ func longrunArrived(t *testing.T, region string, last int) {
 	ok(t, c.Close())
 }
 
-// longrunPublisher starts what publishes: one process, or a daemon and a
-// process that changes its source.
+// longrunPublisher starts the publisher: one process, or a daemon and a process that
+// changes its source.
 func longrunPublisher(t *testing.T, base, region string) []*longrunMember {
 	rate := strconv.Itoa(*longrunRate)
 	if !*longrunDaemon {
@@ -145,7 +144,7 @@ func longrunWatch(t *testing.T, members []*longrunMember, region string, interva
 	}
 }
 
-// longrunJudge ends the readers and says what they saw.
+// longrunJudge ends the readers and evaluates what they saw.
 func longrunJudge(t *testing.T, members []*longrunMember, last int, publications string) {
 	seconds := longrunFor.Seconds()
 	results := map[string]*longrunResult{"exact": {}, "follow": {}}
@@ -200,7 +199,7 @@ func longrunJudge(t *testing.T, members []*longrunMember, last int, publications
 	if exact.Seen == 0 || follow.Seen == 0 && *longrunReaders > 1 {
 		t.Error("readers saw nothing")
 	}
-	report(t, "a daemon that publishes for long wears nobody out",
+	report(t, "neither a daemon that publishes for long nor its readers leak resources",
 		fmt.Sprintf("%s of up to %d publications a second (%s), %d readers, %d generations proven, %d reads, one every %s of an exact reader",
 			*longrunFor, *longrunRate, publications, *longrunReaders, exact.Seen, exact.Read.total(), longrunLook),
 		fmt.Sprintf("nothing; %d faults; worst read %s; followers behind: %s",
@@ -219,7 +218,7 @@ func longrunRates(exact, follow *longrunResult, count map[string]int, last int) 
 		share(exact, count["exact"]), share(follow, count["follow"]))
 }
 
-// TestLongRunMeasures has the measuring find a growth, and no growth in noise.
+// TestLongRunMeasures verifies that the measurement finds a growth, and none in noise.
 func TestLongRunMeasures(t *testing.T) {
 	var flat, leak []sample
 	for n := range longrunSamples {

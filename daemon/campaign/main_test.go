@@ -24,18 +24,18 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roles are what the test's own binary can be besides a test: the other
-// processes of a campaign. A role gets the arguments that spawn was given, says
-// on its standard output what happens, and ends when its standard input does.
+// roles are the other processes of a campaign, which run the test's own binary. A
+// role gets the arguments of spawn, reports on its standard output, and ends when
+// its standard input ends.
 var roles = map[string]func(ctx context.Context, args []string) error{}
 
 const roleEnv = "CAMPAIGN_ROLE"
 
 var campaignSeed = flag.Uint64("campaign.seed", 0, "what all that is tried by chance follows from; 0 is another one each time")
 
-// chance is a sequence of random numbers that follows from the seed and a name.
-// What is tried in which order can be tried again with it; at which instruction
-// a process is stopped, can't.
+// chance is a sequence of random numbers that follows from the seed and a name. The
+// same seed repeats the same steps in the same order, but not the instruction at
+// which a process is stopped.
 func chance(name string) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, name)
@@ -91,8 +91,8 @@ func TestMain(m *testing.M) {
 // patience is how long an event is waited for: far longer than it takes.
 const patience = 30 * time.Second
 
-// await waits until a condition holds. A while in which this process was itself
-// stopped does not count.
+// await waits until a condition holds. Time in which this process was itself stopped
+// does not count.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for waited, last := time.Duration(0), time.Now(); !condition(); time.Sleep(2 * time.Millisecond) {
@@ -104,7 +104,7 @@ func await(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// ok fails the test for good where there is an error.
+// ok ends the test if there is an error.
 func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

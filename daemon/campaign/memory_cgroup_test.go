@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// The daemon asks for the memory that decoding takes beforehand, by an estimate
-// that has room for garbage: with much less room than this it refuses all.
+// Before it decodes, the daemon checks that there is memory for it, by an estimate that
+// allows for garbage: with much less room than this it refuses every revision.
 var memoryRoom = flag.Int("memory.room", 6, "how many MiB the first limit is above what the daemon uses")
 
 var memoryLimits = flag.Int("memory.limits", 1, "how many limits of a memory cgroup are tried")
@@ -46,8 +46,8 @@ func memoryCgroup(t testing.TB) (dir, limit, usage string) {
 
 // A daemon in a memory cgroup publishes one revision after the other, each into
 // a slot that has no pages yet, until the limit leaves no room for the next
-// slot. That revision is refused and says why; nobody is killed; with a higher
-// limit it is published.
+// slot. That revision is refused with the reason, and no process is killed. With a
+// higher limit it is published.
 func TestMemorySmallCgroup(t *testing.T) {
 	const (
 		mib  = 1 << 20
@@ -64,8 +64,7 @@ func TestMemorySmallCgroup(t *testing.T) {
 			ok(t, os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte(strconv.Itoa(h.daemon.Process.Pid)), 0o644))
 			h.reader = memoryRead(t, h.region)
 			h.reader.sees("at first", 1)
-			// It has been through revisions of this size, and has what it needs for
-			// itself.
+			// After revisions of this size, the daemon's own memory no longer grows.
 			for range 3 {
 				h.publish(size)
 				h.reader.sees("without a limit", h.number)
@@ -107,13 +106,13 @@ func TestMemorySmallCgroup(t *testing.T) {
 		ok(t, os.WriteFile(limit, []byte("-1"), 0o644))
 		_ = os.Remove(cgroup)
 	}
-	report(t, "a memory cgroup that is too small refuses a revision and kills nobody",
+	report(t, "a memory cgroup that is too small refuses a revision and kills no process",
 		fmt.Sprintf("%d limits; %d revisions published, %d refused; the daemon itself used %d MiB", *memoryLimits, publications, refusals, needs/mib), "nothing")
 }
 
-// A daemon that has not yet needed much memory is given a small file that takes
-// a hundred times its size to decode. It refuses it in place of being killed for
-// it, again at each start; with a higher limit it publishes it.
+// A daemon that has not yet used much memory gets a small file that takes a hundred
+// times its size to decode. It refuses the file instead of being killed, again at each
+// start. With a higher limit it publishes the file.
 func TestMemoryDenseCgroup(t *testing.T) {
 	const mib = 1 << 20
 	cgroup, limit, usage := memoryCgroup(t)

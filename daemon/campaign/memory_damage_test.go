@@ -24,7 +24,7 @@ var (
 	memoryMinute = flag.Bool("memory.minute", false, "give the daemon the minute in which it finds damage inside an image by itself")
 )
 
-// Where things are in a region's file: docs/FORMAT.md.
+// Offsets in a region's file; see docs/FORMAT.md.
 const (
 	memoryHot     = 0x80
 	memoryWriter  = 0x100
@@ -34,8 +34,7 @@ const (
 	memorySlotNum = 3
 )
 
-// memoryHarm is something that happens to a region while a daemon and readers
-// are at it.
+// memoryHarm is a kind of damage to a region that a daemon and readers use.
 type memoryHarm struct {
 	name string
 	do   func(h *memoryHost) error
@@ -43,7 +42,7 @@ type memoryHarm struct {
 	// compares the whole image, which it does once a minute. Readers have what they
 	// had or an error until then.
 	published bool
-	// none says that there is nothing to mend.
+	// none says that there is nothing to repair.
 	none bool
 }
 
@@ -76,7 +75,7 @@ func (h *memoryHost) slotAt(later uint64) int64 {
 	return memorySlots + int64((g+later)%memorySlotNum)*memorySlot
 }
 
-// put has a file take the place of the region's.
+// put replaces the region's file by another file.
 func (h *memoryHost) put(b []byte) error {
 	aside := filepath.Join(filepath.Dir(h.region), "aside")
 	return errors.Join(os.WriteFile(aside, b, 0o644), os.Rename(aside, h.file()))
@@ -189,9 +188,9 @@ var memoryHarms = []memoryHarm{
 	{name: "a bit of the length", published: true, do: memoryFlip(memoryEntry(8), memoryEntry(16))},
 }
 
-// Whatever happens to a region's file and directory under a daemon and its
-// readers, readers keep the last good revision or get an error that is
-// documented, and the daemon makes the region whole again by itself.
+// Whatever happens to a region's file and directory under a daemon and its readers,
+// readers keep the last good revision or get a documented error, and the daemon
+// repairs the region by itself.
 func TestMemoryDamage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("readers that are other users take root")
@@ -204,7 +203,7 @@ func TestMemoryDamage(t *testing.T) {
 		parent := memory(t)
 		ok(t, os.Chmod(parent, 0o755))
 		if seal {
-			parent = memoryTmpfs(t, 16<<10) // which goes away with its seals
+			parent = memoryTmpfs(t, 16<<10) // is unmounted with its sealed files
 			memoryNeedsSeals(t, parent)
 		}
 		var all []*memoryHost
@@ -213,7 +212,7 @@ func TestMemoryDamage(t *testing.T) {
 			ok(t, os.Mkdir(dir, 0o755))
 			h := newMemoryHost(t, dir, "--slots=3", "--max-image=64KiB", fmt.Sprintf("--seal=%v", seal))
 			h.start()
-			h.reader = memoryReadAs(t, trustStranger, h.region) // whom modes keep out
+			h.reader = memoryReadAs(t, trustStranger, h.region) // a user that modes keep out
 			all = append(all, h)
 		}
 		var order []int
@@ -235,15 +234,16 @@ func TestMemoryDamage(t *testing.T) {
 			h.stop()
 		}
 	}
-	report(t, "what happens to the region's file and directory hurts no reader, and is mended",
+	report(t, "what happens to the region's file and directory harms no reader, and is repaired",
 		fmt.Sprintf("%d kinds of damage, %d times, with the seal and without (which kept %d of them away); %d revisions proven by readers, %d new readers told an error",
 			len(done), 2**memoryHarmed, held, reads, refusals),
-		fmt.Sprintf("no reader, and no byte; mended within %v", slowest.Round(10*time.Millisecond)))
+		fmt.Sprintf("no reader, and no byte; repaired within %v", slowest.Round(10*time.Millisecond)))
 }
 
-// Who came to a file that somebody put at the path is told, too, when the daemon
+// Readers of a foreign file at the region's path are notified, too, when the daemon
 // has made a new one.
 func TestMemoryCopyIsRetired(t *testing.T) {
+	t.Parallel()
 	h := newMemoryHost(t, memory(t), "--slots=3", "--max-image=64KiB")
 	h.start()
 	h.reader = memoryRead(t, h.region)
@@ -268,7 +268,7 @@ func TestMemoryCopyIsRetired(t *testing.T) {
 	report(t, "readers of a file that was put at the path are told of the next", fmt.Sprintf("%d copies", told), "nothing")
 }
 
-// memoryBatch does one harm to each host, and waits for all to be mended.
+// memoryBatch does one harm to each host, and waits for all to be repaired.
 func memoryBatch(t *testing.T, all []*memoryHost, batch []int, seal bool) (slowest time.Duration, held int) {
 	t.Helper()
 	was := make([]string, len(batch)) // the regions' ids
@@ -283,7 +283,7 @@ func memoryBatch(t *testing.T, all []*memoryHost, batch []int, seal bool) (slowe
 		harm := memoryHarms[n]
 		err := harm.do(all[i])
 		if seal && errors.Is(err, unix.EPERM) {
-			kept[i] = true // the seal held it off
+			kept[i] = true // the seal prevented it
 			held++
 			memoryUndo(all[i])
 			continue
@@ -297,16 +297,16 @@ func memoryBatch(t *testing.T, all []*memoryHost, batch []int, seal bool) (slowe
 		if harm.none || harm.published && !*memoryMinute || kept[i] && strings.HasPrefix(harm.name, "directory") {
 			continue
 		}
-		mended := func() bool {
+		repaired := func() bool {
 			h.alive()
 			id, _, err := h.look()
 			return err == nil && (id != was[i] || kept[i])
 		}
-		if harm.published { // longer than await is patient
-			for deadline := time.Now().Add(2 * time.Minute); !mended() && time.Now().Before(deadline); time.Sleep(time.Second) {
+		if harm.published { // takes longer than await waits
+			for deadline := time.Now().Add(2 * time.Minute); !repaired() && time.Now().Before(deadline); time.Sleep(time.Second) {
 			}
 		}
-		await(t, harm.name+" to be mended", mended)
+		await(t, harm.name+" to be repaired", repaired)
 		h.reader.sees(harm.name, h.number)
 	}
 	slowest = time.Since(began)

@@ -15,12 +15,12 @@ import (
 
 var memoryFlips = flag.Int("memory.flips", 1500, "how many bits of a region's header, tables and directory are flipped, evenly; 0 is every single one")
 
-// Every single bit of a region's header, status, slot table and of the image's
-// directory, one at a time, under a client that has the region and one that
+// The test flips the bits of a region's header, status, slot table and of the image's
+// directory, one at a time, under a client that has the region and a client that
 // opens it. The first keeps the last good revision and never goes back. The
 // second gets an error, or a revision that was published and is whole: a flip
-// in the hot word may name the one before. Nobody is told that what is there is
-// not.
+// in the hot word may name the one before. Neither is told that a config which
+// exists does not.
 func TestMemoryFlips(t *testing.T) {
 	parent := memory(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--once", "--state-dir=")

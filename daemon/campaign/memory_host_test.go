@@ -23,8 +23,8 @@ import (
 	"github.com/statesync/statesync/shm"
 )
 
-// kinds are the errors that package client documents for a region that can't
-// be read. Any other is a finding.
+// kinds are the errors that package client documents for a region that cannot be
+// read. Any other error fails the test.
 var memoryKinds = []struct {
 	word string
 	err  error
@@ -48,12 +48,12 @@ func memoryKind(err error) string {
 }
 
 func init() {
-	// memory-read DIR reads a region in three ways until its input ends: as an
-	// exact reader and as a follower, both with one client for all the time, and
-	// with a new client each time. It says "exact N", "follows N" and "fresh N"
-	// when the number of the revision that each of them proves changes, and
-	// "refused KIND" when what a new client is told does. Anything that a reader
-	// is promised never to see ends it with an error.
+	// memory-read DIR reads a region in three ways until its input ends: as an exact
+	// reader and as a follower, which share one client, and with a new client each
+	// time. It prints "exact N", "follows N" and "fresh N" when the number of the
+	// revision that the way reads changes, and "refused KIND" when the error of a
+	// new client changes. It ends with an error if it sees what a reader must never
+	// see.
 	roles["memory-read"] = func(ctx context.Context, args []string) error {
 		r := &memoryRole{dir: args[0]}
 		c, err := client.Open(r.dir, client.Lazy())
@@ -81,8 +81,8 @@ func init() {
 				}
 			})
 		}
-		// Nobody hangs. Ticks are counted, and not time, as the whole process may
-		// be stopped for long.
+		// No goroutine hangs. Ticks are counted, and not time, as the whole process
+		// may be stopped for long.
 		var seen [3]uint64
 		var stuck [3]int
 		for ctx.Err() == nil {
@@ -111,7 +111,7 @@ func init() {
 	}
 }
 
-// memoryRole is what the role memory-read knows.
+// memoryRole is the state of the role memory-read.
 type memoryRole struct {
 	dir             string
 	mu              sync.Mutex // of the output
@@ -126,7 +126,7 @@ func (r *memoryRole) say(format string, args ...any) {
 	fmt.Printf(format+"\n", args...)
 }
 
-// at says so when a reader of a way proves another revision than before.
+// at prints the number of the revision that a way has read, if it has changed.
 func (r *memoryRole) at(way int, what string, n int) {
 	r.reads.Add(1)
 	if n != r.last[way] {
@@ -140,7 +140,7 @@ func (r *memoryRole) exact(c *client.Client) error {
 	n, err := prove(c.Snapshot())
 	switch {
 	case err != nil && r.last[0] == 0 && memoryKind(err) != "":
-		return nil // there was no good one yet
+		return nil // there was no valid revision yet
 	case err != nil:
 		return fmt.Errorf("exact, after revision %d: %w (%v)", r.last[0], err, c.Stats().Err)
 	case n < r.last[0]:
@@ -181,11 +181,11 @@ func (r *memoryRole) fresh() error {
 	return nil
 }
 
-// refusals is how many revisions the daemon has said that it refuses.
+// refusals is how many refused revisions the daemon's log has.
 func (h *memoryHost) refusals() int { return strings.Count(h.daemon.log(), "msg=refused") }
 
-// refuses waits for what becomes of the newest revision: true if there is a
-// refusal more than before.
+// refuses waits until the newest revision is published or refused, and reports
+// whether it was refused.
 func (h *memoryHost) refuses(before int) (refused bool) {
 	h.Helper()
 	await(h, "a publication or a refusal", func() bool {
@@ -268,7 +268,7 @@ func (r *memoryReader) note(line string) {
 	}
 }
 
-// healthy fails the test where the reader has died.
+// healthy fails the test if the reader has died.
 func (r *memoryReader) healthy() {
 	r.Helper()
 	select {
@@ -297,8 +297,7 @@ func (r *memoryReader) sees(what string, n int) {
 	})
 }
 
-// tells waits until new clients are told an error of a kind, once more than
-// before.
+// tells waits until new clients get an error of a kind, once more than before.
 func (r *memoryReader) tells(what, kind string) {
 	r.Helper()
 	await(r, what+": "+kind, func() bool {
@@ -309,7 +308,7 @@ func (r *memoryReader) tells(what, kind string) {
 	})
 }
 
-// end ends it in good order, and returns how often it read and was refused.
+// end ends the reader in an orderly way, and returns how often it read and was refused.
 func (r *memoryReader) end() (reads, refusals int) {
 	r.Helper()
 	_ = r.stdin.Close()
@@ -334,8 +333,8 @@ type memoryHost struct {
 
 const memoryCommand = "github.com/statesync/statesync/cmd/statesyncd"
 
-// newMemoryHost is one whose region is in a directory that exists, and whose
-// source has a first revision.
+// newMemoryHost makes a host with a region in an existing directory, and a source with
+// a first revision.
 func newMemoryHost(t testing.TB, parent string, flags ...string) *memoryHost {
 	t.Helper()
 	base := t.TempDir()
@@ -365,7 +364,7 @@ func (h *memoryHost) start() {
 	h.daemon = start(h, memoryCmd(build(h, memoryCommand), h.args()...))
 }
 
-// alive fails the test where the daemon or the reader has died.
+// alive fails the test if the daemon or the reader has died.
 func (h *memoryHost) alive() {
 	h.Helper()
 	select {
@@ -378,7 +377,7 @@ func (h *memoryHost) alive() {
 	}
 }
 
-// stop ends the daemon in good order.
+// stop ends the daemon in an orderly way.
 func (h *memoryHost) stop() {
 	h.Helper()
 	ok(h, h.daemon.Process.Signal(syscall.SIGTERM))
@@ -388,7 +387,7 @@ func (h *memoryHost) stop() {
 
 func (h *memoryHost) file() string { return filepath.Join(h.region, "region.v1") }
 
-// look is what a new client finds.
+// look returns the result of a new client.
 func (h *memoryHost) look() (id string, generation uint64, err error) {
 	c, err := client.Open(h.region)
 	if err != nil {
@@ -405,7 +404,7 @@ func memoryTmpfs(t testing.TB, pages int) string {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a tmpfs takes root")
 	}
-	parent := memory(t) // and not t.TempDir, which is its owner's alone
+	parent := memory(t) // and not t.TempDir, which only its owner can search
 	ok(t, os.Chmod(parent, 0o755))
 	dir := filepath.Join(parent, "tmpfs")
 	ok(t, os.Mkdir(dir, 0o755))
@@ -416,7 +415,7 @@ func memoryTmpfs(t testing.TB, pages int) string {
 	return dir
 }
 
-// memoryResize gives a mounted one another size.
+// memoryResize changes the size of a mounted file system.
 func memoryResize(t testing.TB, dir string, pages int) {
 	t.Helper()
 	ok(t, unix.Mount("campaign", dir, "tmpfs", unix.MS_REMOUNT, memorySize(pages)))

@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// An application that locks its memory locks a region with one small image as
-// part of it. That takes little, and fits the usual limit of an unprivileged
-// process.
+// An application that locks its memory locks its region, too. A region with one small
+// image takes little, and fits the usual limit of an unprivileged process.
 func TestMemoryLocked(t *testing.T) {
 	const (
 		kib, mib = 1 << 10, 1 << 20
@@ -61,8 +60,8 @@ func TestMemoryLocked(t *testing.T) {
 			locked[opens/2]/kib, times[opens/2], opens, times[opens-1], with))
 }
 
-// In a memory cgroup such an application is charged for all pages of the region
-// that it locks. It is not killed, also when the region grows.
+// In a memory cgroup such an application is charged for all pages of the region that
+// it locks. It is not killed, not even when the region grows.
 func TestMemoryLockedCgroup(t *testing.T) {
 	const (
 		kib, mib = 1 << 10, 1 << 20

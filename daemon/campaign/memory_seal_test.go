@@ -27,9 +27,9 @@ func init() {
 	}
 }
 
-// A daemon without the capability that meets a sealed region says what to do,
-// and changes nothing: readers read on, and once it has the capability, or the
-// seal is lifted as it was told, it goes on in the same region.
+// A daemon without the capability reports how to proceed with a sealed region, and
+// changes nothing: readers keep reading. With the capability, or after the seal is
+// lifted as the message says, a daemon continues in the same region.
 func TestMemorySealedSuccessor(t *testing.T) {
 	parent := memoryTmpfs(t, 1024)
 	memoryNeedsSeals(t, parent)
@@ -66,7 +66,7 @@ func TestMemorySealedSuccessor(t *testing.T) {
 			refused++
 		}
 	}
-	// What the message says helps.
+	// The advice in the message works.
 	f, err := os.Open(h.file())
 	ok(t, err)
 	ok(t, memoryAppendOnly(f, false))

@@ -18,11 +18,10 @@ var memorySizes = flag.Int("memory.sizes", 7, "how many sizes of a full file sys
 
 func memoryCmd(path string, args ...string) *exec.Cmd { return exec.Command(path, args...) }
 
-// Revisions grow on a file system that is too small for them, with one page
-// more each time, so that each allocation is once the one that fails. The
-// revision is refused and says why, the daemon lives, readers keep what they
-// have, and with room again the same revision is published without anybody
-// doing anything.
+// Revisions grow on a file system that is too small for them, and has one page more
+// in each run, so that each allocation fails once. The
+// revision is refused with the reason, the daemon lives, and readers keep what they
+// have. With room again the same revision is published without intervention.
 func TestMemoryFullFileSystem(t *testing.T) {
 	const (
 		all       = 140
@@ -83,7 +82,7 @@ func TestMemoryFullFileSystem(t *testing.T) {
 			h.stop()
 		})
 	}
-	report(t, "a full file system refuses a revision and hurts nobody",
+	report(t, "a full file system refuses a revision and harms neither daemon nor readers",
 		fmt.Sprintf("%d sizes of a tmpfs; %d revisions published, %d refused, %d of them the first one", min(*memorySizes, all), publications, refusals, without),
 		fmt.Sprintf("nothing; with room again the revision was read within %v", slowest.Round(time.Millisecond)))
 	if refusals == 0 || publications == 0 {

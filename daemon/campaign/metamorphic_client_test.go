@@ -29,7 +29,7 @@ type metaClient struct {
 
 type metaValue struct{ N int }
 
-// absent is the number of a config that is not there.
+// absent is the number of a missing config.
 const absent = -1
 
 type metaBinding struct {
@@ -39,7 +39,7 @@ type metaBinding struct {
 	set  bool // it has had a value
 }
 
-// metaWatch takes down what a watch yields.
+// metaWatch records what a watch yields.
 type metaWatch struct {
 	name  string
 	at    int
@@ -64,7 +64,7 @@ func (c *metaClient) close() {
 func (r *metaRun) doClient(op metaOp) error {
 	c := r.clients[op.arg(0)]
 	if (c != nil) == (op.verb() == "open" || op.verb() == "lazy") {
-		return nil // passed over
+		return nil // skipped
 	}
 	switch op.verb() {
 	case "open", "lazy":
@@ -120,7 +120,7 @@ func metaRead(s *client.Snapshot) (metaContent, error) {
 		n, err := metaNumber(s.Get(name))
 		switch {
 		case errors.Is(err, client.ErrNoRegion):
-			return nil, nil //nolint:nilnil // that is what no region is
+			return nil, nil //nolint:nilnil // there is no region
 		case errors.Is(err, client.ErrNotFound):
 		case err != nil:
 			return nil, err
@@ -142,8 +142,8 @@ func metaNumber(d client.Doc, err error) (int, error) {
 	return n, nil
 }
 
-// excused says whether an error is one that a reader may see of a region that
-// is damaged, or that is just being written.
+// excused reports whether a reader may get an error because the region is damaged, or
+// is just being written.
 func (r *metaRun) excused(c *metaClient, err error) bool {
 	switch {
 	case errors.Is(err, client.ErrNoRegion):
@@ -169,7 +169,7 @@ func (r *metaRun) snap(c *metaClient) error {
 	if c.held != nil {
 		for _, name := range metaConfigs {
 			n, err := metaNumber(c.held.Get(name))
-			// That there is no such config is not kept, and has to be looked up again
+			// The client does not cache that a config is missing, and looks it up again
 			// in a generation that may be gone.
 			gone := errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrNoRegion) || errors.Is(err, client.ErrExpired) || errors.Is(err, client.ErrCorrupt)
 			if _, there := c.holds[name]; there && err != nil || err != nil && !gone || !c.holds.has(name, n) {
@@ -216,8 +216,8 @@ func (r *metaRun) snap(c *metaClient) error {
 	return nil
 }
 
-// follows compares what a binding has of itself: something that was, and never
-// something that was before it.
+// follows compares the value of a binding without a snapshot: it is one that was
+// published, and the binding never goes back.
 func (r *metaRun) follows(b *metaBinding) error {
 	n := b.Get().N
 	at := r.next(b.at, func(entry metaContent) bool { return n == absent || entry != nil && entry[b.name] == n })
@@ -249,7 +249,7 @@ func (r *metaRun) get(c *metaClient, name string) error {
 	return nil
 }
 
-// has says whether a config has a number, or is absent.
+// has reports whether a config has a number, or is absent.
 func (c metaContent) has(name string, n int) bool {
 	is, there := c[name]
 	return there && is == n || !there && n == absent
@@ -265,7 +265,7 @@ func (c *metaClient) watch(name string) *metaWatch {
 			w.mu.Lock()
 			if err == nil || errors.Is(err, client.ErrNotFound) {
 				w.yielded = append(w.yielded, n)
-			} else if !errors.Is(err, client.ErrNoRegion) && !errors.Is(err, client.ErrCorrupt) { // damage that is being mended
+			} else if !errors.Is(err, client.ErrNoRegion) && !errors.Is(err, client.ErrCorrupt) { // damage that is being repaired
 				w.err = err
 			}
 			w.newest = n
@@ -275,8 +275,8 @@ func (c *metaClient) watch(name string) *metaWatch {
 	return w
 }
 
-// caughtUp has a client come to what all have at a sync: at once, or where the
-// region was replaced, soon.
+// caughtUp waits until a client has the state of the sync: at once, or soon if the
+// region was replaced.
 func (r *metaRun) caughtUp(c *metaClient, generation uint64) error {
 	expected := r.last()
 	if c.late || r.moved {
@@ -318,8 +318,8 @@ func (r *metaRun) caughtUp(c *metaClient, generation uint64) error {
 	return nil
 }
 
-// watched compares what a watch yielded: states that were, in their order, and
-// the present one in the end.
+// watched compares what a watch yielded: published states in their order, and the
+// current one at the end.
 func (r *metaRun) watched(w *metaWatch, expected metaContent) error {
 	var yielded []int
 	err := r.until("a watch of "+w.name, func() bool {

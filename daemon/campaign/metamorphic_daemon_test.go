@@ -18,8 +18,7 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// metaSetting is one of the ways in which a script is run, which must all come
-// to the same.
+// metaSetting is one of the ways to run a script. All must have the same result.
 type metaSetting struct {
 	name  string
 	slots [3]int // by the number in "start"

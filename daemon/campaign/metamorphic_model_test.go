@@ -7,16 +7,15 @@ import (
 	"slices"
 )
 
-// metaContent is what a region holds: each config's number. nil is no region.
+// metaContent is what a region holds: each config's number. nil means that there is no region.
 type metaContent map[string]int
 
-// metaModel is what a script's source, daemon and region are, in a few
-// variables. A revision that the daemon may have published is one more entry of
-// history. Which of the newest ones it has, only time tells; at a sync it is
-// the last one.
+// metaModel models a script's source, daemon and region in a few variables. Each
+// revision that the daemon may have published is an entry of history. The region may
+// hold any of the newest entries; at a sync it holds the last one.
 type metaModel struct {
 	files   map[string]int    // the source, as it was last whole
-	broken  map[string]string // configs that the source has not whole, and how not
+	broken  map[string]string // configs that are broken in the source, and how
 	running bool              // the daemon
 	ready   bool              // and it listens to signals
 	slots   string            // the daemon's
@@ -32,7 +31,7 @@ func newMetaModel() *metaModel {
 	return &metaModel{files: map[string]int{}, broken: map[string]string{}, history: []metaContent{nil}}
 }
 
-// changed takes down what the daemon may publish now.
+// changed records what the daemon may publish now.
 func (m *metaModel) changed() {
 	if m.running && len(m.broken) == 0 && len(m.files) > 0 && !maps.Equal(m.last(), m.files) {
 		m.history = append(m.history, maps.Clone(m.files))
@@ -41,15 +40,14 @@ func (m *metaModel) changed() {
 
 func (m *metaModel) last() metaContent { return m.history[len(m.history)-1] }
 
-// settled says that the region holds an entry, and that later ones were never
+// settled records that the region holds an entry, and that later ones were never
 // published.
 func (m *metaModel) settled(at int) {
 	m.history = m.history[:at+1]
 	m.floor = at
 }
 
-// next is the first entry, not before from, that something is true of; -1 is
-// none.
+// next is the first entry, not before from, for which a condition holds, or -1.
 func (m *metaModel) next(from int, is func(metaContent) bool) int {
 	for i := from; i < len(m.history); i++ {
 		if is(m.history[i]) {
@@ -59,7 +57,7 @@ func (m *metaModel) next(from int, is func(metaContent) bool) int {
 	return -1
 }
 
-// newest is the last entry that is a content; -1 is none.
+// newest is the last entry that is a content, or -1.
 func (m *metaModel) newest(c metaContent) int {
 	for i, entry := range slices.Backward(m.history) {
 		if same(entry, c) {
@@ -71,8 +69,8 @@ func (m *metaModel) newest(c metaContent) int {
 
 func same(a, b metaContent) bool { return (a == nil) == (b == nil) && maps.Equal(a, b) }
 
-// possible says whether an operation makes sense, so that a script from which
-// some were taken away is still one.
+// possible reports whether an operation makes sense in the current state. The others
+// are skipped, so that a script stays valid when operations are removed from it.
 func (m *metaModel) possible(op metaOp) bool {
 	_, there := m.files[op.arg(0)]
 	switch op.verb() {
@@ -87,8 +85,8 @@ func (m *metaModel) possible(op metaOp) bool {
 	case "mend":
 		return m.broken[op.arg(0)] != ""
 	case "start":
-		// The last good image of the state directory may be an older one, and is
-		// what a daemon has that finds neither a good source nor a whole region.
+		// A daemon that finds neither a valid source nor a valid region publishes the
+		// state directory's last good image, which may be older.
 		return !m.running && (!m.damaged || len(m.broken) == 0)
 	case "term", "kill":
 		return m.running
@@ -104,7 +102,7 @@ func (m *metaModel) possible(op metaOp) bool {
 	return true
 }
 
-// apply is what an operation does to source, daemon and region.
+// apply applies an operation to the model.
 func (m *metaModel) apply(op metaOp) {
 	switch op.verb() {
 	case "write", "rename":

@@ -18,7 +18,7 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-// metaRun runs one script in one setting, beside the model.
+// metaRun runs one script in one setting, in step with the model.
 type metaRun struct {
 	testing.TB
 	*metaModel
@@ -33,15 +33,15 @@ type metaRun struct {
 	cleanups   []func()
 }
 
-// Cleanup is for what a run starts: it ends with the run, and not only with
-// the test, and its log is told by runScript.
+// Cleanup registers a function that runs at the end of the run, and not only at the
+// end of the test.
 func (r *metaRun) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 
 // Failed is about the run.
 func (r *metaRun) Failed() bool { return false }
 
-// runScript returns how many observations were compared, and the first that
-// the model does not have.
+// runScript returns the number of observations that were compared, and the first one
+// that the model does not allow.
 func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration) (compared int, err error) {
 	base, err := os.MkdirTemp("/dev/shm", "statesync-campaign-")
 	ok(t, err)
@@ -72,7 +72,7 @@ func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration
 	return r.compared, nil
 }
 
-// do is the operation itself, once the model has it.
+// do performs an operation, after it was applied to the model.
 func (r *metaRun) do(op metaOp) error {
 	path := filepath.Join(r.base, "source", op.arg(0))
 	switch op.verb() {
@@ -132,7 +132,7 @@ func (r *metaRun) do(op metaOp) error {
 	return r.doClient(op)
 }
 
-// ifThere passes over what the operation before took away already.
+// ifThere ignores that a previous operation removed the file already.
 func ifThere(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -179,9 +179,9 @@ func (r *metaRun) until(what string, is func() bool) error {
 	return nil
 }
 
-// sync has the daemon see all that was done. A config that is new tells by
-// being published; where nothing can be, a file that is wrong in a new way tells
-// by being complained of.
+// sync waits until the daemon has seen all changes. It adds a new config and waits
+// for its publication; if nothing can be published, it breaks a file in a new way
+// and waits for the daemon to report that.
 func (r *metaRun) sync() error {
 	region := filepath.Join(r.base, "region")
 	var generation uint64

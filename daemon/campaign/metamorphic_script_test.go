@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// A script is one operation per line. What is not possible where it stands is
-// passed over, see metaModel.possible.
+// A script has one operation per line. Operations that are not possible at their
+// place are skipped; see metaModel.possible.
 //
 //	write CONFIG N     its file is written in place; N is what the config says
 //	rename CONFIG N    a new file takes its place
 //	delete CONFIG
-//	break CONFIG HOW   yaml, empty, schema, twice: nothing is published until it is mended
+//	break CONFIG HOW   yaml, empty, schema, twice: nothing is published until it is repaired
 //	mend CONFIG
-//	start SLOTS        the daemon; 0, 1, 2 is which number of slots it is started with
+//	start SLOTS        the daemon; 0, 1, 2 is an index into the setting's numbers of slots
 //	term, kill, hup    SIGTERM, SIGKILL, SIGHUP
 //	region HOW         delete, truncate, remove (with its directory)
-//	sync               wait until the daemon has seen it all; everybody has it now
+//	sync               wait until the daemon has seen it all; every client has it now
 //	open CLIENT        opens a client, and "lazy CLIENT" one that needs no region
 //	close CLIENT
 //	bind CLIENT CONFIG
@@ -78,7 +78,7 @@ var metaVerbs = map[string]int{
 	"snap %k": 16, "get %k %c": 8, "hold %k": 3,
 }
 
-// generate makes a script of n operations that are all possible.
+// generate makes a script of n possible operations.
 func generate(seed uint64, n int) []metaOp {
 	random := rand.New(rand.NewPCG(seed, 9))
 	var verbs []string
@@ -125,15 +125,15 @@ func generate(seed uint64, n int) []metaOp {
 		}
 		ops = append(ops, op)
 	}
-	// In the end all is well, or it can't be mended.
+	// In the end all is well, or it cannot be repaired.
 	for _, c := range metaConfigs {
 		ops = append(ops, metaOp{"mend", c})
 	}
 	return append(ops, metaOp{"start", "0"}, metaOp{"sync"})
 }
 
-// reduce takes operations away for as long as the rest still fails, by halves
-// first and one by one in the end.
+// reduce removes operations as long as the rest still fails: first halves, at the end
+// single ones.
 func reduce(ops []metaOp, until time.Time, fails func([]metaOp) bool) []metaOp {
 	for size := (len(ops) + 1) / 2; size > 0; {
 		smaller := false

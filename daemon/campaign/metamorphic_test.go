@@ -27,11 +27,10 @@ const (
 	reduceFor = time.Minute
 )
 
-// TestMetamorphic runs random scripts of what can happen to the source, the
-// daemon, the region and its readers, each in two settings that have nothing to
-// do with what is to be seen. What the readers see is compared with a model that
-// is a few variables; see metaModel. A script that fails is made shorter and
-// kept.
+// TestMetamorphic runs random scripts of operations on the source, the daemon, the
+// region and its readers, each in two settings that must not affect the result. It
+// compares what the readers see with a model of a few variables; see metaModel. A
+// script that fails is made shorter and kept.
 func TestMetamorphic(t *testing.T) {
 	first := *campaignSeed // of the first script
 	var scripts, ops, compared, differences atomic.Int64
@@ -108,6 +107,7 @@ func TestMetamorphicScripts(t *testing.T) {
 	for _, path := range paths {
 		for _, s := range metaSettings {
 			t.Run(strings.TrimSuffix(filepath.Base(path), ".script")+"/"+s.name, func(t *testing.T) {
+				t.Parallel()
 				text, err := os.ReadFile(path)
 				ok(t, err)
 				compared, err := runScript(t, s, parseScript(string(text)), patience)

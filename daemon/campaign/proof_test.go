@@ -16,10 +16,10 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-// A revision that proves itself: each of its configs has the revision's number
-// and the digest of all configs' payloads, so that a reader that has them all
-// knows from the content alone, and from no sum of the image, that they belong
-// together and that no byte of them is wrong.
+// A revision that proves itself: each of its configs has the revision's number and
+// the digest of all configs' payloads. A reader that has them all verifies from the
+// content alone, without the image's checksums, that they belong together and that
+// no byte of them is wrong.
 
 // proven is one config of such a revision.
 type proven struct {
@@ -60,8 +60,7 @@ func digest(configs map[string]proven) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// prove says what is wrong with what a snapshot holds, and returns the number
-// of its revision.
+// prove verifies the revision in a snapshot, and returns its number.
 func prove(s *client.Snapshot) (number int, err error) {
 	configs := map[string]proven{}
 	for _, name := range provenNames {
@@ -117,8 +116,8 @@ func writeConfigs(t testing.TB, dir string, n int, configs map[string]proven) {
 			t.Fatal(err)
 		}
 	}
-	// The one that was replaced stays until the next time: the daemon watches it
-	// until it has read the new one, and its removal is more for it to wait out.
+	// The replaced directory stays until the next call: the daemon watches it until
+	// it has read the new one, and its removal would be another event to wait out.
 	versions, err := filepath.Glob(filepath.Join(dir, "..[0-9]*"))
 	ok(t, err)
 	for _, path := range versions {
@@ -128,7 +127,7 @@ func writeConfigs(t testing.TB, dir string, n int, configs map[string]proven) {
 	}
 }
 
-// TestProof has the proof fail where it must.
+// TestProof verifies that prove accepts a revision, and refuses a mixture of two.
 func TestProof(t *testing.T) {
 	good := revision(7, 100)
 	if digest(good) != good["a"].Digest {

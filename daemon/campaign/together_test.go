@@ -41,8 +41,8 @@ type togetherResult struct {
 }
 
 // TestTogether has two configs change together, as fast as they can be
-// published. In one snapshot nobody ever sees them apart. Two separate Gets
-// do, and must: else the first would be no promise worth making.
+// published. One snapshot never shows them apart. Two separate Gets do, and
+// must: otherwise the test would not show that snapshots make a difference.
 func TestTogether(t *testing.T) {
 	region := filepath.Join(memory(t), "region")
 	publisher := spawn(t, "together-publish", region, strconv.Itoa(*togetherUpdates))
@@ -101,7 +101,7 @@ func TestTogether(t *testing.T) {
 		fmt.Sprintf("%d pairs of In apart; %d pairs of Get apart, as documented", sum.Apart, sum.GetsApart))
 }
 
-// togetherPublish makes a number of updates, and goes on until its context
+// togetherPublish makes a number of updates, and continues until its context
 // ends. Arguments are the region's directory and the number.
 func togetherPublish(ctx context.Context, args []string) error {
 	least, err := strconv.Atoi(args[1])

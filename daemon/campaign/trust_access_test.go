@@ -20,7 +20,7 @@ import (
 )
 
 func init() {
-	// trust-write DIR PID tries to write a region, and to hurt its daemon. It says
+	// trust-write DIR PID tries to write a region, and to harm its daemon. It prints
 	// what was not refused.
 	roles["trust-write"] = func(_ context.Context, args []string) error {
 		dir, daemon := args[0], args[1]
@@ -121,7 +121,7 @@ func trustErrno(errno syscall.Errno) error {
 	return errno
 }
 
-// A user that may only read can change nothing, in any way.
+// A user that may only read a region can change nothing.
 func TestTrustReaderThatWrites(t *testing.T) {
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB")
@@ -150,7 +150,7 @@ func TestTrustReaderThatWrites(t *testing.T) {
 	report(t, "a reader that may not write can't", fmt.Sprintf("%d ways to write a region, or to reach its daemon", tried), "nothing")
 }
 
-// A daemon that runs as the wrong user says so, and touches nothing.
+// A daemon that runs as the wrong user reports it, and changes nothing.
 func TestTrustWrongDaemon(t *testing.T) {
 	parent := trustParent(t)
 	source := trustSource(t, parent)
@@ -199,11 +199,11 @@ func TestTrustWrongDaemon(t *testing.T) {
 			}
 		}
 	}
-	report(t, "a daemon of the wrong user is refused in words", "5 daemons on regions and a state of others, 20 readers", "nothing")
+	report(t, "a daemon of the wrong user is refused with a message", "5 daemons on regions and a state of others, 20 readers", "nothing")
 }
 
-// A reader in a user namespace sees root's region as that of 65534, who may be
-// anybody, and is told how to trust it.
+// A reader in a user namespace sees root's region as that of 65534, the overflow
+// user, which stands for any user. The error says how to trust it.
 func TestTrustUserNamespace(t *testing.T) {
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--once")
@@ -223,7 +223,7 @@ func TestTrustUserNamespace(t *testing.T) {
 		t.Skip("user namespaces can't be made here, as in a chroot: ", err)
 	}
 	tried := 0
-	for _, uid := range []int{1000, 0} { // as itself, and as what counts as root there
+	for _, uid := range []int{1000, 0} { // as itself, and as root of the namespace
 		said := trustSays(t, inside(uid), "trust-read", h.region)
 		for _, word := range []string{"untrusted", "STATESYNC_OWNER=65534", h.region, "lazy untrusted 0"} {
 			if !strings.Contains(said, word) {
@@ -240,7 +240,7 @@ func TestTrustUserNamespace(t *testing.T) {
 	report(t, "an owner that a user namespace does not know is trusted only by name", fmt.Sprintf("%d readers in namespaces", tried), "nothing")
 }
 
-// A region for a group is read by its members, and nobody else.
+// Only members of a region's group can read it.
 func TestTrustGroup(t *testing.T) {
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--region-mode=0640", "--region-group="+strconv.Itoa(trustGroup))
@@ -255,7 +255,7 @@ func TestTrustGroup(t *testing.T) {
 			t.Errorf("an outsider is not told %q: %s", word, said)
 		}
 	}
-	// Also of what is made anew.
+	// A recreated region has the same access.
 	ok(t, os.Remove(h.file()))
 	h.publish(100)
 	h.reader.sees("a member, of a new region", 2)
@@ -271,7 +271,7 @@ func TestTrustGroup(t *testing.T) {
 	report(t, "a region of mode 0640 is its group's", fmt.Sprintf("a member, and an outsider that tried %d times", refused), "nothing")
 }
 
-// Files of the state directory are their owner's alone, whatever the umask is.
+// Only their owner can access the files of the state directory, whatever the umask.
 func TestTrustStateFiles(t *testing.T) {
 	parent := trustParent(t)
 	source := trustSource(t, parent)

@@ -20,7 +20,7 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-// Users that are nobody else on the machine.
+// Users and a group that do not otherwise exist on the machine.
 const (
 	trustStranger = 12345
 	trustOther    = 12346
@@ -39,7 +39,7 @@ var trustBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	defer in.Close()
-	dir := binariesDir() // which goes away at the end
+	dir := binariesDir() // is removed at the end
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func trustRoot(t testing.TB) {
 	}
 }
 
-// trustParent is a directory on a tmpfs that everybody can go through.
+// trustParent is a directory on a tmpfs that all users can search.
 func trustParent(t testing.TB) string {
 	t.Helper()
 	trustRoot(t)
@@ -99,7 +99,7 @@ func (p *process) line(t testing.TB) string {
 }
 
 func init() {
-	// trust-read DIR says what a new client makes of a region.
+	// trust-read DIR prints the result of a new client's Open of a region.
 	roles["trust-read"] = func(_ context.Context, args []string) error {
 		n, err := memoryFresh(args[0])
 		if err == nil {
@@ -118,7 +118,7 @@ func init() {
 }
 
 // trustDaemon runs the daemon as a user until it ends by itself, and returns its
-// log. It fails the test where the daemon does not end with exit code 1.
+// log. It fails the test if the daemon does not end with exit code 1.
 func trustDaemon(t testing.TB, as *syscall.SysProcAttr, args ...string) (log string) {
 	t.Helper()
 	p := trustStart(t, as, args...)

@@ -24,8 +24,8 @@ import (
 var trustPublications = flag.Int("trust.publications", 2, "how many revisions are published while waiters are requeued away")
 
 func init() {
-	// trust-grab DIR takes every kind of lock that it can get on what it may open
-	// of a region, says how many it has, and keeps them until its input ends.
+	// trust-grab DIR tries every kind of lock on the files of a region that it may
+	// open, prints how many it has, and keeps them until its input ends.
 	roles["trust-grab"] = func(ctx context.Context, args []string) error {
 		dir, got := args[0], []string{}
 		take := func(what string, err error) {
@@ -59,7 +59,7 @@ func init() {
 		<-ctx.Done()
 		return nil
 	}
-	// trust-requeue DIR moves everybody who sleeps on a region to a word of its
+	// trust-requeue DIR moves all threads that sleep on a region to a word of its
 	// own, again and again, and says in the end how many it moved.
 	roles["trust-requeue"] = func(ctx context.Context, args []string) error {
 		const requeue, cmpRequeue, most = 3, 4, 1<<31 - 1
@@ -111,8 +111,8 @@ func trustLease(kind int) func(fd int) error {
 	}
 }
 
-// Whatever another user locks of a region holds up neither its daemon, nor a
-// successor, nor a replacement, nor a reader.
+// Another user's locks on a region delay neither its daemon, nor a successor, nor a
+// replacement, nor a reader.
 func TestTrustLocks(t *testing.T) {
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--lock-wait=0s")
@@ -141,19 +141,20 @@ func TestTrustLocks(t *testing.T) {
 	grabber.finish(t)
 	h.reader.end()
 	h.stop()
-	report(t, "another user's locks hold up nobody",
+	report(t, "another user's locks delay neither daemon nor readers",
 		fmt.Sprintf("21 locks tried, %d taken (flock, OFD, POSIX on directory and file), under a publication, a restart and a replacement", taken), "nothing")
 }
 
-// Another user moves all sleepers away, time and again. Followers are late by
-// their bounded wait and no more; exact readers are not late at all.
+// Another user moves all waiters away, again and again. Followers are late by their
+// bounded wait at most; exact readers are not late.
 func TestTrustRequeue(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB")
 	h.start()
 	h.reader = memoryReadAs(t, trustOther, h.region)
 	h.reader.sees("at first", 1)
-	// A follower that nobody helps: no exact reader shares its client.
+	// A follower alone in its client: no exact reader refreshes it.
 	follower := trustSpawn(t, trustAs(trustOther), "trust-follow", h.region)
 	if said := follower.line(t); said != "follows 1" {
 		t.Fatal(said)
@@ -183,7 +184,7 @@ func TestTrustRequeue(t *testing.T) {
 	h.stop()
 	var requeued, compared int
 	if _, err := fmt.Sscanf(strings.Join(moved, " "), "moved %d %d", &requeued, &compared); err != nil || requeued+compared == 0 {
-		t.Errorf("nobody was moved: %v", moved)
+		t.Errorf("no waiter was moved: %v", moved)
 	}
 	report(t, "waiters that are requeued away are late by their bounded wait of 2 s and no more",
 		fmt.Sprintf("%d publications, %d waiters moved (%d by FUTEX_REQUEUE, %d by FUTEX_CMP_REQUEUE)", *trustPublications, requeued+compared, requeued, compared),

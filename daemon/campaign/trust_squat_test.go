@@ -19,8 +19,8 @@ import (
 var trustAll = flag.Int("trust.squats", 7, "how many of the things that a squatter can do are tried, by chance")
 
 // trustSquats are what another user can put at a region's path, in a directory
-// that everybody can write, before its daemon comes. aside is a directory with
-// a region that is whole.
+// that all users can write, before its daemon starts. aside is a directory with a
+// valid region.
 var trustSquats = map[string]func(path, aside string) error{
 	"a file":                  func(p, _ string) error { return os.WriteFile(p, nil, 0o644) },
 	"a symlink to a region":   func(p, aside string) error { return os.Symlink(aside, p) },
@@ -31,7 +31,7 @@ var trustSquats = map[string]func(path, aside string) error{
 	"a socket":                func(p, _ string) error { return unix.Mknod(p, unix.S_IFSOCK|0o666, 0) },
 	"a directory":             func(p, _ string) error { return os.Mkdir(p, 0o755) },
 	"a directory for all":     func(p, _ string) error { return errors.Join(os.Mkdir(p, 0o777), os.Chmod(p, 0o777)) },
-	"a directory for nobody":  func(p, _ string) error { return os.Mkdir(p, 0) },
+	"a directory of mode 0":   func(p, _ string) error { return os.Mkdir(p, 0) },
 	"a region":                func(p, aside string) error { return trustCopy(aside, p, 0o644) },
 	"a world-writable region": func(p, aside string) error { return trustCopy(aside, p, 0o666) },
 	"a region that is a FIFO": func(p, _ string) error { return errors.Join(os.Mkdir(p, 0o755), unix.Mkfifo(p+"/region.v1", 0o644)) },
@@ -68,13 +68,13 @@ func init() {
 	}
 }
 
-// Whatever another user puts at a region's path before its daemon comes, the
-// daemon refuses it in words, writes nothing, and ends; and readers, who are
-// third users, get the error that is documented, without a wait.
+// Whatever another user puts at a region's path before its daemon starts, the
+// daemon refuses it with a message, writes nothing, and ends. Readers, which run as
+// a third user and as root, get the documented error without a wait.
 func TestTrustSquattedName(t *testing.T) {
 	parent := trustParent(t)
 	source := trustSource(t, parent)
-	// The stranger has a region that is whole, which the squatter's links lead to.
+	// The other user has a valid region, which the squatter's links lead to.
 	aside := filepath.Join(parent, "aside", "region")
 	ok(t, os.MkdirAll(aside, 0o755))
 	ok(t, os.Mkdir(filepath.Join(parent, "roots"), 0o755))
@@ -101,14 +101,14 @@ func TestTrustSquattedName(t *testing.T) {
 
 			log := trustDaemon(t, nil, append(once, "--region="+path)...)
 			if !strings.Contains(log, path) && !strings.Contains(log, filepath.Dir(path)) || !strings.Contains(log, "untrusted") {
-				t.Errorf("the daemon does not say what is wrong:\n%s", log)
+				t.Errorf("the daemon's log lacks the reason:\n%s", log)
 			}
 			for _, uid := range []uint32{trustOther, 0} {
 				said := trustSays(t, trustAs(uid), "trust-read", path)
 				kind, _, _ := strings.Cut(said, " ")
 				switch {
 				case kind == "untrusted", kind == "no-region" && strings.HasSuffix(what, "to root's"),
-					kind == "permission" && uid != 0 && strings.Contains(what, "nobody"):
+					kind == "permission" && uid != 0 && strings.Contains(what, "mode 0"):
 				default:
 					t.Errorf("uid %d reads: %s", uid, said)
 				}
@@ -129,7 +129,7 @@ func TestTrustSquattedName(t *testing.T) {
 		fmt.Sprintf("%d things, each against a daemon and two readers", tried), "nothing")
 }
 
-// trustSource is a source with one revision, which everybody can read.
+// trustSource is a source with one revision, which all users can read.
 func trustSource(t testing.TB, parent string) string {
 	t.Helper()
 	source := filepath.Join(parent, "source")
@@ -138,10 +138,11 @@ func trustSource(t testing.TB, parent string) string {
 	return source
 }
 
-// A squatter that comes when the region's directory was removed under a daemon
-// takes nothing from the readers, and the daemon moves in again as soon as it
-// can.
+// A squatter that takes the path after the region's directory was removed under a
+// daemon takes nothing from the readers. The daemon recreates the region as soon as
+// the path is free.
 func TestTrustSquattedWhileRunning(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	ok(t, os.Chmod(parent, 0o777|os.ModeSticky))
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB")
@@ -149,7 +150,7 @@ func TestTrustSquattedWhileRunning(t *testing.T) {
 	h.reader = memoryReadAs(t, trustOther, h.region)
 	h.reader.sees("at first", 1)
 	tried := 0
-	whats := []string{"a file", "a FIFO", "a directory", "a world-writable region", "a symlink to a region", "a directory for nobody"}
+	whats := []string{"a file", "a FIFO", "a directory", "a world-writable region", "a symlink to a region", "a directory of mode 0"}
 	chance(t.Name()).Shuffle(len(whats), func(i, j int) { whats[i], whats[j] = whats[j], whats[i] })
 	for _, what := range whats[:min(len(whats), *trustAll/3)] {
 		aside := filepath.Join(parent, "aside")
@@ -183,6 +184,6 @@ func TestTrustSquattedWhileRunning(t *testing.T) {
 	}
 	h.reader.end()
 	h.stop()
-	report(t, "a squatter that comes while the daemon runs takes nothing from anybody",
+	report(t, "a squatter that comes while the daemon runs takes nothing from readers",
 		fmt.Sprintf("%d things at the path of a removed region", tried), "nothing; the next revision is read once the path is free")
 }

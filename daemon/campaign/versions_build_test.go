@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// version is one version of what an installation has: the daemon, the command
-// and a program that was compiled with the client.
+// version is one version of an installation: the daemon, the command and a program
+// that was compiled with the client.
 type version struct {
 	name                    string
 	daemon, command, reader string // binaries
@@ -34,7 +34,7 @@ func versionNow(t testing.TB) *version {
 // versionReader is compiled against every version's client.
 const versionReader = "./testdata/versions/reader.go"
 
-// versionThen builds a version out of the repository's history.
+// versionThen builds a version from the repository's history.
 func versionThen(t testing.TB, commit, name string) *version {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func versionThen(t testing.TB, commit, name string) *version {
 	}
 	packages := []string{"./cmd/statesyncd", "./cmd/statesync", "./reader"}
 	if out, err := inTree(append([]string{"list", "-deps"}, packages...)...); err != nil {
-		t.Skipf("what %s is made of can't be had: %v\n%s", commit, err, out)
+		t.Skipf("the sources of %s are not available: %v\n%s", commit, err, out)
 	}
 	// With paths trimmed, the next run finds what this one compiled in the cache.
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}

@@ -19,7 +19,7 @@ import (
 )
 
 // Clients and daemons of different versions share one region: readers of both
-// read on while daemons of both take turns at it, upgraded and downgraded.
+// keep reading while daemons of both take turns at it, upgraded and downgraded.
 func TestVersions(t *testing.T) {
 	t.Cleanup(func() {
 		if versionsTried.read.Load() > 0 && !t.Failed() {
@@ -55,7 +55,7 @@ func versionsTakeTurns(t *testing.T, turns []*version, clients ...*version) {
 	for turn, v := range turns {
 		d := h.daemon(v)
 		if turn > 0 {
-			// It comes before the other one goes, as in a rolling upgrade.
+			// The new daemon starts before the old one ends, as in a rolling upgrade.
 			await(t, "a daemon that waits", func() bool { return strings.Contains(d.log(), "waiting for the daemon") })
 			h.changes(readers)
 			if turn == 1 {
@@ -63,7 +63,7 @@ func versionsTakeTurns(t *testing.T, turns []*version, clients ...*version) {
 			} else {
 				h.stop(before)
 			}
-			await(t, "a daemon that goes on", func() bool { return strings.Contains(d.log(), "msg=attached") })
+			await(t, "a daemon that continues", func() bool { return strings.Contains(d.log(), "msg=attached") })
 			versionsTried.takeovers.Add(1)
 		} else {
 			await(t, "a region", func() bool { _, err := os.Stat(h.file()); return err == nil })
@@ -93,8 +93,8 @@ func versionsTakeTurns(t *testing.T, turns []*version, clients ...*version) {
 	}
 }
 
-// versionsShareState holds two daemons to what the first leaves in the state
-// directory: the last good image, and the generations that it gave out.
+// versionsShareState verifies that a second daemon uses what the first leaves in the
+// state directory: the last good image, and the reserved generations.
 func versionsShareState(t *testing.T, first, second *version) {
 	h := newVersionsHost(t)
 	h.write()
@@ -216,7 +216,7 @@ func (h *versionsHost) seen(readers []*process) {
 	}
 }
 
-// looks holds the command of a version to the region as it is now.
+// looks compares the output of a version's command with the region.
 func (h *versionsHost) looks(v *version) {
 	h.Helper()
 	if got := h.says(v, "get", "team/number", "many.key299"); got != fmt.Sprint(h.n) {

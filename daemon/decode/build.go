@@ -58,7 +58,7 @@ func (b *builder) key() string {
 	return dottedKey(parts)
 }
 
-// stop reports an error after which there is nothing to go on with.
+// stop reports an error after which it cannot continue.
 func (b *builder) stop(at pos, format string, args ...any) {
 	b.error(at, b.key(), fmt.Sprintf(format, args...))
 }
@@ -196,7 +196,7 @@ func (b *builder) checkCase(fields []field) {
 	}
 }
 
-// mixed says whether a key is other than lower-case ASCII: two keys that differ
+// mixed reports whether a key is other than lower-case ASCII: two keys that differ
 // only in case are not both of that kind.
 func mixed(key string) bool {
 	for i := 0; i < len(key); i++ {

@@ -111,7 +111,7 @@ func (d *Decoder) roleOf(file string) (role, string) {
 	return skipped, ""
 }
 
-// Wanted says whether Decode uses the content of a file of that path. Files for
+// Wanted reports whether Decode uses the content of a file of that path. Files for
 // which it is false end up in Result.Skipped, and need not be read.
 func (d *Decoder) Wanted(file string) bool {
 	r, _ := d.roleOf(file)

@@ -75,8 +75,8 @@ func testSamples(t *testing.T, file string, samples []sample) {
 	}
 }
 
-// TestKeysOfOneHash has eight keys that nobody finds by chance: all of XXH64's 64
-// bits are the same.
+// TestKeysOfOneHash has eight keys that were constructed, and do not occur by
+// chance: they agree in all 64 bits of XXH64.
 func TestKeysOfOneHash(t *testing.T) {
 	var text strings.Builder
 	for _, key := range []string{

@@ -96,8 +96,8 @@ func TestYAML(t *testing.T) {
 		{in: "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b, <<: *a}", problems: one("3:13: c.<<: the key is already defined at line 3, column 5; keep one of them")},
 		{in: "a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc: {<<: *b}", want: `{"a":{"x":1},"b":{"x":1,"y":2},"c":{"x":1,"y":2}}`},
 		{in: "'<<': {a: 1}\n", want: `{"<<":{"a":1}}`},
-		{in: "z: {<<: 1}", problems: one("1:9: z: << merges something that is no mapping; give it a mapping, or an alias of one")},
-		{in: "z:\n  <<:\n  - {a: 1}\n  - [b]\n", problems: one("4:5: z: << merges something that is no mapping; give it a mapping, or an alias of one")},
+		{in: "z: {<<: 1}", problems: one("1:9: z: << merges something that is not a mapping; give it a mapping, or an alias of one")},
+		{in: "z:\n  <<:\n  - {a: 1}\n  - [b]\n", problems: one("4:5: z: << merges something that is not a mapping; give it a mapping, or an alias of one")},
 
 		{in: "", problems: one("1:1: " + emptyHere)},
 		{in: "# only\n# comments\n", problems: one("1:1: " + emptyHere)},
@@ -199,7 +199,7 @@ func TestTOML(t *testing.T) {
 			"c.toml:2:5: b: -nan has no counterpart in JSON; leave the key out, or write a string",
 		}},
 		{in: "a = 1e999", problems: one("1:5: a: 1e999 is beyond a 64-bit float; write it as a string")},
-		{in: "a = 1979-02-30", problems: one("1:5: a: 1979-02-30 is no date or time (impossible date); correct it, or quote it")},
+		{in: "a = 1979-02-30", problems: one("1:5: a: 1979-02-30 is not a date or time (impossible date); correct it, or quote it")},
 
 		{in: "a = 1\nb = 2\na = 2\n", problems: one("3:1: a: the key is already defined at line 1, column 1" + taken)},
 		{in: "a = 1\n[a]\n", problems: one("2:2: a: the key is already defined at line 1, column 1" + taken)},

@@ -356,7 +356,7 @@ func refusal(text []byte) string {
 	}
 }
 
-// loneSurrogate says whether an escape sequence stands for half a pair.
+// loneSurrogate reports whether an escape sequence stands for half a pair.
 func loneSurrogate(text []byte) bool {
 	unit := func(at int) (uint64, bool) {
 		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {

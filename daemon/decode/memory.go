@@ -7,7 +7,7 @@ import (
 	"github.com/statesync/statesync/daemon/source"
 )
 
-// What decoding takes, in bytes. TestMemory has the files that these were
+// The memory that decoding takes, in bytes. TestMemory has the files that these were
 // measured with and holds them to what is alive at one time; they have room for
 // the garbage that is beside it.
 const (

@@ -35,7 +35,7 @@ func (p *pattern) MatchString(s string) bool {
 }
 
 // pattern compiles a regular expression, once. While a config is validated it
-// only says whether the text is one, as a format may ask it.
+// only reports whether the text is one, as a format may ask it.
 func (m *meter) pattern(text string) (jsonschema.Regexp, error) {
 	if p := m.patterns[text]; p != nil {
 		return p, nil

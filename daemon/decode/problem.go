@@ -24,7 +24,7 @@ type Problem struct { //nolint:errname // it is named for what an operator reads
 //
 //	matchmaker.yaml:12:3: weights.elo: 18446744073709551616 does not fit in 64 bits; write it as a string
 //
-// What comes from outside is quoted where it holds anything unprintable.
+// External text is quoted if it has unprintable characters.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(printable(p.File))

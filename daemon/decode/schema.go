@@ -85,7 +85,7 @@ func (d *Decoder) applySchemas(schemas, configs []*entry) (problems []*Problem) 
 	return slices.CompactFunc(problems, func(a, b *Problem) bool { return *a == *b })
 }
 
-// outdated says whether a file that the schema used is another one now.
+// outdated reports whether a file that the schema used is another one now.
 func (d *Decoder) outdated(c *check) bool {
 	for file, used := range c.uses {
 		if d.file(file) != used {
@@ -237,7 +237,7 @@ func (l *loader) explain(file string, err error) []*Problem {
 		if where, root, steps := l.find(regex.URL); root != nil {
 			r.file, at = where, root.locate(steps).at
 		}
-		what = fmt.Sprintf("%s is no regular expression of Go's syntax: %v", quoted(regex.Regex), regex.Err)
+		what = fmt.Sprintf("%s is not a regular expression in Go's syntax: %v", quoted(regex.Regex), regex.Err)
 	}
 	r.error(at, "", what)
 	return r.done()

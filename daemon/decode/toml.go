@@ -285,7 +285,7 @@ func (t *tomlReader) inline(at pos, v *unstable.Node) (*node, bool) {
 func (t *tomlReader) time(at pos, text string) *node {
 	var checked map[string]any
 	if err := toml.Unmarshal([]byte("time = "+text), &checked); err != nil {
-		t.errorf(at, "%s is no date or time (%s); correct it, or quote it", shown(text), strings.TrimPrefix(err.Error(), "toml: "))
+		t.errorf(at, "%s is not a date or time (%s); correct it, or quote it", shown(text), strings.TrimPrefix(err.Error(), "toml: "))
 		return t.null(at)
 	}
 	s := strings.Map(func(r rune) rune {

@@ -159,10 +159,10 @@ func (y *yamlReader) merge(fields []field, merged *yaml.Node) ([]field, bool) {
 	}
 	for _, source := range sources {
 		if resolved(source).Kind != yaml.MappingNode {
-			y.errorf(yamlPos(source), "<< merges something that is no mapping; give it a mapping, or an alias of one")
+			y.errorf(yamlPos(source), "<< merges something that is not a mapping; give it a mapping, or an alias of one")
 			continue
 		}
-		y.depth-- // what is merged is no deeper than what it is merged into
+		y.depth-- // what is merged is not deeper than what it is merged into
 		m, ok := y.node(source)
 		y.depth++
 		if !ok {

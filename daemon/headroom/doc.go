@@ -1,6 +1,6 @@
-// Package headroom is how much more memory this process may take before its
-// memory cgroup has it killed. The limit is no error at an allocation, so the
-// daemon asks before it decodes a revision and before a region reserves pages.
+// Package headroom reports how much more memory this process may take before its
+// memory cgroup has it killed. An allocation beyond the limit returns no error, so
+// the daemon asks before it decodes a revision and before a region reserves pages.
 package headroom
 
 import "errors"

@@ -12,14 +12,14 @@ import (
 )
 
 // pagesOverhead is what the kernel's own records of pages take, and what the
-// daemon needs to go on.
+// daemon needs to continue.
 func pagesOverhead(size int64) int64 { return size/256 + 2<<20 }
 
 // ForPages is Check for size bytes of a region's pages, and for what they cost
 // besides.
 func ForPages(size int64) error { return Check(size + pagesOverhead(size)) }
 
-// Check says whether this process's memory cgroups allow so many bytes more. To
+// Check reports whether this process's memory cgroups allow so many bytes more. To
 // ask the kernel for memory beyond them would not be an error but the OOM
 // killer's work. The error matches ErrFull. It reads some small files.
 func Check(size int64) error {
@@ -58,7 +58,7 @@ var hierarchies = []hierarchy{
 		fsType: "cgroup2",
 		counters: []counter{
 			{"memory.max", "memory.current"},
-			// Going over memory.high kills nobody, but a region's pages are not
+			// Going over memory.high kills no process, but a region's pages are not
 			// reclaimed, so the writer would stay over it: the kernel then puts it
 			// to sleep for up to two seconds every 64 pages, in the middle of
 			// fallocate. A refused image is better than a writer that hangs.

@@ -114,7 +114,7 @@ func TestSmallCgroup(t *testing.T) {
 	}
 }
 
-// republish leaves less room in the cgroup than an image takes, goes on with the
+// republish leaves less room in the cgroup than an image takes, continues with the
 // region, and publishes six images.
 func republish(dir string) error {
 	image := [][]uint64{make([]uint64, imageWords)}

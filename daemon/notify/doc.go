@@ -11,8 +11,8 @@
 //
 // # What it promises
 //
-// A manager that does not read its socket holds up no publication: messages
-// leave from a goroutine of their own, and what is not sent yet is replaced by
-// what is newer. What the source says can't add a line to a message. Without a
-// manager nothing is done.
+// A manager that does not read its socket delays no publication: a goroutine of its
+// own sends the messages, and a newer message replaces one that is not sent yet.
+// Text from the source cannot add a line to a message. Without a manager the package
+// does nothing.
 package notify

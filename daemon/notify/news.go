@@ -10,7 +10,7 @@ import (
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
-// news are the newest of each kind of line that the manager was not told yet.
+// news are the newest lines of each kind that are not sent yet.
 type news struct {
 	reload                            string // a message of its own, before the other
 	extend, ready, watchdog, stopping string

@@ -99,11 +99,11 @@ func (n *Notifier) Turned(s daemon.Stats) {
 func (n *Notifier) Stopping() {
 	n.tell(func(next *news) {
 		n.stopped = true
-		next.stopping, next.status = sd.SdNotifyStopping, "STATUS=stopping; the region stays, and readers read on"
+		next.stopping, next.status = sd.SdNotifyStopping, "STATUS=stopping; the region stays, and readers keep reading"
 	})
 }
 
-// Close waits a bounded time until all is said.
+// Close waits for a bounded time until all messages are sent.
 func (n *Notifier) Close() {
 	n.tell(func(*news) { n.closed = true })
 	if n == nil {
@@ -115,7 +115,7 @@ func (n *Notifier) Close() {
 	}
 }
 
-// tell changes what is to be said, and has it said.
+// tell changes the pending messages, and has them sent.
 func (n *Notifier) tell(change func(next *news)) {
 	if n == nil {
 		return
@@ -135,7 +135,7 @@ func (n *Notifier) tell(change func(next *news)) {
 	}
 }
 
-// run says what is to be said, until the notifier is closed.
+// run sends the pending messages until the notifier is closed.
 func (n *Notifier) run() {
 	defer close(n.done)
 	failing := false

@@ -49,7 +49,7 @@ func TestWithoutAManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	n := New(slog.New(slog.DiscardHandler), 0)
 	if n != nil {
-		t.Error("there is a notifier for nobody")
+		t.Error("New made a notifier without a NOTIFY_SOCKET")
 	}
 	n.Reloading()
 	n.Turned(daemon.Stats{Ready: true})
@@ -96,8 +96,8 @@ func TestMessages(t *testing.T) {
 	n.Stopping()
 }
 
-// What was not sent yet gives way to what is newer, and a reload that is over
-// is said to be over.
+// Newer messages replace those not sent yet, and a reload that is over
+// is reported as over.
 func TestNewsAreTheNewest(t *testing.T) {
 	n := &Notifier{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), watchdog: time.Hour}
 	n.Turned(daemon.Stats{Ready: true, Generation: 1})
@@ -142,7 +142,7 @@ func TestOddWatchdogs(t *testing.T) {
 	}
 }
 
-// A manager that is gone is said once.
+// A manager that is gone is logged once.
 func TestManagerIsGone(t *testing.T) {
 	socket(t).Close()
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nothing"))

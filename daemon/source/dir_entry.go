@@ -55,8 +55,8 @@ func (s *scan) take(c *content) {
 	s.files = append(s.files, c.file)
 }
 
-// settled tells whether a file can be taken to be whole. It can when it was not
-// touched for the quiet time; else only if what happened last was no write to it:
+// settled reports whether a file can be taken to be whole. It can when it was not
+// touched for the quiet time; else only if the last event was not a write to it:
 //   - it was there before a symlink on the way to it was;
 //   - a rename, a link or a chmod moved its ctime beyond its mtime;
 //   - where the clock is too coarse to show that, the watcher saw it arrive whole.

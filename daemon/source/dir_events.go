@@ -15,16 +15,16 @@ import (
 
 // settleRename is how long a file that appeared with its content must go without
 // a write to be taken for one that was renamed or linked into place. fsnotify
-// reports both a rename into place and an open that creates as a creation; but who
-// creates a file in place writes to it afterwards, and that is seen too: at the end of
-// each write, before which the file consists of whole pages.
+// reports both a rename into place and an open that creates a file as a creation.
+// But a file that is created in place is written afterwards, and each write is
+// reported too: at its end, before which the file consists of whole pages.
 const settleRename = 2 * time.Millisecond
 
 // crowd is how many events under one hint make a burst.
 const crowd = 16
 
 // debounce delays a hint until events have settled: trailing edge, bounded. After a
-// burst it also keeps hints apart, by more and more while the burst goes on, since
+// burst it also keeps hints apart, by more and more while the burst continues, since
 // a busy writer pauses often enough to look settled.
 type debounce struct {
 	timer *time.Timer
@@ -76,7 +76,7 @@ func (d *debounce) fired(now time.Time) {
 }
 
 // run is the watcher's goroutine. It ends when fsnotify closes its channels, and not
-// before: fsnotify can only be closed while somebody receives its errors.
+// before: closing fsnotify blocks unless its errors are received.
 func (w *watcher) run(n *fsnotify.Watcher) {
 	wait := newDebounce(w.opt.Quiet, w.opt.MaxWait)
 	defer wait.timer.Stop()

@@ -32,7 +32,7 @@ func stampOf(st *unix.Stat_t) stamp {
 
 func widen[T int32 | uint64](v T) uint64 { return uint64(v) }
 
-// wholePages tells whether a file may be in the middle of a single write, which
+// wholePages reports whether a file may be in the middle of a single write, which
 // nothing tells of before it ends: until then its size is that of the pages that have
 // been written, or 0. Pages have at least 4 KiB.
 func (s stamp) wholePages() bool { return s.size%4096 == 0 }
@@ -53,7 +53,7 @@ type rest struct {
 	since time.Time
 }
 
-// rested tells whether what s describes has not been touched for the time quiet.
+// rested reports whether what s describes has not been touched for the time quiet.
 func (r *rest) rested(s stamp, now time.Time, quiet time.Duration) bool {
 	return s.age(now) >= quiet || r.stayed(s, now, quiet)
 }

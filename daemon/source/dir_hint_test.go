@@ -148,7 +148,7 @@ func TestUnmountedAndMountedAgain(t *testing.T) {
 	quietly(t, s)
 	must(t, unix.Unmount(root, 0))
 	if again, err := mount(); err != nil || again != first {
-		t.Skipf("the tmpfs came back as %v, %v and not as %v: somebody else mounted, too", again, err, first)
+		t.Skipf("the tmpfs came back as %v, %v and not as %v: another process mounted, too", again, err, first)
 	}
 	s.Recheck()
 	quietly(t, s)

@@ -20,7 +20,7 @@ import (
 const childEnv = "STATESYNC_SOURCE_TEST_CHILD"
 
 // Without watches, and without inotify, the source works by its rescans alone. The
-// limits are those of a user namespace of its own, so nobody else is hit.
+// limits are those of a user namespace of its own, so no other process is affected.
 func TestInotifyLimits(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"max_inotify_watches", "max_inotify_instances"} {

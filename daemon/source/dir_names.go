@@ -10,7 +10,7 @@ import (
 // the file they are about to replace.
 var leftovers = []string{"~", ".swp", ".swo", ".swx", ".tmp", "___jb_tmp___", "___jb_old___"}
 
-// ignored tells whether a directory entry is no part of the source.
+// ignored reports whether a directory entry is not part of the source.
 func ignored(name string) bool {
 	if name[0] == '.' || name == "4913" { // vim probes a directory with a file 4913
 		return true

@@ -59,7 +59,7 @@ type scan struct {
 	names  int   // counted against MaxFiles
 	bytes  int64 // counted against MaxTotal
 
-	problems []error // wrong until somebody mends it
+	problems []error // persist until the source is fixed
 	unstable error   // the first thing that was not at rest
 	fatal    error   // the scan ended here
 }
@@ -81,8 +81,8 @@ func (d *dir) scan(ctx context.Context) *scan {
 	r := trace(d.path)
 	d.watch.begin(r, d.round)
 
-	// From here on this directory is read and no other, also when git-sync swaps
-	// the link to it.
+	// The scan reads this directory and no other, also when git-sync swaps the link
+	// to it.
 	fd, err := retry(func() (int, error) {
 		return unix.Open(d.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
@@ -104,8 +104,8 @@ func (d *dir) scan(ctx context.Context) *scan {
 	}
 	s.directory(place{fd: fd, stamp: st, linked: r.linked}, &d.root)
 
-	// Only now is it known that nobody had begun to take the tree away: who
-	// replaces it moves the link first.
+	// A program that replaces the tree moves the link before it deletes the old
+	// tree. If the link still leads here, no deletion had begun.
 	var end unix.Stat_t
 	_, err = retry(func() (int, error) { return 0, unix.Stat(d.path, &end) })
 	if s.fatal == nil && (err != nil || stampOf(&end).inode != st.inode) {
@@ -251,9 +251,9 @@ func (s *scan) list(at place, n *node) bool {
 		entries = append(entries, e)
 	}
 
-	// Who replaces a file by removing it and writing it anew leaves a moment
-	// without it. In a directory that is itself another one there was no such
-	// moment.
+	// A program that replaces a file by removing it and writing it anew leaves a
+	// moment without it. A listing of a directory that was itself replaced is not
+	// such a moment.
 	if n.stamp.inode == at.stamp.inode && !volume {
 		missed := ""
 		for _, e := range known {
@@ -278,7 +278,7 @@ func (s *scan) list(at place, n *node) bool {
 	return true
 }
 
-// justRemoved tells whether e, which is gone from the directory at, went within the
+// justRemoved reports whether e, which is gone from the directory at, went within the
 // quiet time and would be missed. A directory that changes all the time does not
 // show when that was: there, what was missed for MaxWait has gone.
 func (s *scan) justRemoved(at place, e *entry) bool {
@@ -324,7 +324,7 @@ func (s *scan) count(n int) bool {
 	return s.fatal == nil
 }
 
-// isVolume tells whether a directory is a Kubernetes volume: whether it has a
+// isVolume reports whether a directory is a Kubernetes volume: whether it has a
 // symlink ..data, which then must point to a directory beside it.
 func (s *scan) isVolume(at place, names []string) (bool, error) {
 	for _, name := range names {
@@ -350,7 +350,7 @@ func (s *scan) besideVolume(at place, name string) {
 	s.fail(path.Join(at.path, name), errors.New("stands beside ..data but is not part of that Kubernetes volume; move it into the volume or elsewhere"))
 }
 
-// fail notes something that stays wrong until somebody mends it.
+// fail records a problem that persists until the source is fixed.
 func (s *scan) fail(rel string, err error) {
 	switch {
 	case len(s.problems) < maxProblems:

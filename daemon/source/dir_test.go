@@ -330,7 +330,7 @@ func TestEmptySource(t *testing.T) {
 	wantFiles(t, rev, map[string]string{})
 }
 
-// What stat does not tell, the comparison of contents finds: on tmpfs the second
+// The comparison of contents finds changes that stat does not show: on tmpfs the second
 // store through a mapping changes no timestamp.
 func TestContentCheckFindsWhatStatHides(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ const (
 )
 
 // watcher turns the events of the file system into hints. Whatever it misses, a
-// later Read finds; so every trouble it has is told and then lived with.
+// later Read finds; so all its failures are reported and otherwise ignored.
 //
 // Read says what to watch, each directory before it is listed, so that between
 // the listing and the watching nothing is missed.
@@ -274,7 +274,7 @@ func (w *watcher) end(complete bool) {
 	}
 }
 
-// arrivedWhole tells whether the file name of the directory dir, which is relative to
+// arrivedWhole reports whether the file name of the directory dir, which is relative to
 // the root, was seen to appear with its content, and not to be written to since.
 func (w *watcher) arrivedWhole(dir, name string, st stamp, now time.Time) bool {
 	if w == nil {

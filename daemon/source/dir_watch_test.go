@@ -60,7 +60,7 @@ func TestHints(t *testing.T) {
 }
 
 // fsnotify reports, with its lock held, that it cannot end the watch of a directory
-// that is gone; nobody may wait for that lock and be waited for.
+// that is gone. The goroutine that receives the report must not wait for that lock.
 func TestDirectoriesThatComeAndGo(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
@@ -156,7 +156,7 @@ func TestHintsOfLayouts(t *testing.T) {
 	}
 }
 
-// What is ignored gives no hint. A change after it that counts shows that the
+// Ignored files give no hint. A change after it that counts shows that the
 // events have been looked at.
 func TestNoHintForWhatIsIgnored(t *testing.T) {
 	t.Parallel()
@@ -373,7 +373,7 @@ func TestDebounce(t *testing.T) {
 	check(d, 562, "a rename after the calm")
 }
 
-// When events are lost, a hint comes all the same, and it is told.
+// When events are lost, a hint still comes, and OnWatchError is called.
 func TestOverflow(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)

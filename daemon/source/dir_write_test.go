@@ -137,7 +137,7 @@ func TestFileThatNeverRests(t *testing.T) {
 	if !errors.Is(err, ErrUnstable) || !strings.Contains(err.Error(), filepath.Join(root, "a.yaml")) {
 		t.Errorf("a file just written: %v", err)
 	}
-	put(t, root, "a.yaml", "a: 1") // dated back: the last that happened is no write
+	put(t, root, "a.yaml", "a: 1") // dated back: the last event is not a write
 	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 1"})
 }
 
@@ -194,8 +194,8 @@ func TestAgeOfWholePages(t *testing.T) {
 	}
 }
 
-// Who removes a file and writes it anew leaves a moment without it; no revision
-// shows that moment.
+// A program that removes a file and writes it anew leaves a moment without it; no
+// revision shows that moment.
 func TestRemoveAndCreate(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)

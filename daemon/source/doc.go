@@ -12,9 +12,9 @@
 //     editors and careful writers leave beside the file they replace: x~, #x#,
 //     x.swp, x.swo, x.swx, 4913, x.tmp, x___jb_tmp___ and x___jb_old___.
 //   - A symlink may point at a regular file inside the source, by a relative target
-//     that passes no other symlink. It may be of any name there, also one that is
-//     ignored. All others are refused: what leads out, what points at a directory,
-//     and chains. PATH itself may go by any symlinks.
+//     that passes no other symlink. The target may have any name, also one that is
+//     ignored. All other symlinks are refused: those that lead out of the source,
+//     those to directories, and chains. PATH itself may contain any symlinks.
 //   - Refused too: named pipes, sockets and devices, which are never opened, names
 //     that are not UTF-8, empty files, and what exceeds a limit of Options, which is
 //     told by stat before anything is read.
@@ -39,8 +39,9 @@
 //     once, and everything is read from there.
 //   - A directory replaced by rename.
 //
-// In each case Read makes sure at the end that the name still leads to what it read,
-// and else begins anew: who deletes the old tree does so after the swap.
+// In each case Read verifies at the end that the name still leads to what it read,
+// and begins anew if it does not. This suffices because the old tree is deleted only
+// after the swap.
 //
 // A file that is written in place is read when it has not been touched for
 // Options.Quiet (50 ms), and when stat says the same before and after the reading.
@@ -53,12 +54,13 @@
 // the clock is too coarse to tell the rename from the write.
 //
 // This cannot tell a finished file from one whose writer pauses for longer than
-// Quiet, or from one in which a single long write has replaced the first pages of as
-// many; and half a YAML file may be valid YAML. Rename is the safe way.
+// Quiet, or from one of the same length in which a single long write has replaced
+// only the first pages; and half a YAML file may be valid YAML. Rename is the safe
+// way.
 //
 // Files of a plain directory that are replaced one after the other are read as they
-// are found: a revision may have the new first and the old second file. Who needs
-// them together uses one of the layouts above, or one file.
+// are found: a revision may have the new first and the old second file. To have
+// files change together, use one of the layouts above, or one file.
 //
 // Times are those of the file system. On a network file system whose clock is
 // behind this machine's, files in place may be taken for older than they are.
@@ -78,7 +80,7 @@
 //
 // # Hints
 //
-// Hints come from inotify, and nothing depends on them but the time it takes. They
+// Hints come from inotify. Only latency depends on them, and not correctness. They
 // come when events have settled: 2 ms after a rename, Quiet after the last write or
 // removal, MaxWait after the first event at the latest. A burst of thousands of
 // changes gives a handful, and always one after its last change. Where inotify has
@@ -88,8 +90,8 @@
 // Directories are watched whole, and for the sake of one name, too: the one that PATH
 // is in, for PATH to be replaced, those of the symlinks on the way to it, and those that
 // a symlink inside leads by to a file that is wanted. Other names there give no hint.
-// But inotify can't leave them out: what is written there all the time wakes the
-// watcher's goroutine all the time, though never who reads.
+// But inotify cannot leave them out: constant writes there constantly wake the
+// watcher's goroutine, but give no hints.
 //
 // An unmount ends watches, and fsnotify keeps it to itself. If the same file system
 // comes back before the next Read, its hints come back with the next content check.

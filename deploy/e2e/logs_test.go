@@ -103,7 +103,7 @@ func (r *reader) reads(t *testing.T, after time.Time) (report string) {
 	return report
 }
 
-// undisturbed checks that since a time the application has read on: it reports
+// undisturbed checks that since a time the application has kept reading: it reports
 // each second, nothing else is in its log, and it read what it should.
 func (r *reader) undisturbed(t *testing.T, since time.Time, elo int) {
 	t.Helper()

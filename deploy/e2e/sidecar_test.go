@@ -46,7 +46,7 @@ func TestSidecar(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := d.after(t, "another sidecar", func(s status) bool { return s.Alive && !s.Started.Equal(before.Started) })
-	t.Logf("killed, and another sidecar goes on with generation %d: %.1f s", s.Generation, time.Since(began).Seconds())
+	t.Logf("killed, and another sidecar continues with generation %d: %.1f s", s.Generation, time.Since(began).Seconds())
 	sameRegion(t, before, s)
 	r.undisturbed(t, began, 1501)
 	if now := thePod(t, d.namespace); now.Status.ContainerStatuses[0].RestartCount != 0 {

@@ -74,7 +74,7 @@ configMapGenerator:
 	d.after(t, "a problem in the status", func(s status) bool { return s.Problem != "" })
 	until(t, "the pod not to be ready", func() bool { return !thePod(t, d.namespace).Status.ContainerStatuses[0].Ready })
 	if _, err := try("", "-n", d.namespace, "rollout", "status", d.object, "--timeout=40s"); err == nil {
-		t.Error("the rollout went on with a mistake")
+		t.Error("the rollout continued with a mistake")
 	} else {
 		t.Log(err)
 	}

@@ -36,7 +36,7 @@ func tryVariant(t *testing.T, folder, name string) {
 		began := time.Now()
 		kubectl(t, "-n", d.namespace, "delete", "pods", "-l", d.selector, "--grace-period=0", "--force")
 		s := d.after(t, "another daemon", func(s status) bool { return s.Alive && !s.Started.Equal(before.Started) })
-		t.Logf("killed, and another daemon goes on with generation %d: %.1f s", s.Generation, time.Since(began).Seconds())
+		t.Logf("killed, and another daemon continues with generation %d: %.1f s", s.Generation, time.Since(began).Seconds())
 		sameRegion(t, before, s)
 		r.undisturbed(t, began, 1502)
 	})

@@ -109,7 +109,7 @@ func TestScriptsParse(t *testing.T) {
 	}
 }
 
-// What the configuration names is there, unless build.sh makes it.
+// The files that the configuration names exist, unless build.sh makes them.
 func TestContentsExist(t *testing.T) {
 	var config struct {
 		Contents []struct {

@@ -89,8 +89,8 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// What logind deletes with RemoveIPC is not what this user and group have, and
-// nobody logs in as them.
+// logind's RemoveIPC does not delete the files of this user and group, and the user
+// cannot log in.
 func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("run as root")

@@ -90,14 +90,14 @@ func run(bin, examples string) error {
 		return err
 	}
 
-	say("3. Somebody changes weights.elo from 1500 to 1600 (a new file, renamed into place)")
+	say("3. A user changes weights.elo from 1500 to 1600 (a new file, renamed into place)")
 	took, err := d.change(ctx, "elo: 1500", "elo: 1600", "weights.elo 1600")
 	if err != nil {
 		return err
 	}
 	fmt.Printf("   -> from the file's change to the app: %s\n", took.Round(10*time.Microsecond))
 
-	say("4. Somebody makes a mistake: the daemon says where, and the app keeps the last good generation")
+	say("4. A user makes a mistake: the daemon says where, and the app keeps the last good generation")
 	if err := d.rewrite("elo: 1600", "elo: far too much"); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func run(bin, examples string) error {
 		return err
 	}
 
-	say("5. The daemon is killed (SIGKILL), and the app reads on")
+	say("5. The daemon is killed (SIGKILL), and the app keeps reading")
 	if err := daemon.Process.Kill(); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func run(bin, examples string) error {
 		return err
 	}
 
-	say("6. A new daemon goes on in the same region, one generation later")
+	say("6. A new daemon continues in the same region, one generation later")
 	daemon, err = d.start(ctx, os.Stderr, "statesyncd", "--source", "dir:"+d.config, "--region", d.region, "--state-dir", d.state, "--listen", "off", "--log-level", "warn")
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@
  *                                Attach returned: every follower has the
  *                                current generation, without the bounded wait,
  *                                unless the writer died before its waker woke
- *   late_by_one_wait_at_most     after one bounded wait everybody has it,
+ *   late_by_one_wait_at_most     after one bounded wait every follower has it,
  *                                whatever the stranger did, and also if the
  *                                writer died before the wake and no successor came
  *   never_backwards              a follower's generations do not fall
@@ -90,7 +90,7 @@ bool never_backwards = true;
 #define MORE i++
 #endif
 
-/* wake_all is what the kernel does for a wake of everybody in a queue. */
+/* wake_all is what the kernel does to wake all waiters of a queue. */
 inline wake_all(q) {
 	do
 	:: i < WAITERS && queue[i] == q -> queue[i] = AWAKE; MORE
@@ -140,7 +140,7 @@ stop:
 #ifdef M_UNBOUNDED_WAIT
 #define TIMEOUT skip
 #else
-/* followWait is over for everybody. */
+/* followWait is over for every follower. */
 #define TIMEOUT do :: i < WAITERS -> queue[i] = AWAKE; i++ :: else -> break od; i = 0
 #endif
 

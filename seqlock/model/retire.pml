@@ -29,7 +29,7 @@
  *   retired_is_final             nothing is stored to a retired hot word
  *   never_backwards_within_id    what is accepted from a region id does not fall
  *   followers_at_newest          at rest, after Publish, Attach or Create
- *                                returned, and with no removal: everybody has
+ *                                returned, and with no removal: every follower has
  *                                the current generation of the file at the
  *                                path, without the bounded wait
  *   late_by_two_waits_at_most    it is so in any case where there is a file at the
@@ -355,7 +355,7 @@ inline all_at_newest() {
 	i = 0
 }
 
-/* WAIT_IS_OVER: followWait of everybody, and no dead writer's heartbeat is young any more. */
+/* WAIT_IS_OVER: followWait is over for every follower, and every dead writer's heartbeat is old. */
 #define WAIT_IS_OVER                             \
 	late = true;                                 \
 	do                                           \

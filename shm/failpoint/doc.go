@@ -9,6 +9,7 @@
 //
 //	FAILPOINT=kill:publish.committed    SIGKILL at the first arrival there
 //	FAILPOINT=stop:store.words:3        SIGSTOP at the third
+//	FAILPOINT=kill:store.words@grow.begin  SIGKILL at the first one from grow.begin on
 //	FAILPOINT=trace                     a line "failpoint NAME" on standard error for each arrival
 //
 // Its name does not begin with STATESYNC_, since the daemon refuses such variables

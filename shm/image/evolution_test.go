@@ -50,7 +50,7 @@ func TestReservedWordsAreIgnored(t *testing.T) {
 	if !slices.Equal(flatten(loaded), later) {
 		t.Error("an image of a later version is not kept as it is")
 	}
-	// This version's writer goes on from there.
+	// This version's writer continues from there.
 	next := build(t, 5, "r5", []*Section{loaded.Sections()[0], opaque(t, "b", "y")}, loaded)
 	again, err := loadAny(flatten(next))
 	if err != nil {

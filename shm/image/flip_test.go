@@ -84,7 +84,7 @@ func (f *flips) trace(v View) {
 	}
 }
 
-// refuse says whether err is a refusal; any other error is a wrong answer.
+// refuse reports whether err is a refusal; any other error is a wrong answer.
 func (f *flips) refuse(what string, err error) bool {
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		f.t.Fatalf("flip %d: %s: a wrong answer: %v", f.flipped, what, err)
@@ -177,7 +177,7 @@ func (f *flips) load() {
 	}
 }
 
-// revisionAt says whether a bit is in the 64 bytes of the image's own revision,
+// revisionAt reports whether a bit is in the 64 bytes of the image's own revision,
 // which each check looks at.
 func (f *flips) revisionAt(bit int) bool {
 	v := f.image.directory[headerRevision] / wordBytes / lineWords

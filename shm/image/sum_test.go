@@ -13,7 +13,7 @@ import (
 // TestSeededSum holds the sum of 72 bytes to the library's.
 func TestSeededSum(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for n := range 100_000 {
+	for n := range flooded {
 		var words [9]uint64
 		for i := range words {
 			switch n % 4 {
@@ -40,7 +40,7 @@ func TestSeededSum(t *testing.T) {
 // TestHashName holds the hash of names of all lengths to the library's.
 func TestHashName(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for n := range 200_000 {
+	for n := range 2 * flooded {
 		key := make([]byte, n%70)
 		for i := range key {
 			key[i] = byte(r.Uint32())

@@ -134,7 +134,7 @@ func checkTable(t *testing.T, names, absent []string) View {
 func TestNamesPastTheirHomeLine(t *testing.T) {
 	const n, ofOneLine = 200, 20
 	lines := uint64(linesFor(n))
-	for _, home := range []uint64{0, 7, lines - 1} { // of the last line the search goes on at the first
+	for _, home := range []uint64{0, 7, lines - 1} { // of the last line the search continues at the first
 		there := namesWhere(ofOneLine+10, func(hash uint64) bool { return lineHome(hash, lines) == home })
 		far := namesWhere(n-ofOneLine, func(hash uint64) bool {
 			after := (lineHome(hash, lines) + lines - home) % lines
@@ -184,7 +184,7 @@ func TestManyConfigs(t *testing.T) {
 		if v.Len() != n {
 			t.Errorf("%d configs instead of %d", v.Len(), n)
 		}
-		// A table that is fuller than half, and no search that goes on for long.
+		// A table that is fuller than half, and no search that continues for long.
 		walked := 0
 		for _, name := range slices.Concat(names, absent) {
 			line := lineHome(reseed(HashName(name), v.seed), v.lines)

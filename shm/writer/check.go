@@ -15,7 +15,7 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
-// Check says whether the attached file is still the one that readers find at the
+// Check reports whether the attached file is still the one that readers find at the
 // path, whole, and with the owner, group and mode that it was given, and whether
 // the lock is still held. The error matches ErrLost, and Create is the way out.
 // Check also gives back the pages that readers made by touching holes of the file.
@@ -48,7 +48,7 @@ func (w *Writer) Check() error {
 	return err
 }
 
-// checkSize says whether the file still has the size that it was made with.
+// checkSize reports whether the file still has the size that it was made with.
 func (w *Writer) checkSize() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(w.file.Fd()), &st); err != nil {
@@ -60,7 +60,7 @@ func (w *Writer) checkSize() error {
 	return nil
 }
 
-// checkAccess says whether the attached file and its directory still have the
+// checkAccess reports whether the attached file and its directory still have the
 // owner, the group and the mode that they were given. New readers refuse a file
 // that others can write or that has a second name, and cannot open one whose mode
 // is too narrow.

@@ -6,7 +6,7 @@
 //   - One process writes a region. It holds an exclusive lock, and it refuses a
 //     directory that another user could have written.
 //   - A publication is all or nothing. An error leaves readers the generation
-//     that they have, and the error says whether there is a way on: less data
+//     that they have, and the error says whether there is a way out: less data
 //     (ErrTooLarge), more room (ErrNoSpace), or a new file (ErrLost).
 //   - Killed between any two steps, a writer leaves a region that readers can
 //     read and that the next writer can use or replace.

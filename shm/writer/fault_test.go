@@ -240,8 +240,8 @@ func anyOf(err error, targets ...error) bool {
 	return false
 }
 
-// Whatever is done to a region under its readers, none of them dies, none goes
-// back, the writer finds out and makes a new one, and they follow.
+// Damage to a region under its readers kills none of them, and none goes back. The
+// writer detects it and makes a new region, and the readers follow.
 func TestDamageUnderReaders(t *testing.T) {
 	rounds := 10
 	if raceDetector || testing.Short() {

@@ -29,7 +29,7 @@ func CheckLimits(slots int, maxImage int64) error {
 	return nil
 }
 
-// CheckSize says whether an image of size bytes is within a limit; the error
+// CheckSize reports whether an image of size bytes is within a limit; the error
 // matches ErrTooLarge.
 func CheckSize(size, maxImage int64) error {
 	if size > maxImage {

@@ -16,9 +16,10 @@ func TestPublishGrowsRegion(t *testing.T) {
 	w := created(t, dir, o, 1)
 	id := w.ID()
 	files := 1
-	for g := uint64(2); g < 40; g++ {
+	const end = 20
+	for g := uint64(2); g < end; g++ {
 		before, size := open(t, dir), w.l.SlotSize
-		words := int(g) * (3 << 20) / 40 / layout.WordBytes
+		words := int(g) * (3 << 20) / end / layout.WordBytes
 		must(t, w.Publish(g, proofs(g, words)))
 		after := open(t, dir)
 		wantGeneration(t, after, g)
@@ -36,9 +37,9 @@ func TestPublishGrowsRegion(t *testing.T) {
 	if files != 3 {
 		t.Errorf("the region was in %d files", files)
 	}
-	wantError(t, w.Publish(40, proofs(40, 4<<20/layout.WordBytes+8)), ErrTooLarge)
+	wantError(t, w.Publish(end, proofs(end, 4<<20/layout.WordBytes+8)), ErrTooLarge)
 
-	// It does not shrink, and the next writer goes on with it.
+	// It does not shrink, and the next writer continues with it.
 	size := w.l.SlotSize
 	publish(t, w, 8)
 	must(t, w.Close())
@@ -65,8 +66,8 @@ func TestPublishAfterFailedCreate(t *testing.T) {
 	wantGeneration(t, open(t, dir), 2)
 }
 
-// What a later version of this layout may add, readers and writers of this one
-// pass over: bits of compatible features, and reserved words.
+// Readers and writers ignore what a later version of this layout may add: bits of
+// compatible features, and reserved words.
 func TestRegionOfLaterVersion(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)

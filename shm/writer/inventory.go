@@ -19,7 +19,7 @@ type storedPart struct {
 	begin, end int
 }
 
-// has says whether part number i is in the slot, at begin. A part has words.
+// has reports whether part number i is in the slot, at begin. A part has words.
 func (v inventory) has(i, begin int, part []uint64) bool {
 	return i < len(v) && v[i].begin == begin && v[i].end == begin+len(part) && v[i].from.Value() == &part[0]
 }

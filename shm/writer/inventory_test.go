@@ -79,7 +79,7 @@ func TestPublishStoresWhatChanged(t *testing.T) {
 	}
 }
 
-// TestAttachKnowsNothing has a writer come to a slot that another one filled:
+// TestAttachKnowsNothing has a writer write a slot that another one filled:
 // whatever that holds, everything is stored.
 func TestAttachKnowsNothing(t *testing.T) {
 	dir := regionIn(t)

@@ -72,7 +72,7 @@ func TestRegionsAreUnmapped(t *testing.T) {
 	runtime.KeepAlive(keep)
 }
 
-// What fails leaves nothing open and nothing mapped.
+// A failed call leaves nothing open and nothing mapped.
 func TestFailuresLeaveNothing(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "region")
@@ -141,7 +141,7 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	}
 }
 
-// A writer that attaches again lets go of what it had.
+// A writer that attaches again releases what it had.
 func TestAttachAgain(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)

@@ -61,7 +61,7 @@ func TestRoundTrip(t *testing.T) {
 	must(t, err)
 }
 
-// What a writer finds when it attaches is what the one before it left.
+// A writer that attaches finds what the previous writer left.
 func TestAttachAfterClose(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
@@ -192,7 +192,7 @@ func TestDeathWhileCreating(t *testing.T) {
 }
 
 // A file that a writer had no time to finish takes memory, which also one that
-// goes on in the old file gives back.
+// continues in the old file gives back.
 func TestDeathWhileReplacing(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 3)
@@ -360,8 +360,8 @@ func TestSlot(t *testing.T) {
 	}
 }
 
-// A reader that is never fast enough is told so. One whose current slot is
-// taken though no writer publishes has a damaged region.
+// A reader that is never fast enough gets an error. A region whose current slot is
+// taken though no writer publishes is damaged.
 func TestReadIsBounded(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)

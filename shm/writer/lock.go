@@ -91,7 +91,7 @@ func openLock(dirFD int, path string, owner uint32) (*os.File, error) {
 	}
 }
 
-// isAt says whether an open file is the one with that name in the directory.
+// isAt reports whether an open file is the one with that name in the directory.
 func isAt(f *os.File, dirFD int, name string) bool {
 	var open, named unix.Stat_t
 	return unix.Fstat(int(f.Fd()), &open) == nil &&

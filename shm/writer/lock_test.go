@@ -246,7 +246,7 @@ func TestForeignLocks(t *testing.T) {
 
 // Readers can't hold the lock up: they can't open it, and locks on what they
 // can open disturb no writer.
-func TestReadersHoldUpNobody(t *testing.T) {
+func TestReadersDelayNoWriter(t *testing.T) {
 	needRoot(t)
 	dir := filepath.Join(openTemp(t), "region")
 	w := created(t, dir, small(), 1)

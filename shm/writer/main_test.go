@@ -19,7 +19,7 @@ import (
 	"github.com/statesync/statesync/shm/shmtest"
 )
 
-// What this package uses of shmtest on every page.
+// Names of shmtest that most tests of this package use.
 var (
 	must       = shmtest.Must
 	wantError  = shmtest.WantError
@@ -197,7 +197,7 @@ func proofs(g uint64, n int) [][]uint64 {
 // errTorn is a reader's word for an image that is not one whole generation.
 var errTorn = errors.New("torn image")
 
-// verifyProofs says whether words are the image of g.
+// verifyProofs reports whether words are the image of g.
 //
 //go:norace
 func verifyProofs(g uint64, words []uint64) error {

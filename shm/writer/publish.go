@@ -21,7 +21,7 @@ import (
 // image, which is that of K generations before, is not stored again.
 //
 // An image that outgrows its slot goes into a larger file, which takes the old
-// one's place and keeps its id: the region grows, and its generations go on.
+// one's place and keeps its id: the region grows, and its generations continue.
 //
 // Errors match ErrNoSpace, ErrTooLarge, or ErrLost, after which Create is the
 // way out. They leave the current generation as it is. A publication into pages

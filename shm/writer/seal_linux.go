@@ -32,7 +32,7 @@ func setAppendOnly(fd int, on bool) error {
 	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, want)
 }
 
-// seal seals the attached file, if that was asked for.
+// seal seals the attached file, if the options say so.
 func (w *Writer) seal() error {
 	if !w.options.Seal {
 		return nil

@@ -30,7 +30,7 @@ func sealing(t *testing.T) (dir string, o Options) {
 	return filepath.Join(root, "region"), o
 }
 
-// sealed says whether a file is append-only.
+// sealed reports whether a file is append-only.
 func sealed(t *testing.T, path string) bool {
 	t.Helper()
 	f, err := os.Open(path)
@@ -72,7 +72,7 @@ func TestSeal(t *testing.T) {
 	r := open(t, dir)
 	wantSealed(t, w.Path())
 
-	// Publications go on, those that need pages and those that give them back.
+	// Publications continue, those that need pages and those that give them back.
 	pages := func() int { return freePages(t, filepath.Dir(dir)) }
 	for range 3 {
 		before := pages()
@@ -131,7 +131,7 @@ func TestSeal(t *testing.T) {
 	wantGeneration(t, open(t, dir), 100)
 }
 
-// What fails leaves the seal as it was.
+// A failed call leaves the seal as it was.
 func TestSealAfterFailure(t *testing.T) {
 	dir, o := sealing(t)
 	w := created(t, dir, o, 1)

@@ -220,8 +220,8 @@ func TestAttachOnFullFileSystem(t *testing.T) {
 	}
 }
 
-// Pages that were taken away are not available again on a full file system.
-// That is an error, for the reader and for the writer.
+// Pages that were punched are not available again on a full file system. This is an
+// error for the reader and for the writer.
 func TestHolesOnFullFileSystem(t *testing.T) {
 	root := tmpfs(t, 1<<20)
 	dir := filepath.Join(root, "region")

@@ -228,7 +228,7 @@ func TestStatusOfLaterVersion(t *testing.T) {
 	if got.Observed != "rev-1" || got.Problem != "first problem" || got.SourceGood != 7 || !got.Alive() {
 		t.Errorf("the status is %+v", got)
 	}
-	// This version's writer goes on in the region, and leaves its own fields.
+	// This version's writer continues in the region, and leaves its own fields.
 	die(t, w)
 	next := attached(t, dir, small())
 	next.Observe("rev-2", 8, "")

@@ -364,7 +364,7 @@ func TestOthersOnlyRead(t *testing.T) {
 	}
 }
 
-// What a reader makes of owners depends on its user.
+// Which owners a reader trusts depends on its user.
 func TestTrustOfOthers(t *testing.T) {
 	needRoot(t)
 	readers := map[uint32]*child{someone: shmtest.StartAs(t, someone, "read", nil), unmapped: shmtest.StartAs(t, unmapped, "read", nil)}
@@ -437,7 +437,7 @@ func TestTrustOfOthers(t *testing.T) {
 
 // A daemon that is not root makes, keeps and replaces a region in the
 // directory that root gave it.
-func TestWriterWhoIsNotRoot(t *testing.T) {
+func TestWriterWithoutRoot(t *testing.T) {
 	needRoot(t)
 	for name, prepare := range map[string]func(dir string) error{
 		"an empty directory": func(string) error { return nil },
@@ -465,7 +465,7 @@ func TestWriterWhoIsNotRoot(t *testing.T) {
 }
 
 func init() {
-	// replace DIR: makes a region, publishes, goes on after a restart, and
+	// replace DIR: makes a region, publishes, continues after a restart, and
 	// replaces it.
 	roles["replace"] = func(args []string) error {
 		w, err := try(args[0])

@@ -34,6 +34,12 @@ func duration(t testing.TB) time.Duration {
 	return d
 }
 
+// tries is how often a test tries something: n times a second of duration.
+func tries(t testing.TB, n int) int {
+	t.Helper()
+	return max(n, int(float64(n)*duration(t).Seconds()))
+}
+
 func init() {
 	// publish DIR SLOTS MAX-WORDS: waits for a word, takes the region over, says
 	// at which generation, and publishes flat out, images from a kibibyte up,
@@ -87,7 +93,7 @@ func init() {
 // is killed, and the next one continues where it stopped.
 func TestKilledWriters(t *testing.T) {
 	for _, slots := range []int{2, 4} {
-		t.Run(fmt.Sprintf("K=%d", slots), func(t *testing.T) { killWriters(t, slots, 26) })
+		t.Run(fmt.Sprintf("K=%d", slots), func(t *testing.T) { killWriters(t, slots, tries(t, 10)) })
 	}
 }
 
@@ -116,7 +122,7 @@ func killWriters(t *testing.T, slots, kills int) {
 	}
 	begin := time.Now()
 	for n := range kills {
-		if n >= 8 && time.Since(begin) > 3*time.Second {
+		if n >= 8 && time.Since(begin) > 3*duration(t) {
 			kills = n // the machine is slow
 			break
 		}

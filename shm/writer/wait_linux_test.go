@@ -237,7 +237,7 @@ func TestWaitIsBounded(t *testing.T) {
 			t.Errorf("a wait of %v ended after %v", bound, time.Since(begin))
 		}
 	}
-	// A bound that is no bound is one all the same.
+	// The largest bound does not overflow into a short one.
 	done := wait(r, hot, 1<<63-1)
 	eventually(t, "the waiter sleeps", func() bool {
 		select {

@@ -196,7 +196,7 @@ func (w *Writer) release() error {
 	return err
 }
 
-// Attached says whether there is a file that can be published into.
+// Attached reports whether there is a file that can be published into.
 func (w *Writer) Attached() bool { return w.l != nil }
 
 // ID is the attached region's id.

@@ -72,9 +72,9 @@ type Reader struct {
 	// Loop reads the setting n times, as n requests would, and returns the sum
 	// of the values.
 	Loop func(n int) (sum int, err error)
-	// Watch calls seen with the present value when it is about to be told of
-	// changes, and with the new value for each change that it is told of, until
-	// the context ends. Nil: there is nobody to tell.
+	// Watch calls seen with the current value once it is subscribed to changes,
+	// and with the new value for each change that it is notified of, until the
+	// context ends. It is nil if the contestant does not notify of changes.
 	Watch func(ctx context.Context, seen func(elo int)) error
 	// Exact says that Loop has every change that was committed before it began,
 	// without being told.

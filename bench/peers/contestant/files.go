@@ -13,7 +13,7 @@ import (
 	"github.com/statesync/statesync/bench/peers/server"
 )
 
-// naivePoll is how often who has only a counter to look at looks at it.
+// naivePoll is how often a reader of the naive map polls its counter.
 const naivePoll = 10 * time.Millisecond
 
 // files are those that hand out the document, and leave the rest to the request.
@@ -72,7 +72,7 @@ var files = []*Contestant{
 	},
 	{
 		Name: "naive", Title: "a naive seqlock, copy and `json.Unmarshal`", Publish: publishNaive,
-		Note: "nobody is told: polled every 10 ms",
+		Note: "no notification: polled every 10 ms",
 		Open: func(_ context.Context, p Place) (*Reader, error) {
 			m, err := naive.Open(naivePath(p))
 			if err != nil {

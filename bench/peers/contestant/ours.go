@@ -165,7 +165,7 @@ func publishRegion(ctx context.Context, p *Place, _ *server.Fleet) (s Source, er
 		return s, err
 	}
 	var current *image.Image
-	var mu sync.Mutex // between the heart and who publishes
+	var mu sync.Mutex // serializes the heartbeat and the publisher
 	put := func(_ context.Context, version int) error {
 		canonical, err := image.Canonical(config.Document(p.Size, version))
 		if err != nil {

@@ -43,7 +43,7 @@ const (
 	futexWake = 1
 )
 
-// store changes the word and wakes who sleeps on it.
+// store changes the word and wakes all threads that sleep on it.
 func (w *word) store(value int) error {
 	atomic.StoreUint32(w.at(), uint32(value))
 	if _, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(w.at())), futexWake, 1<<31-1, 0, 0, 0); errno != 0 {

@@ -4,7 +4,7 @@
 //
 //   - The load is an open loop: requests arrive at a stated rate, whatever became
 //     of those before, and latency counts from the intended arrival. A stall
-//     therefore counts for everybody who would have come during it.
+//     therefore counts for every request that was due during it.
 //   - Service, load generator and every backend are processes of their own, and
 //     a backend stops as a node that hangs does, by SIGSTOP.
 //   - All ways get the same requests at the same times, in turn, round by round.

@@ -19,7 +19,7 @@ type options struct {
 	stop    time.Duration // how long a backend is stopped, once for each
 	// A load runs for settle before anything counts. A change is watched until
 	// settle after its value was served, and for twice that at least. A load
-	// goes on for after once a backend is back.
+	// continues for after once a backend is back.
 	settle, after time.Duration
 	say           func(format string, args ...any)
 }

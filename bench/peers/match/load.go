@@ -27,12 +27,13 @@ type sample struct {
 	answer
 }
 
-// took is the request's latency as its user has it: from the moment at which
-// it was to be sent. What a stalled service keeps from being sent counts.
+// took is the latency that the request's user sees. It counts from the moment at
+// which the request was due, so the time in which a stalled service kept it from
+// being sent is included.
 func (s sample) took() time.Duration { return s.done - s.intended }
 
-// arrivals are the times at which requests come: at random, as those of many
-// users do who know nothing of one another. The same seed gives the same times.
+// arrivals returns the random times at which requests of many independent users
+// arrive. The same seed gives the same times.
 func arrivals(rate float64, seed uint64) func() time.Duration {
 	random := rand.New(rand.NewPCG(seed, 1))
 	var at float64 // seconds

@@ -10,7 +10,7 @@ import (
 	"github.com/statesync/statesync/bench/peers/scaling/cost"
 )
 
-// TestStallCounts has a service that answers nobody for a while. A closed loop
+// TestStallCounts has a service that answers no request for a while. A closed loop
 // would send one request, wait, and find one slow answer.
 func TestStallCounts(t *testing.T) {
 	const stalled = 100 // requests that arrive during the stall
@@ -43,8 +43,8 @@ func TestStallCounts(t *testing.T) {
 			t.Errorf("request %d was sent at %s, before its time %s", i, s.sent, s.intended)
 		}
 	}
-	// The first ones waited for nearly all of the stall, and so does the median
-	// show it, though nobody's own answer took any work.
+	// The first requests waited for nearly all of the stall, and so the median
+	// shows it, though no answer by itself took any work.
 	if l := latencyOf(samples); l.P50 == 0 || l.Worst < time.Duration(opened.Load())-samples[0].intended {
 		t.Errorf("the latencies are %+v after a stall of %s", l, time.Duration(opened.Load()))
 	}

@@ -64,7 +64,7 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 
 // change is what one change of the config cost.
 type change struct {
-	Call  time.Duration // of whoever makes the change
+	Call  time.Duration // of the call that makes the change
 	Seen  time.Duration // until the first answer with the new value
 	Stale time.Duration // until the last request that was answered with the old one
 	Reads uint64        // of the backend, in the window

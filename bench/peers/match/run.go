@@ -54,7 +54,7 @@ func (s *service) stop() error {
 	return s.child.Stop()
 }
 
-// get is the body of an answer that is no error.
+// get is the body of an answer that is not an error.
 func (s *service) get(path string) ([]byte, error) {
 	response, err := s.client.Get(s.url + path)
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 const configField = "json"
 
 // cachedKeys is how many keys a flush deletes: what a fleet has cached in
-// Redis beside this service. It is what makes a flush take tens of
-// milliseconds, in which Redis answers nobody, as the origin's did.
+// Redis beside this service. Because of them a flush takes tens of milliseconds,
+// in which Redis answers no request, as the origin's did.
 const cachedKeys = 50_000
 
 var (

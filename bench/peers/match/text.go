@@ -8,8 +8,8 @@ settings, decodes them where its mode hands out bytes, and finds the best of %[3
 waiting players with them, which is about a microsecond of work. The load
 generator is another process. It is an open loop: %.0[1]f requests a second arrive at
 random times (the same ones in every mode), whatever became of those before, and
-a latency counts from the moment at which its request was to be sent, so that a
-stall counts for all who would have come during it. A request waits at most %[2]s for
+a latency counts from the moment at which its request was due, so that a stall
+counts for every request that was due during it. A request waits at most %[2]s for
 its settings and fails then. Each mode has a turn in each round: %[4]s of calm, then
 changes of one setting, each watched until its value is served and half a second
 more. Figures are medians of the rounds, with the lowest and the highest round.
@@ -38,10 +38,10 @@ allocations.
 `
 
 const explainChanges = `
-*The change itself* is what whoever makes it waits for: in the modes with a flush
+*The change itself* is the time of the call that makes it: in the modes with a flush
 it sets the config, tells the instances, and deletes %s keys in a Lua script,
-which stand for what a fleet has cached in Redis. Redis answers nobody while the
-script runs, and that is the size of it all: what arrives in the meantime waits.
+which stand for what a fleet has cached in Redis. Redis answers no request while the
+script runs, and this dominates the figure: requests that arrive meanwhile wait.
 In calm, the synchronous mode asks its backend once for each request anyway; the
 cached one asks for nothing, and with the flush for every request that comes
 until the first answer is back. That number is the rate times the length of the
@@ -64,8 +64,8 @@ arrives after it.
 
 const limits = `
 What two processors can show: the order of the ways, what each adds to a request
-in calm, what a stall of a backend does to those who wait for it, and who does
-not notice. What they can't: 150,000 requests a second, the queues of a saturated
+in calm, and which ways a stall of a backend delays and which it does not. What
+they can't: 150,000 requests a second, the queues of a saturated
 fleet, a network between service and Redis (here it is a socket on the same
 host, which flatters the first two modes), or how a stampede of hundreds of pods
 hits one Redis. The origin's 700 ms and 215 ms are of a system under

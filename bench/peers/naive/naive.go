@@ -2,10 +2,10 @@
 // shared memory behind a sequence counter, which is odd while the writer is at
 // it. A reader copies the whole image and begins anew when the counter moved.
 //
-// Nobody is told of a change, so that who wants to know has to poll. A writer
-// that dies while the counter is odd leaves readers that wait for ever. Nothing
-// says whether the bytes are those that were written, and the copy is a data
-// race by the letter of Go's memory model, which the barriers of amd64 forgive.
+// There are no notifications: a reader has to poll. A writer that dies while the
+// counter is odd leaves readers that wait for ever. Nothing proves that the bytes
+// are those that were written. By Go's memory model the copy is a data race, which
+// does no harm with the memory order of amd64.
 package naive
 
 import (
@@ -86,7 +86,7 @@ func (m *Map) Read(buf []byte) []byte {
 	}
 }
 
-// Sequence is the counter, for who polls.
+// Sequence returns the counter, for polling.
 func (m *Map) Sequence() uint64 { return atomic.LoadUint64(m.word(0)) }
 
 // Close unmaps the buffer.

@@ -36,7 +36,7 @@ func Register(name string, part Part) string {
 	return name
 }
 
-// Main returns at once in a process that is no part. In one that is, it does
+// Main returns at once in a process that is not a part. In one that is, it does
 // the part and exits.
 func Main() {
 	name := os.Getenv(env)

@@ -63,7 +63,7 @@ func StartUnder(ctx context.Context, before []string, part string, args ...strin
 	return p, nil
 }
 
-// Command runs a program that is no part. What it prints goes to this program's
+// Command runs a program that is not a part. What it prints goes to this program's
 // standard error.
 func Command(name string, args ...string) (*Process, error) {
 	return run(append([]string{name}, args...))
@@ -115,7 +115,7 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // open, and nothing answers.
 func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume lets a paused process continue.
 func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Kill ends the process at once, and returns when it has ended.

@@ -65,7 +65,7 @@ func countSyscalls(ctx context.Context, c *contestant.Contestant, p contestant.P
 	return float64(count) / float64(n), nil
 }
 
-// isCall says whether a line of strace's is the beginning of a syscall that is
+// isCall reports whether a line of strace's is the beginning of a syscall that is
 // the program's doing.
 func isCall(line string) bool {
 	_, call, _ := strings.Cut(strings.TrimSpace(line), " ")

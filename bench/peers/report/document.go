@@ -118,7 +118,7 @@ published with figures of its own, which stand in columns of their own.
 `
 
 const judged = `A peer is named where its median is less than ours by more than a tenth; a smaller
-difference may be noise. Floors are no peers.
+difference may be noise. Floors are not peers.
 `
 
 // origin says where figures come from.

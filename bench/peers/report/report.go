@@ -57,7 +57,7 @@ type Run struct {
 	Begun   time.Time
 }
 
-// Wants says whether a contestant is to be measured.
+// Wants reports whether a contestant is to be measured.
 func (r *Run) Wants(name string) bool { return len(r.Only) == 0 || slices.Contains(r.Only, name) }
 
 // Say tells the user how far the run is.

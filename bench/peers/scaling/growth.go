@@ -57,7 +57,7 @@ var (
 )
 
 const (
-	other   = "other"   // a config of some bytes that nobody uses
+	other   = "other"   // an unused config of some bytes
 	ballast = "ballast" // a large one
 )
 

@@ -25,8 +25,8 @@ func newHolder(region string) (*holder, error) {
 	return &holder{header}, nil
 }
 
-// hold moves whoever sleeps on the hot word to a word that nobody wakes, where
-// they stay for their bounded time. docs/FORMAT.md says where the words are.
+// hold moves all threads that sleep on the hot word to a word that is never woken,
+// where they stay for their bounded wait. docs/FORMAT.md says where the words are.
 func (h *holder) hold() error {
 	const futexRequeue, all = 3, 1<<31 - 1
 	hot, unused := unsafe.Pointer(&h.header[0x80]), unsafe.Pointer(&h.header[0xc0])

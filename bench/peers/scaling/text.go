@@ -13,7 +13,7 @@ How large each part is was not measured.
 The last columns are of readers that sleep in their followers: how long one publication
 takes, which wakes them all, and the processor time of their processes until they
 sleep again. Some microseconds of that are the refresh. The rest is the kernel's wakes,
-Go's scheduler, whose threads look for more work before they sleep, and the decoding,
+Go's scheduler (its threads look for more work before they sleep) and the decoding,
 all with cold caches.
 `
 
@@ -21,11 +21,11 @@ const explainMemory = `Of the same readers, at rest after a collection. RSS coun
 each of them, which they share.
 `
 
-const explainImage = `One small config is used; the rest of the image is ballast. A reader whose own
-config did not change pays for finding that out, and not for the ballast; one
-whose config is the ballast copies and verifies it. To publish a small change the
-daemon writes what differs from what the slot holds already, and the time for all
-of it is the memory's.
+const explainImage = `One small config is used; the rest of the image is ballast. A reader of the small
+config pays for finding out that it did not change, and not for the ballast; a
+reader of the ballast copies and verifies it. To publish a small change the
+daemon writes what differs from what the slot holds already, and memory bandwidth
+accounts for all of that time.
 
 Each row of this table and of the next two is one run: the median of up to 200 changes
 in half a second. A figure that stands out from those above and below it is a moment

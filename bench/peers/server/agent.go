@@ -51,7 +51,7 @@ var agentPart = process.Register("agent", func(ctx context.Context, _ []string, 
 	return nil
 })
 
-// agent holds configs, and wakes who waits for a change of any.
+// agent holds configs, and wakes all requests that wait for a change of any.
 type agent struct {
 	mu      sync.Mutex
 	configs map[string]served

@@ -42,10 +42,11 @@ const work = 50 * time.Microsecond
 // the commands "idle", "calm" and "busy", which it answers with a line of their
 // name. It begins idle.
 //
-// Idle, it leaves the processors to the others. Calm, it sees a change when the contestant tells of it; an exact contestant
-// tells nobody, and one goroutine looks all the time. Busy, each processor has
-// two goroutines that serve request after request without ever waiting, and a
-// change is seen by the first request that reads the new value.
+// Idle, it leaves the processors to the others. Calm, it sees a change when the
+// contestant notifies of it; for an exact contestant, which does not notify, one
+// goroutine polls all the time. Busy, each processor has two goroutines that serve
+// request after request without ever waiting, and a change is seen by the first
+// request that reads the new value.
 var readerPart = process.Register("visible", func(ctx context.Context, args []string, in *bufio.Reader, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("wants a contestant's name and its place")
@@ -110,7 +111,7 @@ func (w *watcher) run(ctx context.Context, in *bufio.Reader) error {
 	for {
 		command, err := in.ReadString('\n')
 		if err != nil {
-			return nil // whoever started it has gone, or wants it to end
+			return nil // the parent has gone, or wants it to end
 		}
 		select {
 		case err := <-failed:
@@ -182,7 +183,7 @@ func (w *watcher) saw(version int, at time.Duration) {
 			return
 		}
 		if w.seen.CompareAndSwap(old, int64(version)) {
-			_ = w.write(fmt.Sprint(version, " ", int64(at))) // who does not read it stops this process
+			_ = w.write(fmt.Sprint(version, " ", int64(at))) // a parent that does not read it stops this process
 			return
 		}
 	}

@@ -189,8 +189,8 @@ encoding, and a round trip to a server are in it.
 `
 
 const explanation = `Idle, the reading process does nothing else, and a change is visible when the
-contestant tells of it; where nobody tells (exact snapshots, LMDB), one goroutine
-looks all the time. Busy, the reading process has two goroutines for each
+contestant notifies of it; without notifications (exact snapshots, LMDB), one goroutine
+polls all the time. Busy, the reading process has two goroutines for each
 processor that serve requests of 50 µs one after the other and never wait, as a
 service does that has more to do than it can, and a change is visible when the
 first request reads the new value. A follower is a goroutine like any other: it
@@ -201,6 +201,6 @@ times, too.
 
 The origin ticks every 5 s, whatever the reader does, and is given few changes.
 setec and SQLite polled every 10 s have no other wake than their intervals, and
-are left out. "Lost" are changes of which nobody was told within 2 s; the value
+are left out. "Lost" are changes that were not seen within 2 s; the value
 of the next one was seen. "Floor ×" is the median of the rounds' ratios of p50.
 `

@@ -19,10 +19,11 @@ import (
 	"github.com/statesync/statesync/bench/peers/server"
 )
 
-// pauses are how long there is peace before a change, so that who waits for it
-// is asleep. In a busy process Go's scheduler takes up to 10 ms to notice that a
-// thread sleeps in the kernel and to give its processor to another goroutine;
-// a change before that would be told at once, and flatter everybody.
+// pauses are how long nothing happens before a change, so that the thread that
+// waits for it is asleep. In a busy process Go's scheduler takes up to 10 ms to
+// notice that a thread sleeps in the kernel and to give its processor to another
+// goroutine; a change before that would be seen at once, and flatter every
+// contestant.
 var pauses = map[string]struct{ least, most time.Duration }{
 	"calm": {2 * time.Millisecond, 8 * time.Millisecond},
 	"busy": {20 * time.Millisecond, 40 * time.Millisecond},

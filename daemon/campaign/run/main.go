@@ -55,7 +55,7 @@ const (
 
 // plan shares the time out. What is tried to its end takes what it takes, some
 // twenty minutes in all, or a fourth of a shorter time; the rest is shared by
-// those that go on for ever.
+// those that never end.
 func plan(total time.Duration, seed uint64) []step {
 	rest := total - 20*time.Minute
 	if total < thorough {
@@ -81,7 +81,7 @@ func plan(total time.Duration, seed uint64) []step {
 		)
 	} else {
 		steps = append(steps,
-			step{name: "model", args: []string{"-timeout=0", "-v", "-count=1", "./seqlock/model", "-args", "-full"}},
+			step{name: "model", args: []string{"-timeout=0", "-v", "-count=1", "./seqlock", "./seqlock/model", "-args", "-full"}},
 			campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=1", "-memory.limits=12", "-memory.minute"),
 			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20", "-trust.touched=10", "-trust.bound=1s"),
 			campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),

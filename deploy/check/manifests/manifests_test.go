@@ -163,12 +163,12 @@ func size(t *testing.T, s string) int64 {
 	t.Helper()
 	q, err := resource.ParseQuantity(strings.TrimSuffix(s, "B"))
 	if err != nil || !strings.HasSuffix(s, "iB") {
-		t.Fatalf("%q is no size: %v", s, err)
+		t.Fatalf("%q is not a size: %v", s, err)
 	}
 	return q.Value()
 }
 
-// What has to be the same in several places is.
+// Values that several places share are the same.
 func TestDaemonsAgree(t *testing.T) {
 	for _, folder := range daemons {
 		all := build(t, folder)
@@ -189,7 +189,7 @@ func TestDaemonsAgree(t *testing.T) {
 		}
 		group := env["STATESYNC_REGION_GROUP"]
 		if group != "" && !slices.ContainsFunc(p.Spec.SecurityContext.SupplementalGroups, func(g int64) bool { return strconv.FormatInt(g, 10) == group }) {
-			t.Errorf("%s: the daemon is no member of the group %s", folder, group)
+			t.Errorf("%s: the daemon is not a member of the group %s", folder, group)
 		}
 		if u := only[*apps.DaemonSet](t, all).Spec.UpdateStrategy.RollingUpdate; u.MaxSurge.IntValue() != 0 {
 			t.Errorf("%s: a surge waits for the lock of a daemon that waits for the surge", folder)
@@ -248,13 +248,13 @@ func TestApplicationsAgree(t *testing.T) {
 				t.Errorf("%s: the application trusts %s, and the sidecar runs as %d", folder, ours["STATESYNC_OWNER"], *sidecar.SecurityContext.RunAsUser)
 			}
 			if sidecar.RestartPolicy == nil || *sidecar.RestartPolicy != core.ContainerRestartPolicyAlways || sidecar.StartupProbe == nil {
-				t.Errorf("%s: it is no native sidecar, or the application does not wait for it", folder)
+				t.Errorf("%s: it is not a native sidecar, or the application does not wait for it", folder)
 			}
 		}
 	}
 }
 
-// All pods are confined as far as they can be.
+// All pods are confined as far as possible.
 func TestConfined(t *testing.T) {
 	for _, folder := range slices.Concat(daemons, applications) {
 		p := pod(t, build(t, folder))
@@ -335,8 +335,8 @@ func with(t *testing.T, folder, component string) string {
 	return dir
 }
 
-// Flux brings the ConfigMap to where the daemon looks for it, as somebody who
-// may change that one and no other.
+// Flux puts the ConfigMap where the daemon looks for it, with an account that may
+// change that ConfigMap and no other.
 func TestFlux(t *testing.T) {
 	all := build(t, "flux")
 	source, sync := only[*gitRepository](t, all), only[*kustomization](t, all)

@@ -6,8 +6,8 @@
 //
 //	statesync-prepare UID DIR...
 //
-// Each directory's parent is made as root's own, if it is missing. What is there
-// already is left as it is, and refused if somebody else could have made it.
+// Each directory's parent is made as root's own, if it is missing. What exists
+// already is left as it is, and refused if another user could have made it.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 	}
 	uid, err := strconv.ParseUint(os.Args[1], 10, 31)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "statesync-prepare: %q is no number of a user\n", os.Args[1])
+		fmt.Fprintf(os.Stderr, "statesync-prepare: %q is not the number of a user\n", os.Args[1])
 		os.Exit(2)
 	}
 	for _, dir := range os.Args[2:] {
@@ -46,7 +46,7 @@ func prepare(dir string, uid int) error {
 		return err
 	}
 	if err := ownedBy(parent, os.Geteuid()); err != nil {
-		return err // whoever can write it decides what dir is
+		return err // a user that can write the parent can replace dir
 	}
 	if err := mkdir(dir, 0o700); err != nil {
 		return err
@@ -78,7 +78,7 @@ func mkdir(dir string, mode fs.FileMode) error {
 	return os.Chmod(dir, mode)
 }
 
-// ownedBy says why path is no directory that uid alone can write.
+// ownedBy returns an error unless path is a directory that only uid can write.
 func ownedBy(path string, uid int) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -87,7 +87,7 @@ func ownedBy(path string, uid int) error {
 	owner := int(info.Sys().(*syscall.Stat_t).Uid)
 	switch {
 	case !info.IsDir():
-		return fmt.Errorf("%s is no directory; remove it", path)
+		return fmt.Errorf("%s is not a directory; remove it", path)
 	case owner != uid:
 		return fmt.Errorf("%s belongs to uid %d, and not to %d", path, owner, uid)
 	case info.Mode().Perm()&0o022 != 0:

@@ -12,7 +12,7 @@ import (
 
 const user = 47147
 
-// ownerOf returns who owns a directory and its mode.
+// ownerOf returns a directory's owner and mode.
 func ownerOf(t *testing.T, dir string) (uid int, mode os.FileMode) {
 	t.Helper()
 	info, err := os.Lstat(dir)
@@ -108,7 +108,7 @@ func TestRefuses(t *testing.T) {
 			}, "belongs to uid 1234",
 		},
 		"a link": {
-			os.Symlink, "no directory",
+			os.Symlink, "not a directory",
 		},
 		"another daemon's directory": {
 			func(_, dir string) error {

@@ -54,7 +54,7 @@ func parse(name, section, text string) *page {
 		}
 	}
 	end()
-	// The hint at the end is for whoever has no manual.
+	// The hint at the end is for users without the manual.
 	if n := len(p.prose); n > 0 && strings.HasPrefix(p.prose[n-1], `Use "`) {
 		p.prose = p.prose[:n-1]
 	}
@@ -93,7 +93,7 @@ func dedent(lines []string) []string {
 }
 
 // rows are the lines of a part that is a table: terms, two spaces or more, and
-// explanations in a column. A line that begins in that column goes on with the
+// explanations in a column. A line that begins in that column continues with the
 // one above it. A part that is none has no rows.
 func (p part) rows() []row {
 	column := -1

@@ -95,7 +95,7 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// What man itself says of a page.
+// man accepts the pages without complaint.
 func TestManIsContent(t *testing.T) {
 	if _, err := exec.LookPath("groff"); err != nil {
 		t.Skip("groff is missing: install Debian's groff-base")

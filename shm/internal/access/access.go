@@ -126,7 +126,7 @@ func (t Trust) verifyLink(link string, st *unix.Stat_t) error {
 	return UntrustedOwner(link, st.Uid, "it is a link on the way to the region, and belongs to uid %d", st.Uid)
 }
 
-// trusts says whether a user is trusted by its number alone.
+// trusts reports whether a user is trusted by its number alone.
 func (t Trust) trusts(uid uint32) bool {
 	if slices.Contains(t.Owners, int(uid)) {
 		return true

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// What can be wrong with the way to a region.
+// Errors about the path to a region.
 var (
 	ErrNoRegion  = errors.New("no region")
 	ErrUntrusted = errors.New("untrusted region")

@@ -18,7 +18,7 @@ type fault interface {
 	Addr() uintptr
 }
 
-// contains says whether an address is in the mapping.
+// contains reports whether an address is in the mapping.
 func (l *Layout) contains(addr uintptr) bool {
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(l.Words)))
 	return addr >= start && addr < start+uintptr(len(l.Words)*WordBytes)

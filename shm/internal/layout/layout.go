@@ -32,7 +32,7 @@ const WordBytes = seqlock.WordBytes
 
 const magic = 0x4e4752434e595353 // "SSYNCRGN"
 
-// Where things are in the file, in bytes.
+// Offsets in the file, in bytes.
 const (
 	identityAt = 0x0000
 	HotAt      = 0x0080
@@ -100,7 +100,7 @@ var (
 	_ = [1]struct{}{}[StatusReserved-8]
 )
 
-// What can be wrong with a region's bytes.
+// Errors about a region's bytes.
 var (
 	ErrLayout  = errors.New("unsupported region layout")
 	ErrCorrupt = errors.New("corrupt region")

@@ -41,7 +41,7 @@ func TestIdentityRoundTrip(t *testing.T) {
 	}
 }
 
-// No bit of the identity can flip unseen.
+// A flip of any bit of the identity is detected.
 func TestIdentityBitFlips(t *testing.T) {
 	i := someIdentity()
 	for bit := range IdentityWords * 64 {

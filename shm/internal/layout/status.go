@@ -53,7 +53,7 @@ type Status struct {
 	Problem string
 }
 
-// Alive says whether the writer's heart has beaten lately. On a machine that
+// Alive reports whether the writer's heart has beaten lately. On a machine that
 // was suspended it may be false for a moment.
 func (s Status) Alive() bool {
 	age := Boottime() - s.Heartbeat
