@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"iter"
 	"reflect"
 
 	"github.com/statesync/statesync/client/internal/decode"
@@ -61,7 +60,7 @@ func hasNil[T any]() bool {
 // noSuchKey is what to say of a key that a config does not have.
 func noSuchKey(s *image.Section, key string) string {
 	text := "no such key"
-	if meant := decode.Nearest(key, keysOf(s)); meant != "" {
+	if meant := decode.Nearest(key, Doc{version: &version{section: s}}.Keys()); meant != "" {
 		text += "; did you mean " + meant
 	}
 	return text
@@ -86,15 +85,4 @@ func decodeOpaque(s *image.Section, v any) error {
 		return fmt.Errorf("%w: an opaque config decodes into a *string or *[]byte, and not into a %T", ErrWrongType, v)
 	}
 	return nil
-}
-
-// keysOf yields the keys of a document that are in its index.
-func keysOf(s *image.Section) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for key := range s.All() {
-			if !yield(key) {
-				return
-			}
-		}
-	}
 }

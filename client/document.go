@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -106,6 +107,34 @@ func (d Doc) Raw(key string) ([]byte, error) {
 		return nil, d.fail(key, err)
 	}
 	return v.Text, nil
+}
+
+// Keys yields the keys of a document, in the order in which it has them: objects
+// and lists before what is in them. It leaves out the elements of a list after the
+// first 1,024, and keys longer than 1,024 bytes.
+func (d Doc) Keys() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key := range d.All() {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// All yields the keys as Keys does, each with the canonical JSON of its value,
+// which is shared and must not be changed.
+func (d Doc) All() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		if d.version == nil || d.version.section == nil {
+			return
+		}
+		for key, value := range d.version.section.All() {
+			if !yield(key, value.Text) {
+				return
+			}
+		}
+	}
 }
 
 // lookup finds a key. Its error is not wrapped yet, so that it costs nothing

@@ -2,11 +2,8 @@ package client
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 
-	"github.com/statesync/statesync/seqlock"
-	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -75,35 +72,20 @@ func (s *Snapshot) numbered(n int, name string) (*version, error) {
 // lookUp finds a config that a snapshot does not hold in the region, if the
 // snapshot's generation is still there. Later snapshots hold it.
 func (c *Client) lookUp(s *Snapshot, name string) (*version, error) {
-	if s.region == nil {
-		if c.isClosed() {
-			return nil, ErrClosed
-		}
-		return nil, ErrNoRegion
-	}
-	found := &version{name: name, serial: s.serial}
-	err := s.region.ReadGeneration(s.Generation(), func(_ seqlock.Hot, words []uint64) error {
-		view, err := image.Open(words, s.Generation())
-		if err != nil {
-			return inRegion(s.region, err)
-		}
+	var found *version
+	err := s.view(func(view *image.View) error {
+		found = &version{name: name, serial: s.serial}
 		e, err := view.Find(image.HashName(name))
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}
 		if err == nil {
-			err = found.load(&view, e)
+			err = found.load(view, e)
 		}
-		return inRegion(s.region, err)
+		return err
 	})
-	if errors.Is(err, ErrExpired) {
-		if now, hotErr := s.region.Hot(); hotErr == nil && now&^1 == s.hot {
-			// It is the current generation, whose slot no writer may touch.
-			err = fmt.Errorf("%s: %w: the slot of its generation %d is not whole", s.region.Path(), shm.ErrCorrupt, s.Generation())
-		}
-	}
 	if err != nil {
-		return nil, damaged(err)
+		return nil, err
 	}
 	if found.section == nil {
 		return nil, ErrNotFound // and not remembered: names may come from untrusted users

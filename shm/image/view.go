@@ -155,6 +155,10 @@ func (v *View) entry(n uint64) (Entry, error) {
 	}, nil
 }
 
+// SameSum reports whether two entries of one name have sections of the same sum
+// and length.
+func (e Entry) SameSum(other Entry) bool { return e.hash == other.hash && e.length == other.length }
+
 // NamedEntry is a config's entry with its name.
 type NamedEntry struct {
 	Entry
