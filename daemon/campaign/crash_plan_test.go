@@ -270,7 +270,7 @@ func crashSealed(t *testing.T, limit int, once bool) (tried []string) {
 	points := h.trace(s)
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
 	for _, n := range chance("crash sealed").Perm(len(points)) {
-		if p := points[n]; (about(p.name) || len(tried) < limit) && !(once && slices.Contains(tried, p.name)) {
+		if p := points[n]; (about(p.name) || len(tried) < limit) && (!once || !slices.Contains(tried, p.name)) {
 			tried = append(tried, p.name)
 			h.crashAndRecover(s, p)
 		}
