@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -144,11 +143,9 @@ func (a *asker) get(path string) (int, string) {
 // promtool is the path of Prometheus' tool.
 func promtool(t *testing.T) string {
 	t.Helper()
-	if path, err := exec.LookPath("promtool"); err == nil {
-		return path
-	}
-	if os.Geteuid() != 0 || exec.Command("apt-get", "install", "-y", "-qq", "--no-install-recommends", "prometheus").Run() != nil {
+	path, err := exec.LookPath("promtool")
+	if err != nil {
 		t.Skip("needs Debian's package prometheus, for promtool")
 	}
-	return "promtool"
+	return path
 }

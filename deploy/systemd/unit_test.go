@@ -21,9 +21,7 @@ const unit = "statesyncd.service"
 func run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		if os.Geteuid() != 0 || exec.Command("apt-get", "install", "-y", "-qq", "--no-install-recommends", "systemd").Run() != nil {
-			t.Skipf("needs Debian's package systemd, for %s: apt-get install systemd", name)
-		}
+		t.Skipf("needs Debian's package systemd, for %s: apt-get install systemd", name)
 	}
 	out, err := exec.Command(name, args...).CombinedOutput()
 	return string(out), err

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -44,26 +43,15 @@ type found struct {
 	trail         string // the end of the way to it
 }
 
-// needSpin skips a test where there is no spin, unless it can be installed.
-var needSpin = func() func(t *testing.T) {
-	missing := sync.OnceValue(func() string {
-		for _, program := range []string{"spin", "gcc"} {
-			if _, err := exec.LookPath(program); err == nil {
-				continue
-			}
-			if os.Geteuid() != 0 || exec.Command("apt-get", "install", "-y", "-qq", program).Run() != nil {
-				return program
-			}
-		}
-		return ""
-	})
-	return func(t *testing.T) {
-		t.Helper()
-		if program := missing(); program != "" {
+// needSpin skips a test where there is no spin.
+func needSpin(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"spin", "gcc"} {
+		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs Debian's package %s: apt-get install spin gcc", program)
 		}
 	}
-}()
+}
 
 var (
 	statesLine    = regexp.MustCompile(`(?m)^\s*(\d+) states, stored`)
