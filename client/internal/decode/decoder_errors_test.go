@@ -45,6 +45,7 @@ func TestDecodeErrorsNameThePath(t *testing.T) {
 		{`{"Named":"15 s"}`, `Named: cannot decode string into decode.timeout`, true},
 		{`{"Address":"x"}`, `Address: ParseAddr("x"): unable to parse IP`, false},
 		{`{"Quoted":1}`, `Quoted: json: invalid use of ,string struct tag, trying to unmarshal unquoted value into int`, false},
+		{`{"Quoted":"1.5"}`, `Quoted: cannot decode number 1.5 into int`, true},
 		{`{"Merged":{"A":"x"}}`, `Merged.A: cannot decode string into int`, true},
 		{`{"Burst":1}`, `Burst: the embedded pointer to the unexported struct decode.limits2 cannot be set`, false},
 		{`[]`, `cannot decode array into decode.config`, true},

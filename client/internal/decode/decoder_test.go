@@ -61,6 +61,11 @@ type (
 	}
 	limits2 struct{ Burst int }
 
+	quotedNumber struct {
+		N int `json:",string"`
+		L []int
+	}
+
 	// merging decodes onto what it holds, as methods that call json.Unmarshal with
 	// another type do.
 	merging struct{ A, B int }
@@ -143,6 +148,7 @@ func TestDecodeMergesIntoTheDefault(t *testing.T) {
 		{"null durations", limits{Wait: 5}, limits{Wait: 5}, `{"Wait":null}`},
 		{"null entries", map[string]int{"a": 1}, map[string]int{"a": 1, "b": 0}, `{"a":null,"b":null}`},
 		{"null entries of any", map[string]any{"a": 1}, map[string]any{"a": nil}, `{"a":null}`},
+		{"null with the option string", quotedNumber{5, []int{1}}, quotedNumber{5, nil}, `{"N":null,"L":null}`},
 		{"null pointer", &limits{Max: 1}, (*limits)(nil), `null`},
 		{"null elements", []*int{new(int)}, []*int{nil}, `[null]`},
 		{"unexported and skipped fields", outer{hidden: []int{1}, Skipped: []int{2}}, outer{hidden: []int{1}, Skipped: []int{2}, Any: 1.0}, `{"Any":1}`},
@@ -183,6 +189,27 @@ func TestDecodeDoesNotChangeUnexportedMemoryOfTheDefault(t *testing.T) {
 	}
 	if initial.Cmp(big.NewInt(1<<40)) != 0 {
 		t.Errorf("the default became %v", initial)
+	}
+}
+
+// A copy cannot have its own pointer there.
+func TestDecodeDoesNotWriteThroughAnUnexportedEmbeddedPointer(t *testing.T) {
+	t.Parallel()
+	initial := struct{ *limits2 }{&limits2{Burst: 1}}
+	if v, err := decodeWith(t, initial, `{"Burst":2}`, false); err == nil || initial.Burst != 1 {
+		t.Errorf("decoded %+v, %v; the default has %d", v, err, initial.Burst)
+	}
+}
+
+func TestDecoderHasItsOwnDefault(t *testing.T) {
+	t.Parallel()
+	initial := map[string]*limits{"a": {Max: 1}}
+	d := New(reflect.ValueOf(initial), false)
+	initial["a"].Max = 2
+	initial["b"] = nil
+	var v map[string]*limits
+	if err := d.Decode([]byte(`{}`), &v); err != nil || len(v) != 1 || v["a"].Max != 1 {
+		t.Errorf("decoded %v, %v", v, err)
 	}
 }
 
