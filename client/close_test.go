@@ -169,7 +169,7 @@ func TestValuesOutliveTheClient(t *testing.T) {
 	want(t, "DaemonAlive", stats.DaemonAlive, false)
 }
 
-// What a closed client leaves is what somebody still refers to.
+// A closed client leaves only what the program still refers to.
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	needLinux(t)
 	goroutines := goleak.IgnoreCurrent()
@@ -203,7 +203,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	_ = last
 }
 
-// A client that nobody closes is a goroutine and a mapping, and nothing that
+// A client that is never closed holds a goroutine and a mapping, and nothing that
 // grows.
 func TestFollowingLeavesNothingBehind(t *testing.T) {
 	needLinux(t)

@@ -50,7 +50,7 @@ func damaged(err error) error {
 	return err
 }
 
-// advise adds to an error of opening or reading a region what those who run the
+// advise adds to an error of opening or reading a region what an operator of the
 // application can do about it.
 func advise(err error) error {
 	var untrusted *shm.UntrustedError

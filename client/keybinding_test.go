@@ -105,8 +105,7 @@ func TestKeyOfAWrongTypeLeavesTheLastValue(t *testing.T) {
 	wantRefused(t, n.Err(), client.ErrNotFound, "keys", "n", g)
 }
 
-// A key of null is what YAML makes of "elo:" with nothing behind it: it is not
-// a 0 that somebody wrote.
+// YAML makes a null of "elo:" with nothing behind it. It does not mean 0.
 func TestKeyOfNullIsNoZero(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
@@ -120,7 +119,7 @@ func TestKeyOfNullIsNoZero(t *testing.T) {
 	}
 }
 
-// A bare number would be nanoseconds, which nobody means by "timeout: 30".
+// A bare number would be nanoseconds, which is not what "timeout: 30" means.
 func TestDurationHasAUnit(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)
@@ -135,7 +134,7 @@ func TestDurationHasAUnit(t *testing.T) {
 	wantError(t, err, client.ErrWrongType)
 }
 
-// An opaque config has no keys, and who binds one has a mistake to find.
+// An opaque config has no keys: binding one is a mistake.
 func TestKeyOfAnOpaqueConfigIsAWrongType(t *testing.T) {
 	t.Parallel()
 	r := clienttest.New(t)

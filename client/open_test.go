@@ -79,7 +79,7 @@ func TestOpenWaitsNoLongerThanItWasTold(t *testing.T) {
 	wantError(t, err, client.ErrNoRegion, dir)
 	wantError(t, err, reason)
 
-	// A region that is there is not waited for, even by nobody.
+	// If there is a region, Open does not wait.
 	created(t, dir, 1, numbered(1))
 	c, err := client.Open(dir, client.WaitContext(ctx))
 	must(t, err)

@@ -7,8 +7,8 @@ type Options[T any] struct {
 	// See the package documentation.
 	Default T
 	// Validate rejects a value that decodes but makes no sense. It must not change
-	// the value. It runs once per change, and may block: only those who ask for
-	// that very value wait for it.
+	// the value. It runs once per change, and may block: only readers of that
+	// very value wait for it.
 	Validate func(*T) error
 	// Strict rejects a config with a field that T does not have, so that a misspelt
 	// key is found.

@@ -76,8 +76,8 @@ func withoutRaceDetector(t *testing.T) {
 	}
 }
 
-// A client that only has bindings has nobody but its follower to find the new
-// region, which sleeps on memory that is gone.
+// Without exact readers only the follower can find the new region, and it sleeps
+// on memory that is gone.
 func TestFollowerSurvivesWhatHappensToTheFile(t *testing.T) {
 	t.Parallel()
 	for _, mishap := range mishaps {

@@ -218,8 +218,8 @@ func TestGetOfANewNameInADamagedRegion(t *testing.T) {
 	wantRefused(t, err, client.ErrCorrupt, "a", "", 4)
 }
 
-// An older image that somebody copied into the current slot, whole and with
-// good sums, is none of this generation.
+// An older image that was copied into the current slot, whole and with valid sums,
+// does not pass for this generation.
 func TestGetOfANewNameInAnOlderImage(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
@@ -293,7 +293,7 @@ func TestSnapshotLeavesPanicOnFaultAsItIs(t *testing.T) {
 func TestContextCarriesASnapshot(t *testing.T) {
 	t.Parallel()
 	if client.FromContext(context.Background()) != nil {
-		t.Error("a context has a snapshot that nobody put there")
+		t.Error("a context has a snapshot that was not put there")
 	}
 	r := clienttest.New(t)
 	r.Set("a", number{1})

@@ -15,8 +15,8 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// Somebody may put another region at the path, and some readers may have come
-// to read it when the writer puts its own there again.
+// Another region may be put at the path, and some readers may read it when the
+// writer puts its own there again.
 func TestRegionThatIsReplacedTwice(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
@@ -236,8 +236,8 @@ func TestRegionThatBeginsAgainIsFollowed(t *testing.T) {
 	want(t, "Get", gone.Get().N, 2)
 }
 
-// A region without a living daemon may be replaced by anybody who may, without
-// a word to its readers. They look at the path now and then.
+// A region without a living daemon may be replaced without waking its readers.
+// They look at the path now and then.
 func TestSilentReplacementIsFound(t *testing.T) {
 	t.Parallel()
 	for _, death := range []string{"stopped", "killed"} {

@@ -134,7 +134,7 @@ func TestUserCodeThatScribblesOnItsInput(t *testing.T) {
 	}
 }
 
-// A decoder that does not return stops nobody but who waits for it.
+// A decoder that does not return stops only those readers that wait for it.
 func TestUserCodeThatSleeps(t *testing.T) {
 	t.Parallel()
 	asleep, wake := make(chan struct{}, 10), make(chan struct{})
@@ -150,8 +150,8 @@ func TestUserCodeThatSleeps(t *testing.T) {
 	must(t, b.Err()) // as far as it has come
 	goesOn(t, c, p, polite)
 	want(t, "Get", b.Get().N, 1)
-	// Who asks for a later content does not wait for the sleeper, and who asks
-	// for the sleeper's does.
+	// A reader of a later content does not wait for the sleeper, and a reader of the
+	// sleeper's content does.
 	want(t, "In of a later content", b.In(c.Snapshot()).N, 1001)
 	want(t, "Get after In", b.Get().N, 1001)
 	waiting := async(func() int { return b.In(sleeping).N })

@@ -107,8 +107,8 @@ func TestWatchWithoutARegion(t *testing.T) {
 	key.want(0, 7, 7, nil)
 }
 
-// That there is a region now, without such a config, is another state: a
-// program that waits for its config learns that nobody published it.
+// A region without such a config is another state than no region: a program that
+// waits for its config learns that it was not published.
 func TestWatchTellsNoRegionFromNotFound(t *testing.T) {
 	t.Parallel()
 	dir := regionIn(t)
@@ -224,7 +224,7 @@ func TestWatchEnds(t *testing.T) {
 	inTime(t, "the loop ends with its context in its body", ending(ctx, r.Client(), func(client.Change) bool { cancel(); return true }))
 }
 
-// Nobody misses the last generation of many that come just when he looks.
+// No waiter misses the last of many generations that come just when it looks.
 func TestManyWait(t *testing.T) {
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
