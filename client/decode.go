@@ -12,8 +12,22 @@ import (
 
 // maxInline is how many bytes of content one change may have for the follower
 // to decode it itself, over all bindings of plain types. It bounds the time for
-// which the follower is late for the next change.
-const maxInline = 64 << 10
+// which the follower is late for the next change to about a millisecond. A content
+// that is walked counts walkCost times.
+const (
+	maxInline = 64 << 10
+	walkCost  = 6
+)
+
+// cost is the size of a version's content, in bytes that encoding/json decodes in
+// the same time.
+func (b *Binding[T]) cost(v *version) int {
+	n := len(v.section.Content())
+	if b.decoder.Walks() {
+		n *= walkCost
+	}
+	return n
+}
 
 // decodeConfig makes a T of a whole config.
 func (b *Binding[T]) decodeConfig(r *result[T]) error {

@@ -74,8 +74,10 @@
 //	no config        the default
 //
 // The default's maps, slices and pointers are copied, so that it never shares
-// memory with a decoded value. Unexported fields, and types with decoding methods
-// of their own, are copied as an assignment does it.
+// memory with a decoded value. Unexported fields, and those with the tag "-", are
+// copied as an assignment does it. A type with UnmarshalJSON or UnmarshalText is
+// decoded by that method, which gets the copy if the type is a struct with exported
+// fields, and a zero value else.
 //
 // A [time.Duration] is a string with a unit, like "15s" or "1h30m", anywhere in
 // the value. A bare number is rejected: it would mean nanoseconds. Go cannot tell

@@ -45,7 +45,7 @@ func (b *Binding[T]) advance(s *Snapshot) {
 	}
 	b.latest = v
 	queue := b.client.queue
-	if b.isQuick(v) && queue.add(len(v.section.Content()), func() { b.begin(v) }) {
+	if b.isQuick(v) && queue.add(b.cost(v), func() { b.begin(v) }) {
 		return
 	}
 	if b.decoding {
@@ -96,7 +96,7 @@ func (b *Binding[T]) begin(v *version) *result[T] {
 // isQuick reports whether the follower and readers may decode a version
 // themselves: it takes a bounded time, and runs no code of the application.
 func (b *Binding[T]) isQuick(v *version) bool {
-	return b.plain && len(v.section.Content()) <= maxInline
+	return b.plain && b.cost(v) <= maxInline
 }
 
 // resultOf returns the result of a version, and whether the caller is the first

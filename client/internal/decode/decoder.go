@@ -81,6 +81,10 @@ func (d *Decoder) Decode(text []byte, v any) error {
 // decoding method. When in doubt a type is not plain.
 func (d *Decoder) Plain() bool { return d.plain }
 
+// Walks reports whether encoding/json alone does not decode the type, which then
+// takes several times as long.
+func (d *Decoder) Walks() bool { return d.walks }
+
 // reset makes a value a copy of the default.
 func (d *Decoder) reset(v reflect.Value) {
 	v.Set(d.initial)

@@ -30,7 +30,7 @@ func TestDecodeErrorsNameThePath(t *testing.T) {
 		{`{"Weights":{"Timeout":30}}`, `Weights.Timeout: 30 is a number, not a duration; write "30s"`, true},
 		{`{"Weights":{"Timeout":-1.5}}`, `Weights.Timeout: -1.5 is a number, not a duration; write "-1.5s"`, true},
 		{`{"Weights":{"Timeout":1e3}}`, `Weights.Timeout: 1e3` + form, true},
-		{`{"Weights":{"Timeout":15000000000}}`, `Weights.Timeout: 15000000000` + form, true},
+		{`{"Weights":{"Timeout":1500000000}}`, `Weights.Timeout: 1500000000` + form, true},
 		{`{"Weights":{"Timeout":"15 s"}}`, `Weights.Timeout: "15 s"` + form, true},
 		{`{"Weights":{"Timeout":""}}`, `Weights.Timeout: ""` + form, true},
 		{`{"Weights":{"Timeout":[]}}`, `Weights.Timeout: []` + form, true},

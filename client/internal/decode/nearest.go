@@ -62,7 +62,6 @@ func distance(a, b []rune, limit int) int {
 	for j := range last {
 		last[j] = j
 	}
-	leastOfLast := 0
 	for i := 1; i <= len(a); i++ {
 		row[0] = i
 		least := i
@@ -77,10 +76,9 @@ func distance(a, b []rune, limit int) int {
 			}
 			least = min(least, row[j])
 		}
-		if least > limit && leastOfLast >= limit { // a swap adds one to the row before
+		if least > limit { // and so is all that follows
 			return limit + 1
 		}
-		leastOfLast = least
 		before, last, row = last, row, before
 	}
 	return min(last[len(b)], limit+1)
