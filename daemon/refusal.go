@@ -32,7 +32,8 @@ var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpac
 type refusal struct {
 	reason   Reason
 	revision string            // empty when it could not be read
-	problems []*decode.Problem // at least one, and no warnings
+	problems []*decode.Problem // the first maxLines; at least one, and no warnings
+	count    int               // of all problems
 	key      string            // equal when there is nothing new to say
 }
 
@@ -41,18 +42,24 @@ func (f *refusal) String() string {
 	switch {
 	case f == nil:
 		return ""
-	case len(f.problems) == 1:
+	case f.count == 1:
 		return f.problems[0].Error()
 	}
-	return fmt.Sprintf("%v (and %d more)", f.problems[0], len(f.problems)-1)
+	return fmt.Sprintf("%v (and %d more)", f.problems[0], f.count-1)
 }
 
 // add adds a problem. same is what tells it from others; it leaves out what is
 // different each time.
 func (f *refusal) add(p *decode.Problem, same string) {
+	if f.count++; len(f.problems) == maxLines {
+		return // a revision may have 50,000
+	}
 	f.problems = append(f.problems, p)
 	f.key += "\n" + p.File + ": " + same
 }
+
+// full reports whether a further problem is only counted.
+func (f *refusal) full() bool { return len(f.problems) == maxLines }
 
 // unreadable is the refusal of a source that could not be read.
 func unreadable(err error) *refusal {
@@ -62,6 +69,10 @@ func unreadable(err error) *refusal {
 		causes = joined.Unwrap()
 	}
 	for _, cause := range causes {
+		if f.full() {
+			f.count++
+			continue
+		}
 		p := &decode.Problem{What: cause.Error()}
 		var of *source.FileError
 		if errors.As(cause, &of) {
@@ -84,13 +95,18 @@ func unreadable(err error) *refusal {
 func invalid(revision string, problems []*decode.Problem) *refusal {
 	f := &refusal{reason: ReasonInvalid, revision: revision, key: string(ReasonInvalid) + revision}
 	for _, p := range problems {
-		if !p.Warning {
+		switch {
+		case p.Warning:
+		case f.full():
+			f.count++
+		default:
 			f.add(p, p.Error())
 		}
 	}
-	if f.problems == nil {
+	if f.count == 0 {
 		return nil
 	}
+	f.key += fmt.Sprint("\n", f.count)
 	return f
 }
 
@@ -152,7 +168,8 @@ func (c *content) blameLargest(p *decode.Problem) {
 		c.sections[largest].Name(), c.sections[largest].Size())
 }
 
-// maxLines bounds how many lines of a kind one revision may add to the log.
+// maxLines bounds how many lines of a kind one revision may add to the log, and how
+// many problems a refusal remembers.
 const maxLines = 100
 
 // trouble is a refusal that lasts until an attempt succeeds. It logs each one once.
@@ -170,7 +187,7 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	case f == nil && before != nil:
 		t.log.Info("recovered", "reason", before.reason, "was", before.String())
 	case f != nil && (before == nil || before.key != f.key):
-		lines(f.problems, func(a []any) {
+		lines(f.problems, f.count, func(a []any) {
 			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
 		})
 	}
@@ -196,7 +213,7 @@ func (n *notices) say(r *decode.Result) {
 			}
 		}
 	}
-	lines(fresh, func(a []any) { n.log.Warn("warning", a...) })
+	lines(fresh, len(fresh), func(a []any) { n.log.Warn("warning", a...) })
 	fresh = nil
 	for _, file := range r.Skipped {
 		if skipped[file] = true; !n.skipped[file] {
@@ -205,19 +222,19 @@ func (n *notices) say(r *decode.Result) {
 			})
 		}
 	}
-	lines(fresh, func(a []any) { n.log.Warn("skipped", a...) })
+	lines(fresh, len(fresh), func(a []any) { n.log.Warn("skipped", a...) })
 	n.warned, n.skipped = warned, skipped
 }
 
-// lines calls say with the attributes of each problem, and after the first
-// hundred with how many there are beside them.
-func lines(problems []*decode.Problem, say func(attributes []any)) {
-	for i, p := range problems {
-		if i == maxLines {
-			say([]any{"what", fmt.Sprintf("%d more are not shown", len(problems)-i)})
-			return
-		}
+// lines calls say with the attributes of each of the first maxLines problems, and
+// then with how many more there are.
+func lines(problems []*decode.Problem, count int, say func(attributes []any)) {
+	problems = problems[:min(len(problems), maxLines)]
+	for _, p := range problems {
 		say(attributes(p))
+	}
+	if count > len(problems) {
+		say([]any{"what", fmt.Sprintf("%d more are not shown", count-len(problems))})
 	}
 }
 
