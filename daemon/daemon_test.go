@@ -36,6 +36,10 @@ func TestPublishesAndFollows(t *testing.T) {
 	}
 	s.remove("team/flags.toml")
 	s.sees(map[string]string{"matchmaker": `{"weights":{"elo":1600}}`})
+	await(t, "the log of the removal", func() bool { return len(s.journal.find("published")) == 2 })
+	if line := s.journal.find("published")[1]; line["level"] != "WARN" || line["removed"] != 1.0 || line["names"] != "team/flags" {
+		t.Errorf("a removal is logged as %v", line)
+	}
 
 	await(t, "the status", func() bool { p := s.look(); return p.status.Observed == p.revision })
 	status := s.look().status

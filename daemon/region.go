@@ -168,10 +168,11 @@ func (r *region) load() error {
 // was there is lost. An error leaves the readers what they had.
 func (r *region) put(c *content, began time.Time) error {
 	r.check()
+	before := r.held
 	if r.whole {
 		err := r.publish(c)
 		if err == nil {
-			r.published("published", began)
+			r.published("published", before, began)
 			return nil
 		}
 		if !errors.Is(err, writer.ErrLost) {
@@ -185,7 +186,7 @@ func (r *region) put(c *content, began time.Time) error {
 	committed, err := r.create(c)
 	if committed {
 		r.counters.regions.Inc()
-		r.published("published in a new region", began)
+		r.published("published in a new region", before, began)
 	}
 	return err
 }
@@ -271,22 +272,19 @@ func (r *region) create(c *content) (committed bool, err error) {
 	return true, err
 }
 
-// published is what follows a commit.
-func (r *region) published(how string, began time.Time) {
+// published is what follows a commit. before is what the region held, nil for
+// nothing.
+func (r *region) published(how string, before *image.Image, began time.Time) {
 	failpoint.Here("region.published")
 	m := r.held
-	changed := 0
-	for c := range m.Configs() {
-		if c.Changed == m.Generation() {
-			changed++
-		}
-	}
 	r.counters.holds(m)
 	r.counters.publications.Inc()
 	took := time.Since(began)
 	r.opt.Hooks.Published(took)
-	r.log.Info(how, "generation", m.Generation(), "revision", m.Revision(), "configs", m.Len(), "changed", changed,
-		"bytes", m.Size(), "took", took, "id", r.w.ID().String())
+	what := changesBetween(before, m)
+	attributes := append([]any{"generation", m.Generation()}, what.attributes()...)
+	r.log.Log(context.Background(), what.level(), how, append(attributes, "revision", m.Revision(), "configs", m.Len(),
+		"bytes", m.Size(), "took", took, "id", r.w.ID().String())...)
 	r.state.save(m)
 }
 
