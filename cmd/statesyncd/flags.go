@@ -209,6 +209,9 @@ func (s *settings) validate() error {
 	if s.Region == "" {
 		return fmt.Errorf("--region is empty; give a directory, or leave it out for %s", shm.DefaultDir)
 	}
+	if s.StateDir != "" && sameDir(s.StateDir, s.Region) {
+		return fmt.Errorf("--state-dir and --region are both %s; give --state-dir a directory of its own", s.Region)
+	}
 	if s.Resync < minResync {
 		return fmt.Errorf("--resync %v is too short; give at least %v, such as 5s", s.Resync, minResync)
 	}
@@ -239,6 +242,17 @@ func (s *settings) validate() error {
 		return err
 	}
 	return nil
+}
+
+// sameDir reports whether two paths name one directory, which need not exist.
+func sameDir(a, b string) bool {
+	if x, err := os.Stat(a); err == nil {
+		y, err := os.Stat(b)
+		return err == nil && os.SameFile(x, y)
+	}
+	x, errX := filepath.Abs(a)
+	y, errY := filepath.Abs(b)
+	return errX == nil && errY == nil && x == y
 }
 
 func (s *settings) level() (slog.Level, error) {

@@ -38,8 +38,12 @@ func CheckAddress(address string) error {
 		}
 		return nil
 	}
-	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
 		return fmt.Errorf("%q is not a valid address; %s", address, form)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil { // in the machine's table of services, not in the network
+		return fmt.Errorf("%q is not a port of %q; %s", port, address, form)
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ func TestCheckAddress(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, address := range []string{"", "x", "17471", "127.0.0.1", "127.0.0.1:", "::1:17471", "unix:", "unix:@abstract", "unix:" + strings.Repeat("x", 200)} {
+	for _, address := range []string{"", "x", "17471", "127.0.0.1", "127.0.0.1:", "::1:17471", "127.0.0.1:99999", ":-1", ":no-such-service", "unix:", "unix:@abstract", "unix:" + strings.Repeat("x", 200)} {
 		if err := CheckAddress(address); err == nil || !strings.Contains(err.Error(), "socket") && !strings.Contains(err.Error(), DefaultAddress) {
 			t.Errorf("%q: %v", address, err)
 		}
