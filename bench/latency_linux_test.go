@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"io"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ const roleEnv = "STATESYNC_BENCH_ROLE"
 
 func TestMain(m *testing.M) {
 	var err error
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // publishers here have no heart that beats
 	switch role, arg, _ := strings.Cut(os.Getenv(roleEnv), ":"); role {
 	case "":
 		goleak.VerifyTestMain(m)
