@@ -51,6 +51,7 @@ type Client struct {
 
 	// Of the follower, which is one goroutine at a time.
 	foreign []func()      // decodings that may run code of the application
+	silent  time.Time     // since when the daemon is; zero: it is alive
 	alarm   alarm         // passes the role on; nil until it is needed
 	term    atomic.Uint64 // odd while such a decoding holds the follower up
 

@@ -42,10 +42,10 @@ func (c *Client) follow() {
 			pause = firstPause
 			c.sleep(s, followWait)
 			if !s.isNewest() || s.region.Beating() {
-				c.log.over(aboutDaemon, "the daemon is alive again")
+				c.reportHeart(s, true)
 				continue
 			}
-			c.reportSilence(s) // its region may have been replaced
+			c.reportHeart(s, false) // its region may have been replaced
 		}
 		err := c.update()
 		c.reportRegion(err)

@@ -18,6 +18,10 @@ import (
 // daemon and application may start together.
 const noRegionAfter = 10 * time.Second
 
+// silentFor is for how long a daemon must be dead, as far as readers can tell,
+// before a client says so.
+const silentFor = 5 * time.Second
+
 // What is reported about a client. Each binding is a subject, too.
 const (
 	aboutRegion   = "region"
@@ -113,10 +117,19 @@ func (c *Client) reportRegion(err error) {
 	}
 }
 
-// reportSilence logs that the daemon has died or hangs.
-func (c *Client) reportSilence(s *Snapshot) {
-	c.log.problem(aboutDaemon, "silent", "the daemon is silent; configs keep their values and get older",
-		"region", c.dir, "generation", s.Generation())
+// reportHeart logs that the daemon has died or hangs, or lives again. An upgrade,
+// which takes less than silentFor, is not worth a line in each process.
+func (c *Client) reportHeart(s *Snapshot, beats bool) {
+	switch {
+	case beats:
+		c.silent = time.Time{}
+		c.log.over(aboutDaemon, "the daemon is alive again", "region", c.dir)
+	case c.silent.IsZero():
+		c.silent = time.Now()
+	case time.Since(c.silent) >= silentFor:
+		c.log.problem(aboutDaemon, "silent", "the daemon is silent; configs keep their values and get older",
+			"region", c.dir, "generation", s.Generation())
+	}
 }
 
 // causeOf is what an error of a region matches, which stays the same while the
