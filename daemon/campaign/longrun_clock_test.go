@@ -20,6 +20,10 @@ import (
 // Differences of two time.Now of one process are of its monotonic clock, which
 // does not jump.
 var wallClock = map[string]string{
+	"client/client.go Open time.Now":                         "a difference in one process",
+	"client/log.go Client.reportHeart time.Now":              "a difference in one process",
+	"client/log.go Client.reportHeart time.Since":            "a difference in one process",
+	"client/log.go Client.reportRegion time.Since":           "a difference in one process",
 	"client/refresh.go - time.Now":                           "where the clock that does not jump is counted from",
 	"client/refresh.go Client.refreshLocked time.Since":      "by the clock that does not jump",
 	"client/refresh.go Client.catchUp time.Since":            "by the clock that does not jump",
