@@ -34,6 +34,7 @@ type settings struct {
 	dryRun    bool
 	logFormat string
 	logLevel  string
+	flush     func() // writes the log to its end; nil if it is written at once
 }
 
 // usageError is a mistake in the flags or in the environment.

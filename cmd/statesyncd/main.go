@@ -5,11 +5,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -61,13 +61,23 @@ func execute(args, environ []string, stdout, stderr io.Writer) int {
 // run is the daemon's life.
 func run(s *settings, stdout, stderr io.Writer) error {
 	s.Log = s.logger(stderr)
+	if !s.dryRun && !s.once {
+		pipe := newLogPipe(stderr, func(lines int) []byte {
+			var line bytes.Buffer
+			s.logger(&line).Warn(missingLines(lines))
+			return line.Bytes()
+		})
+		defer pipe.close()
+		s.flush = pipe.close
+		s.Log = s.logger(pipe)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var err error
 	switch {
 	case s.dryRun, s.once:
 		d := daemon.New(s.Options)
-		defer listen(d.Reload, cancel, s.Log)()
+		defer s.listenFor(d.Reload, cancel)()
 		if s.dryRun {
 			err = d.DryRun(ctx, stdout)
 		} else {
@@ -87,9 +97,9 @@ func run(s *settings, stdout, stderr io.Writer) error {
 // some shells send it to the process and to its group.
 const oneSignal = time.Second
 
-// listen turns signals into what they mean until the returned function is
+// listenFor turns signals into what they mean until the returned function is
 // called: a reload, the end, and the end at once.
-func listen(reload, end func(), log *slog.Logger) (stop func()) {
+func (s *settings) listenFor(reload, end func()) (stop func()) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -99,17 +109,20 @@ func listen(reload, end func(), log *slog.Logger) (stop func()) {
 			select {
 			case <-done:
 				return
-			case s := <-signals:
+			case got := <-signals:
 				switch {
-				case s == syscall.SIGHUP:
+				case got == syscall.SIGHUP:
 					reload()
 				case !stopping.IsZero() && time.Since(stopping) < oneSignal:
 				case !stopping.IsZero():
-					log.Error("exiting at once", "signal", s.String())
+					s.Log.Error("exiting at once", "signal", got.String())
+					if s.flush != nil {
+						s.flush()
+					}
 					os.Exit(exitFailed)
 				default:
 					stopping = time.Now()
-					log.Info("stopping; the region stays", "signal", s.String())
+					s.Log.Info("stopping; the region stays", "signal", got.String())
 					end()
 				}
 			}

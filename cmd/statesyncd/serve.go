@@ -30,7 +30,7 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 		Region: s.Region, Slots: s.Writer.Slots, MaxImage: s.Writer.MaxImage,
 		LockWait: s.LockWait, MaxAge: s.maxAge, Version: buildVersion(), Log: s.Log,
 	})
-	defer listen(d.Reload, func() { notifier.Stopping(); cancel() }, s.Log)()
+	defer s.listenFor(d.Reload, func() { notifier.Stopping(); cancel() })()
 
 	var serving sync.WaitGroup
 	defer serving.Wait()
