@@ -28,8 +28,8 @@ func NewService(c *client.Client) *Service {
 // Admit is one of the service's requests.
 func (s *Service) Admit(elo int) bool { return elo >= s.matchmaker.Get().Elo }
 
-// A test publishes what it needs, into a region that nobody else sees. When
-// Set returns, the service has the new value.
+// A test publishes what it needs into a private region. When Set returns, the
+// service has the new value.
 func Example() {
 	t := newExampleT() // a test has its own
 	defer t.end()
@@ -46,7 +46,7 @@ func Example() {
 	// false
 }
 
-// exampleT is a test of the kind that Example is no part of.
+// exampleT stands for the *testing.T that an example does not have.
 type exampleT struct {
 	recorder
 	temp string
