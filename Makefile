@@ -1,5 +1,5 @@
-# StateSync. `make demo` shows it, `make test` tries it; both need Go, make and
-# gcc (for the race detector) and nothing else.
+# StateSync. `make demo` shows it, `make test` tries it; both need Go and make, and
+# `make test` gcc for the race detector.
 
 GO      ?= go
 BIN     := bin

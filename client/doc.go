@@ -56,8 +56,10 @@
 //
 // A binding keeps the value of a removed config, because a config that is removed
 // by mistake must not send running services to defaults that were never meant
-// for production. A process that starts after the removal has nothing but the
-// default: [Client.Bindings] shows both, the log says so, and OnReject is called.
+// for production. The log says so, and OnReject is called. A process that starts
+// after the removal has the default, without either: it cannot know that there was
+// a config. [Client.Bindings] shows both, and [Client.Ready] fails for both if the
+// config is Required.
 //
 // # Decoding
 //

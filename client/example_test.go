@@ -105,7 +105,7 @@ func ExampleBindKey() {
 	// Output: 1500 30s ranked
 }
 
-// A value that was refused leaves the one before it in place.
+// A value that is rejected leaves the one before it in place.
 func ExampleOptions_validate() {
 	region := startDaemon()
 	defer region.stop()
@@ -125,21 +125,27 @@ func ExampleOptions_validate() {
 	// config matchmaker, generation 2: there are no queues
 }
 
-// A default is there before anything was accepted.
+// A binding has its default until it accepts a value, and then what the config
+// leaves out. A duration is a string with a unit.
 func ExampleOptions_default() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
-	flags := client.Bind(c, "experiments", client.Options[Flags]{Default: Flags{NewQueue: true}})
-	fmt.Println(flags.Get().NewQueue)
-	fmt.Println(flags.Err())
+	type limits struct {
+		Players int           `json:"players"`
+		Timeout time.Duration `json:"timeout"`
+	}
+	b := client.Bind(c, "limits", client.Options[limits]{Default: limits{Players: 8, Timeout: time.Minute}})
+	fmt.Println(*b.Get(), b.Err())
+	region.change("limits", `{"timeout": "5s"}`)
+	fmt.Println(*b.Get(), b.Err())
 	// Output:
-	// true
-	// config experiments, generation 1: not found
+	// {8 1m0s} config limits, generation 1: not found
+	// {8 5s} <nil>
 }
 
-// A misspelt key would be ignored, as encoding/json does it.
+// Without Strict, a misspelt key would be ignored, as encoding/json does it.
 func ExampleOptions_strict() {
 	region := startDaemon()
 	defer region.stop()
@@ -154,22 +160,24 @@ func ExampleOptions_strict() {
 	// config flags, generation 2: newQeue: no such field in client_test.Flags; did you mean "newQueue"?
 }
 
-// The hook is where a refusal is logged, or counted.
+// OnReject is for what the program itself does about a rejected value. The client
+// logs and counts it.
 func ExampleOptions_onReject() {
 	region := startDaemon()
 	defer region.stop()
 	c := region.client()
 
-	refused := make(chan error, 1)
-	client.Bind(c, "flags", client.Options[Flags]{OnReject: func(err error) { refused <- err }})
+	rejected := make(chan error, 1)
+	client.Bind(c, "flags", client.Options[Flags]{OnReject: func(err error) { rejected <- err }})
 	region.change("flags", `{"newQueue": "yes"}`)
-	err := <-refused
+	err := <-rejected
 	fmt.Println(errors.Is(err, client.ErrWrongType))
 	// Output: true
 }
 
 // OnChange is for what has to be built anew from a config. It is called with the
-// present value first.
+// present value first, on a goroutine that is not Bind's: Ready waits for it. It is
+// not called for the default.
 func ExampleOptions_onChange() {
 	region := startDaemon()
 	defer region.stop()

@@ -46,7 +46,7 @@ func Example() {
 	// false
 }
 
-// exampleT is a test of the kind that Example is no part of.
+// exampleT stands for the *testing.T that an example does not have.
 type exampleT struct {
 	recorder
 	temp string

@@ -1,5 +1,6 @@
-// App is a small service of the kind that StateSync is for: it reads its
-// settings on every request, and follows them while it runs.
+// App shows what a read costs and how soon a change arrives: it reads one config
+// in a loop, in both ways, and prints each change. examples/service is a program to
+// copy.
 //
 //	statesyncd --source dir:examples/config &
 //	go run ./examples/app
@@ -24,11 +25,23 @@ type Matchmaker struct {
 		Ping  float64 `json:"ping"`
 		Party float64 `json:"party"`
 	} `json:"weights"`
-	MaxWait string `json:"max_wait"`
+	MaxWait time.Duration `json:"max_wait"`
 	Pools   []struct {
 		Name string `json:"name"`
 		Size int    `json:"size"`
 	} `json:"pools"`
+}
+
+// options reject a misspelt key, and a wait that makes no sense.
+var options = client.Options[Matchmaker]{
+	Default: Matchmaker{MaxWait: 30 * time.Second},
+	Validate: func(m *Matchmaker) error {
+		if m.MaxWait <= 0 {
+			return fmt.Errorf("max_wait is %s, and must be positive", m.MaxWait)
+		}
+		return nil
+	},
+	Strict: true,
 }
 
 func main() {
@@ -49,7 +62,7 @@ func run(region string) error {
 		return err
 	}
 	defer c.Close()
-	matchmaker := client.Bind(c, "matchmaker", client.Options[Matchmaker]{Strict: true})
+	matchmaker := client.Bind(c, "matchmaker", options)
 
 	go func() {
 		for change := range c.Watch(ctx, "matchmaker") {

@@ -1,4 +1,7 @@
-package main
+// Package metrics shows Prometheus how a program's reading of its configuration is
+// doing. Copy it into your program: package client itself has nothing to do with
+// Prometheus. examples/service serves it at /metrics.
+package metrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -6,11 +9,10 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-// Collector offers a client's Stats to Prometheus. Copy it into your program:
-// the package client itself has nothing to do with Prometheus.
+// Collector offers a client's Stats to Prometheus.
 type Collector struct{ client *client.Client }
 
-// NewCollector makes the collector of a client, to be registered once.
+// NewCollector makes the collector of a client, which is registered once.
 func NewCollector(c *client.Client) Collector { return Collector{c} }
 
 const prefix = "statesync_client_"
