@@ -15,8 +15,10 @@ type Options[T any] struct {
 	Strict bool
 	// Required makes Client.Ready fail while there is no such config.
 	Required bool
-	// OnChange is called with each accepted value, first with the present one. See
-	// Binding.Changes for what it skips.
+	// OnChange is called with each accepted value, first with the present one, and
+	// never with Default. The calls are made in order, on another goroutine, so that
+	// the first one may come after Bind has returned; Client.Ready waits for it. See
+	// Binding.Changes for what is skipped.
 	OnChange func(Changed[T])
 	// OnReject is called with the reason when a value is rejected, and when the
 	// config is removed. It is a *ConfigError.

@@ -112,7 +112,7 @@ func (a *app) printChange(change client.Change, format string) error {
 	switch {
 	case errors.Is(err, client.ErrNoRegion):
 		absent = "no region in " + a.dir()
-	case errors.Is(err, client.ErrNotFound) && change.Doc.Name() != "":
+	case errors.Is(err, client.ErrNotFound) && change.Doc.JSON() != nil:
 		absent = "no such key"
 	case errors.Is(err, client.ErrNotFound):
 		absent = "no such config"
