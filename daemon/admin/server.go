@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/statesync/statesync/daemon"
@@ -21,7 +20,7 @@ const (
 	maxCollections = 4       // of metrics at the same time
 	requestTimeout = 5 * time.Second
 	answerTimeout  = 10 * time.Second
-	idleTimeout    = time.Minute
+	idleTimeout    = 10 * time.Second
 	stopTimeout    = time.Second // for answers under way when the server ends
 )
 
@@ -49,7 +48,7 @@ type Server struct {
 	began   time.Time
 	metrics *metrics
 	http    http.Server
-	open    atomic.Int64 // connections
+	open    connections
 }
 
 // New makes a server. It opens nothing.
@@ -66,7 +65,7 @@ func New(d Daemon, o Options) *Server {
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnState:         s.count,
+		ConnState:         s.open.changed,
 		// Errors that clients cause are of no use to an operator.
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
@@ -97,19 +96,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err = errors.Join(err, served)
 	}
 	return err
-}
-
-// count keeps the number of connections within its bound. Connections over the
-// limit are closed at once: in a queue, a scrape would wait for other clients.
-func (s *Server) count(c net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		if s.open.Add(1) > maxConnections {
-			_ = c.Close() // the server finds it closed, and counts it off
-		}
-	case http.StateClosed, http.StateHijacked:
-		s.open.Add(-1)
-	}
 }
 
 // handler routes by the path as it is: nothing is redirected or cleaned.

@@ -81,12 +81,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	for range 3 {
+	// They wait for a request. Each new one takes the place of the oldest.
+	for i := range 3 {
 		c := dial()
-		if answers(c) {
+		defer c.Close()
+		if !answers(c) {
+			t.Error("a probe is shut out by connections that do nothing")
+		}
+		if answers(all[i]) {
 			t.Error("there is one connection too many")
 		}
-		c.Close()
 	}
 	for _, c := range all {
 		c.Close()
