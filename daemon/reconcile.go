@@ -205,4 +205,5 @@ func (d *Daemon) tell() {
 	d.region.tell(observed, d.seenGood, problem.String())
 	d.counters.ready.Store(d.region.whole)
 	d.counters.problem.Store(problem.String())
+	d.counters.place.Store(problem.place())
 }

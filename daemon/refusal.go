@@ -39,13 +39,27 @@ type refusal struct {
 
 // String is the first problem, and how many there are. A nil refusal is "".
 func (f *refusal) String() string {
-	switch {
-	case f == nil:
+	if f == nil {
 		return ""
-	case f.count == 1:
-		return f.problems[0].Error()
 	}
-	return fmt.Sprintf("%v (and %d more)", f.problems[0], f.count-1)
+	return f.text(f.problems[0])
+}
+
+// place is String without what a problem says of a file, which may quote a value.
+func (f *refusal) place() string {
+	if f == nil || f.reason != ReasonInvalid {
+		return f.String()
+	}
+	p := *f.problems[0]
+	p.What = "the log says what is wrong"
+	return f.text(&p)
+}
+
+func (f *refusal) text(first *decode.Problem) string {
+	if f.count == 1 {
+		return first.Error()
+	}
+	return fmt.Sprintf("%v (and %d more)", first, f.count-1)
 }
 
 // add adds a problem. same is what tells it from others; it leaves out what is

@@ -25,6 +25,9 @@ func TestRefusalOfManyProblemsIsBounded(t *testing.T) {
 	if len(f.problems) != maxLines || f.count != 50_000 || !strings.Contains(f.String(), "and 49999 more") {
 		t.Errorf("it has %d problems of %d: %v", len(f.problems), f.count, f)
 	}
+	if place := f.place(); !strings.Contains(place, "0.yaml") || strings.Contains(place, "xxx") || !strings.Contains(place, "and 49999 more") {
+		t.Errorf("its place is %s", place)
+	}
 	if len(f.key) > maxLines*200 {
 		t.Errorf("its key has %d bytes", len(f.key))
 	}

@@ -28,6 +28,7 @@ type Stats struct {
 	Ready      bool   // readers find the current generation in the region
 	Good       bool   // the newest revision is published
 	Problem    string // why it is not, as the region's status has it
+	Place      string // Problem with file, line, column and key, and no value
 	Generation uint64 // the region's current one; 0 without a region
 	Revision   string // that it came from
 	Configs    int    // in the current image
@@ -55,6 +56,7 @@ func (d *Daemon) Stats() Stats {
 		Ready:        c.ready.Load(),
 		Good:         c.good.Load(),
 		Problem:      c.problem.Load(),
+		Place:        c.place.Load(),
 		Turned:       c.turnedAt.Load(),
 		LastGood:     c.lastGood.Load(),
 		LastSuccess:  c.lastSuccess.Load(),
@@ -77,7 +79,7 @@ type counters struct {
 	refusals map[Reason]*atomic.Uint64
 
 	ready, good                             atomic.Bool
-	problem                                 atomic.String
+	problem, place                          atomic.String
 	held                                    atomic.Pointer[holding]
 	turnedAt, lastGood, lastSuccess, behind atomic.Time
 }

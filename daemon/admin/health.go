@@ -46,6 +46,9 @@ func no(format string, args ...any) verdict  { return verdict{false, fmt.Sprintf
 // health judges the daemon. Ages are by the monotonic clock, which cannot be set.
 func (s *Server) health() health {
 	stats := s.daemon.Stats()
+	if s.remote {
+		stats.Problem = stats.Place
+	}
 	h := health{
 		Generation: stats.Generation, Configs: stats.Configs,
 		Revision: plain.Line(stats.Revision, maxRevision), Problem: plain.Line(stats.Problem, maxProblem),

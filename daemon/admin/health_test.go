@@ -3,7 +3,9 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,5 +87,34 @@ func TestHungStart(t *testing.T) {
 	s.opt.LockWait = time.Hour
 	if h := s.health(); !h.Live.OK {
 		t.Error(h.Live.Why)
+	}
+}
+
+// Any user of the host can connect to a port. The region may be readable by one.
+func TestNoValueOverTCP(t *testing.T) {
+	f := healthy()
+	f.set(func(s *daemon.Stats) {
+		s.Good, s.Problem, s.Place = false, `a.yaml:3:1: password: "S3cret" is too short`, "a.yaml:3:1: password: the log says what is wrong"
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, New(f, options(t.TempDir())), l)
+	a := &asker{TB: t}
+	a.client.Transport = &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+		},
+	}
+	for _, path := range []string{"/livez", "/readyz", "/healthz", "/metrics"} {
+		_, text := a.get(path)
+		if strings.Contains(text, "S3cret") {
+			t.Errorf("%s shows a value:\n%s", path, text)
+		}
+		if path != "/metrics" && !strings.Contains(text, "refused: a.yaml:3:1: password: the log says") {
+			t.Errorf("%s does not say where the problem is:\n%s", path, text)
+		}
 	}
 }

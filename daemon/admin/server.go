@@ -49,6 +49,7 @@ type Server struct {
 	metrics *metrics
 	http    http.Server
 	open    connections
+	remote  bool // any user of the host, or of the network, can connect
 }
 
 // New makes a server. It opens nothing.
@@ -78,6 +79,7 @@ func (s *Server) Published(took time.Duration) { s.metrics.took.Observe(took.Sec
 // Serve answers on a listener, which it closes, until the context ends. It
 // returns nil then, and an error if it could not continue. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.remote = l.Addr().Network() != "unix"
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.Serve(l) }()
 	select {
