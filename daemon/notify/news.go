@@ -34,7 +34,8 @@ func (n *news) messages() []string {
 	return all
 }
 
-// status is a line for people. It changes only when there is something new.
+// status is a line for people. It changes only when there is something new. Any user
+// of the host can ask the service manager for it, so that it quotes no value.
 func status(s daemon.Stats) string {
 	var line string
 	switch {
@@ -42,13 +43,13 @@ func status(s daemon.Stats) string {
 		line = fmt.Sprintf("generation %d, configs: %d, revision: %s", s.Generation, s.Configs, plain.Line(s.Revision, maxRevision))
 	case s.Generation > 0:
 		line = fmt.Sprintf("the region is lost, and generation %d can't be put into a new one", s.Generation)
-	case s.Problem == "":
+	case s.Place == "":
 		line = "waiting for a first good revision"
 	default:
 		line = "nothing is published yet"
 	}
-	if s.Problem != "" {
-		line += "; refused: " + s.Problem
+	if s.Place != "" {
+		line += "; refused: " + s.Place
 	}
 	return line
 }

@@ -74,7 +74,7 @@ func TestMessages(t *testing.T) {
 	if got := receive(t, c); got != "READY=1\nSTATUS=generation 7, configs: 2, revision: main@sha1:01" {
 		t.Errorf("%q", got)
 	}
-	stats.Problem = "a.yaml:1: no\nREADY=1\nMAINPID=1\x00" + strings.Repeat("x", 5000)
+	stats.Place = "a.yaml:1: no\nREADY=1\nMAINPID=1\x00" + strings.Repeat("x", 5000)
 	n.Turned(stats)
 	if got := receive(t, c); strings.Contains(got, "\n") || len(got) > len("STATUS=")+maxStatus || !strings.Contains(got, "; refused: a.yaml:1: no\ufffdREADY=1") {
 		t.Errorf("%q", got)
@@ -119,9 +119,9 @@ func TestNewsAreTheNewest(t *testing.T) {
 func TestStatus(t *testing.T) {
 	for want, s := range map[string]daemon.Stats{
 		"waiting for a first good revision":                                             {},
-		"nothing is published yet; refused: no such file":                               {Problem: "no such file"},
-		"the region is lost, and generation 7 can't be put into a new one; refused: no": {Generation: 7, Problem: "no"},
-		"generation 7, configs: 3, revision: r; refused: no":                            {Ready: true, Generation: 7, Configs: 3, Revision: "r", Problem: "no"},
+		"nothing is published yet; refused: no such file":                               {Place: "no such file"},
+		"the region is lost, and generation 7 can't be put into a new one; refused: no": {Generation: 7, Place: "no"},
+		"generation 7, configs: 3, revision: r; refused: no":                            {Ready: true, Generation: 7, Configs: 3, Revision: "r", Place: "no"},
 	} {
 		if got := status(s); got != want {
 			t.Errorf("%q, want %q", got, want)
