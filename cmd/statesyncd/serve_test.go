@@ -101,9 +101,9 @@ func TestDefaultAddressIsTaken(t *testing.T) {
 	h.env = []string{"STATESYNC_LISTEN="} // counts as not set
 	p := h.startBare("--source=dir:"+h.source, "--region="+h.region, "--state-dir=", "--max-image=1MiB")
 	await(t, "the publication", h.published)
-	if !strings.Contains(p.log(), "level=WARN") || !strings.Contains(p.log(), "--listen") {
-		t.Error("it does not say that it has no metrics")
-	}
+	await(t, "the warning that there are no metrics", func() bool {
+		return strings.Contains(p.log(), "level=WARN") && strings.Contains(p.log(), "no metrics")
+	})
 	h.signal(p, syscall.SIGTERM)
 	if err := p.Wait(); err != nil {
 		t.Error(err)
