@@ -16,6 +16,7 @@ type result[T any] struct {
 	text    []byte        // of the binding's key, in the version
 	missing bool          // the version does not have the binding's key
 	err     error         // why it was rejected
+	reason  string        // the text of err
 	// instead is the newest value that was accepted before the version, as far as is
 	// known, if value is nil. It outlives the binding's memory of that value.
 	instead atomic.Pointer[T]
@@ -119,15 +120,24 @@ func (b *Binding[T]) resultOf(v *version) (r *result[T], first bool) {
 	return r, false
 }
 
-// settle decodes and validates. It may call code of the application.
+// settle decodes and validates. It may call code of the application, and the
+// method that makes an error's text is such code: finish, which holds a lock, uses
+// the text.
 func (b *Binding[T]) settle(r *result[T]) {
-	r.err = errGoexit
+	r.err, r.reason = errGoexit, errGoexit.Error()
 	defer func() { b.finish(r) }()
 	var err error
-	if panicked := callApplication(func() { err = b.make(r) }); panicked != nil {
+	var reason string
+	panicked := callApplication(func() {
+		if err = b.make(r); err != nil {
+			reason = err.Error()
+		}
+	})
+	if panicked != nil {
 		err = panicked
+		_ = callApplication(func() { reason = panicked.Error() })
 	}
-	r.err = err
+	r.err, r.reason = err, reason
 }
 
 // make decodes and validates the value of a result. A key whose text is that of

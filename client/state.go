@@ -167,7 +167,7 @@ func (b *Binding[T]) report(r *result[T]) {
 	switch log := &b.client.log; {
 	case r.err != nil:
 		err := b.fail(r.version.changed, r.err)
-		log.problem(b, r.err.Error(), "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
+		log.problem(b, r.reason, "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
 		b.deliverRejection(err)
 	case r.value == nil && len(b.acceptedResults()) > 0:
 		log.problem(b, "removed", "a config is removed; the binding keeps the last accepted value", attrs...)
