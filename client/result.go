@@ -245,8 +245,14 @@ func (b *Binding[T]) await(ctx context.Context, s *Snapshot) error {
 	if b.number >= len(s.versions) || s.versions[b.number].section == nil {
 		return nil
 	}
+	r := b.begin(s.versions[b.number].version)
 	select {
-	case <-b.begin(s.versions[b.number].version).done:
+	case <-r.done: // whatever has ended besides
+		return nil
+	default:
+	}
+	select {
+	case <-r.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for %s to be decoded: %w", describe(b.config, b.key), context.Cause(ctx))

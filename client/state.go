@@ -82,16 +82,20 @@ func (c *Client) Bindings() []BindingState {
 // value is rejected, and of the Required ones that have no config. Each is a
 // *ConfigError. Removed and misspelt configs that are not Required are no reason.
 //
-// If the context ends first, the error matches the context's. It is ErrInHook if
-// Ready is called from code that it would wait for.
+// If the context ends first, the error matches the context's. It is ErrClosed after
+// Close, and ErrInHook if Ready is called from code of the application that a client
+// called.
 func (c *Client) Ready(ctx context.Context) error {
 	if inApplication() {
 		return fmt.Errorf("client.Ready: %w", ErrInHook)
 	}
-	s := c.Snapshot()
+	if c.isClosed() {
+		return ErrClosed
+	}
 	c.mu.Lock()
 	bindings := slices.Clone(c.bindings)
 	c.mu.Unlock()
+	s := c.Snapshot() // which has the configs of them all
 	for _, b := range bindings {
 		err := b.await(ctx, s)
 		if err == nil {
@@ -123,7 +127,10 @@ func (b *Binding[T]) state(s *Snapshot) (State, error) {
 		return StateRemoved, b.fail(s.Generation(), err)
 	case err != nil:
 		return StateDefault, b.fail(s.Generation(), err)
-	case r == nil || r.version.section == nil: // it is being decoded
+	case r == nil || r.version.section == nil: // it is being decoded, and the state that of before
+		if len(b.acceptedResults()) > 0 {
+			return StateRemoved, nil
+		}
 		return StateDefault, nil
 	case r.err != nil:
 		return StateRejected, b.fail(r.version.changed, r.err)
