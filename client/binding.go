@@ -153,7 +153,8 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	}
 	v, err := s.numbered(b.number, b.config)
 	if err != nil {
-		return b.newestBefore(s.serial), b.fail(s.Generation(), err)
+		value, _ := b.newestBefore(s.serial)
+		return value, b.fail(s.Generation(), err)
 	}
 	r := b.begin(v)
 	if v.section == nil {
@@ -168,7 +169,8 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	case <-r.done:
 		return b.valueIn(r), b.fail(s.Generation(), r.err)
 	case <-b.client.closed:
-		return b.newestBefore(s.serial), b.fail(s.Generation(), ErrClosed)
+		value, _ := b.newestBefore(s.serial)
+		return value, b.fail(s.Generation(), ErrClosed)
 	}
 }
 

@@ -169,25 +169,31 @@ func (b *Binding[T]) finish(r *result[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := b.newest.Load()
-	isNewest := last == nil || last.version.serial <= r.version.serial
+	moved := false
 	if r.value != nil {
-		b.accept(r)
+		moved = b.accept(r)
 	} else {
-		r.instead.Store(b.newestBefore(r.version.serial))
+		value, _ := b.newestBefore(r.version.serial)
+		r.instead.Store(value)
 	}
-	if isNewest {
+	switch {
+	// Two versions of a serial have the same content: one was first asked for on an
+	// older snapshot.
+	case last == nil || last.version.serial < r.version.serial:
 		b.newest.Store(r)
-		b.report(r)
+		b.report(r, last)
+	case moved && last.value == nil:
+		b.report(last, r) // again: what the hooks are told last is how things are
 	}
 	close(r.done)
 }
 
-// accept remembers a result, and makes its value Get's if it is the newest. The
-// caller holds mu.
-func (b *Binding[T]) accept(r *result[T]) {
+// accept remembers a result. If it is the newest one, its value becomes Get's, and
+// moved is true. The caller holds mu.
+func (b *Binding[T]) accept(r *result[T]) (moved bool) {
 	older := b.acceptedResults()
 	at := len(older)
-	for at > 0 && older[at-1].version.serial > r.version.serial {
+	for at > 0 && older[at-1].version.serial >= r.version.serial {
 		at--
 	}
 	// Readers have the old slice.
@@ -198,14 +204,15 @@ func (b *Binding[T]) accept(r *result[T]) {
 		handedOut(v, b, r.version, r.value)
 	}
 	if at < len(older) {
-		return
+		return false
 	}
 	b.value.Store(r.value)
 	if b.moved != nil {
 		close(b.moved)
 		b.moved = nil
 	}
-	b.deliverChange()
+	b.deliver(tellChange)
+	return true
 }
 
 // acceptedResults are the newest that have a value, oldest first.
@@ -218,13 +225,13 @@ func (b *Binding[T]) acceptedResults() []*result[T] {
 
 // newestBefore is the newest accepted value that is not newer than a serial, or
 // the default if the binding does not remember one.
-func (b *Binding[T]) newestBefore(serial uint64) *T {
+func (b *Binding[T]) newestBefore(serial uint64) (value *T, remembered bool) {
 	for _, r := range slices.Backward(b.acceptedResults()) {
 		if r.version.serial <= serial {
-			return r.value
+			return r.value, true
 		}
 	}
-	return b.initial
+	return b.initial, false
 }
 
 // valueIn is the value that a settled result stands for: its own, or the newest
@@ -234,8 +241,12 @@ func (b *Binding[T]) valueIn(r *result[T]) *T {
 		return r.value
 	}
 	// An older version may have been accepted since r was settled.
-	if value := b.newestBefore(r.version.serial); value != b.initial && value != r.instead.Load() {
-		r.instead.Store(value)
+	if value, remembered := b.newestBefore(r.version.serial); remembered && value != r.instead.Load() {
+		b.mu.Lock() // else an older value could take the place of a newer one
+		defer b.mu.Unlock()
+		if value, remembered = b.newestBefore(r.version.serial); remembered {
+			r.instead.Store(value)
+		}
 	}
 	return r.instead.Load()
 }

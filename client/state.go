@@ -164,22 +164,24 @@ func (b *Binding[T]) unready(s *Snapshot) error {
 	return nil
 }
 
-// report tells the log and OnReject what the newest result is. The caller holds
-// mu.
-func (b *Binding[T]) report(r *result[T]) {
+// report tells the log and OnReject what the newest result is, which came after
+// another or nil. The caller holds mu.
+func (b *Binding[T]) report(r, last *result[T]) {
 	attrs := []any{"config", b.config}
 	if b.key != "" {
 		attrs = append(attrs, "key", b.key)
 	}
 	switch log := &b.client.log; {
-	case r.err != nil:
-		err := b.fail(r.version.changed, r.err)
-		log.problem(b, r.reason, "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
-		b.deliverRejection(err)
-	case r.value == nil && len(b.acceptedResults()) > 0:
-		log.problem(b, "removed", "a config is removed; the binding keeps the last accepted value", attrs...)
-		b.deliverRejection(b.fail(b.client.current.Load().Generation(), ErrNotFound))
 	case r.value != nil:
 		log.over(b, "a value is accepted again", attrs...)
+	case r.err != nil:
+		log.problem(b, r.reason, "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
+		b.reject(b.fail(r.version.changed, r.err))
+	case len(b.acceptedResults()) > 0:
+		log.problem(b, "removed", "a config is removed; the binding keeps the last accepted value", attrs...)
+		b.reject(b.fail(b.client.current.Load().Generation(), ErrNotFound))
+	case last != nil && last.err != nil:
+		log.problem(b, "removed", "a config is removed; the binding keeps its default", attrs...)
+		b.reject(b.fail(b.client.current.Load().Generation(), ErrNotFound))
 	}
 }
