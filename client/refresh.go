@@ -247,15 +247,16 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 }
 
 // load copies the config that an entry leads to out of an image. It leaves
-// section nil if that is another name with the same hash.
+// section nil, and own empty, if that is another name with the same hash.
 func (v *version) load(view *image.View, e image.Entry) error {
-	var err error
-	if v.own, err = view.Section(e); err != nil || v.own.Name() != v.name {
+	section, err := view.Section(e)
+	if err != nil || section.Name() != v.name {
 		return err
 	}
 	if v.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}
+	v.own = section
 	v.section, v.changed = &v.own, e.Changed
 	return nil
 }
