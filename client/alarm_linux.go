@@ -2,6 +2,7 @@ package client
 
 import (
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,9 @@ type kernelAlarm struct {
 	fd    int
 	file  *os.File // of fd
 	ended chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	closed bool       // fd may be the number of another file
 }
 
 // newAlarm returns an alarm of Go's if there is no descriptor left.
@@ -38,10 +42,17 @@ func newAlarm(ring func()) alarm {
 
 func (a *kernelAlarm) set(after time.Duration) {
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(after))}
-	_ = unix.TimerfdSettime(a.fd, 0, &spec, nil) // its arguments are valid as long as the alarm is open
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed {
+		_ = unix.TimerfdSettime(a.fd, 0, &spec, nil) // its arguments are valid
+	}
 }
 
 func (a *kernelAlarm) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
 	_ = a.file.Close()
 	<-a.ended
 }

@@ -109,8 +109,9 @@ func (b *Binding[T]) Get() *T { return b.value.Load() }
 // Lookup returns the reason. A nil snapshot means Get, and so does one of another
 // client, which is a mistake that is logged once.
 //
-// The first In of a content decodes it, or blocks until it is decoded or the
-// client is closed; it never waits for a hook. After that In does not block,
+// The first In of a content decodes it, or blocks until it is decoded; it never
+// waits for a hook. Once the client is closed it does not wait for code of the
+// application either, and takes the value for rejected. After that In does not block,
 // allocates nothing and makes no syscall.
 func (b *Binding[T]) In(s *Snapshot) *T {
 	r := b.newest.Load()
@@ -153,7 +154,8 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	}
 	v, err := s.numbered(b.number, b.config)
 	if err != nil {
-		return b.newestBefore(s.serial), b.fail(s.Generation(), err)
+		value, _ := b.newestBefore(s.serial)
+		return value, b.fail(s.Generation(), err)
 	}
 	r := b.begin(v)
 	if v.section == nil {
@@ -166,10 +168,14 @@ func (b *Binding[T]) Lookup(s *Snapshot) (*T, error) {
 	}
 	select {
 	case <-r.done:
-		return b.valueIn(r), b.fail(s.Generation(), r.err)
 	case <-b.client.closed:
-		return b.newestBefore(s.serial), b.fail(s.Generation(), ErrClosed)
+		if !b.plain {
+			value, _ := b.newestBefore(s.serial)
+			return value, b.fail(s.Generation(), ErrClosed)
+		}
+		<-r.done // it runs no code of the application, and ends
 	}
+	return b.valueIn(r), b.fail(s.Generation(), r.err)
 }
 
 // Err is the reason why Get does not return the newest generation's value, else

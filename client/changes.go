@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 )
 
 // Changes yields the values that the binding accepts: first the present one, if
@@ -52,62 +53,74 @@ func (b *Binding[T]) changeSince(old *T) (change Changed[T], ok bool) {
 	return Changed[T]{Old: old, New: newest.value, Generation: newest.version.changed}, newest.value != old
 }
 
-// hooks are what is left to tell the application's OnChange and OnReject. Of each
-// at most one call is queued, which tells the newest: a slow hook skips values
-// and has no queue to fill. A binding's lock guards the fields but calls.
+// news is what a hook tells the application.
+type news int
+
+const (
+	tellChange news = iota
+	tellRejection
+)
+
+// hooks are what is left to tell the application's OnChange and OnReject: of each
+// at most one call, which tells the newest. A slow hook skips values and has no
+// queue to fill. A binding's lock guards the fields but calls.
 type hooks[T any] struct {
 	calls     errands
-	told      *T    // the newest value that OnChange was called with
-	change    bool  // a call of OnChange is queued
-	rejection error // what the queued call of OnReject will tell, nil if there is none
+	pending   []news // in the order of what they tell; each has a call
+	told      *T     // the newest value that OnChange was called with
+	rejection error  // the newest reason
 }
 
-// deliverChange has OnChange called with the newest accepted value. The caller
-// holds mu.
-func (b *Binding[T]) deliverChange() {
-	h := &b.hooks
-	if b.options.OnChange == nil || h.change {
-		return
-	}
-	h.change = true
-	h.calls.push(func() {
-		b.mu.Lock()
-		h.change = false
-		change, ok := b.changeSince(h.told)
-		h.told = change.New
-		b.mu.Unlock()
-		if ok {
-			b.callHook("OnChange", func() { b.options.OnChange(change) })
-		}
-	})
+// reject has OnReject called with a reason. The caller holds mu.
+func (b *Binding[T]) reject(reason error) {
+	b.hooks.rejection = reason
+	b.deliver(tellRejection)
 }
 
-// deliverRejection has OnReject called with a reason. The caller holds mu.
-func (b *Binding[T]) deliverRejection(reason error) {
+// deliver has a hook called with the newest it is for, after what is pending now.
+// The hook that is called last tells the newest of all. The caller holds mu.
+func (b *Binding[T]) deliver(what news) {
 	h := &b.hooks
-	if b.options.OnReject == nil {
+	if what == tellChange && b.options.OnChange == nil || what == tellRejection && b.options.OnReject == nil {
 		return
 	}
-	queued := h.rejection != nil
-	h.rejection = reason
-	if queued {
+	if at := slices.Index(h.pending, what); at >= 0 {
+		h.pending = append(slices.Delete(h.pending, at, at+1), what) // its call is queued
 		return
 	}
-	h.calls.push(func() {
-		b.mu.Lock()
+	h.pending = append(h.pending, what)
+	h.calls.push(b.tell)
+}
+
+// tell calls the hook that is pending for longest.
+func (b *Binding[T]) tell() {
+	h := &b.hooks
+	b.mu.Lock()
+	what := h.pending[0]
+	h.pending = slices.Delete(h.pending, 0, 1)
+	if what == tellRejection {
 		reason := h.rejection
-		h.rejection = nil
 		b.mu.Unlock()
 		b.callHook("OnReject", func() { b.options.OnReject(reason) })
-	})
+		return
+	}
+	change, ok := b.changeSince(h.told)
+	h.told = change.New
+	b.mu.Unlock()
+	if ok {
+		b.callHook("OnChange", func() { b.options.OnChange(change) })
+	}
 }
 
 // callHook calls a hook. Its panic does not end the application.
 func (b *Binding[T]) callHook(name string, hook func()) {
+	subject := [2]any{b, name}
 	if panicked := callApplication(hook); panicked != nil {
-		b.client.log.problem([2]any{b, name}, panicked.Error(), "a hook panicked",
+		b.client.log.problem(subject, panicked.Error(), "a hook panicked",
 			"hook", name, "config", b.config, "key", b.key, "error", panicked, "stack", string(panicked.Stack))
+		return
 	}
+	b.client.log.over(subject, "a hook returns again", "hook", name, "config", b.config, "key", b.key)
 }
 
 // awaitHooks returns when the hooks of everything that is settled have returned.

@@ -3,7 +3,10 @@
 package client_test
 
 import (
+	"errors"
+	"fmt"
 	"iter"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,4 +155,117 @@ func TestHookMayAskForWhatItWasCalledFor(t *testing.T) {
 		want(t, "what the hook saw", n, 7)
 	}
 	want(t, "how much it saw", len(seen), 3)
+}
+
+// A snapshot that is older than the binding has the same content under another
+// version, which is no change.
+func TestInOfASnapshotBeforeTheBindingIsNoChange(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	r.Set("a", number{1})
+	c := r.Client()
+	before := c.Snapshot()
+	calls := 0
+	b := client.Bind(c, "a", client.Options[number]{OnChange: func(client.Changed[number]) { calls++ }})
+	must(t, c.Ready(t.Context()))
+	value := b.Get()
+	want(t, "In", b.In(before).N, 1)
+	want(t, "Get, which does not move", b.Get(), value)
+	must(t, c.Ready(t.Context()))
+	want(t, "how often OnChange was called", calls, 1)
+}
+
+// What was skipped while a hook blocked does not change the order: the last call
+// tells the newest.
+func TestLastHookTellsTheNewest(t *testing.T) {
+	t.Parallel()
+	good := func(n uint64) configs { return configs{"a": number{n}} }
+	bad := func(n uint64) configs { return configs{"a": configs{"N": "x", "M": n}} }
+	for _, test := range []struct {
+		contents []configs
+		calls    string
+	}{
+		{[]configs{bad(2), good(3), bad(4), good(5)}, "1 rejected 5"},
+		{[]configs{good(2), bad(3), good(4), bad(5)}, "1 4 rejected"},
+		{[]configs{bad(2), good(3), {}}, "1 3 removed"},
+		{[]configs{good(2), {}, good(4)}, "1 removed 4"},
+	} {
+		p := created(t, regionIn(t), 1, good(1))
+		c := open(t, p.dir())
+		inside, leave := make(chan struct{}, 10), make(chan struct{})
+		var calls []string
+		client.Bind(c, "a", client.Options[number]{
+			OnChange: func(change client.Changed[number]) {
+				inside <- struct{}{}
+				<-leave
+				calls = append(calls, fmt.Sprint(change.New.N))
+			},
+			OnReject: func(err error) {
+				if errors.Is(err, client.ErrNotFound) {
+					calls = append(calls, "removed")
+				} else {
+					calls = append(calls, "rejected")
+				}
+			},
+		})
+		inTime(t, "the first call", inside)
+		for _, content := range test.contents {
+			must(t, c.WaitGeneration(t.Context(), p.next(t, content)))
+		}
+		close(leave)
+		_ = c.Ready(t.Context()) // which waits for the hooks
+		want(t, "the calls", strings.Join(calls, " "), test.calls)
+	}
+}
+
+// A value that is accepted after its config was removed, or rejected, is Get's, and
+// the hooks say that it is not the newest content's.
+func TestHooksOfAValueThatIsAcceptedLate(t *testing.T) {
+	t.Parallel()
+	for name, later := range map[string]configs{"removed": {}, "rejected": {"a": number{0}}} {
+		var log logged
+		asleep, wake := make(chan struct{}, 10), make(chan struct{})
+		p := created(t, regionIn(t), 1, configs{})
+		c := open(t, p.dir(), log.option())
+		var calls []string
+		b := client.Bind(c, "a", client.Options[number]{
+			OnChange: func(change client.Changed[number]) { calls = append(calls, fmt.Sprint(change.New.N)) },
+			OnReject: func(error) { calls = append(calls, name) },
+			Validate: func(n *number) error {
+				if n.N == 0 {
+					return errors.New("zero")
+				}
+				asleep <- struct{}{}
+				<-wake
+				return nil
+			},
+		})
+		p.next(t, configs{"a": number{7}})
+		inTime(t, "the validation", asleep)
+		p.next(t, later)
+		b.In(c.Snapshot()) // which settles the later content
+		close(wake)
+		eventually(t, "the value is accepted", func() bool { return b.Get().N == 7 })
+		_ = c.Ready(t.Context())
+		log.want(t, "WARN", name)
+		if text := strings.Join(calls, " "); !strings.HasSuffix(text, "7 "+name) {
+			t.Errorf("the calls are %s", text)
+		}
+	}
+}
+
+func TestRemovalOfARejectedConfigIsTold(t *testing.T) {
+	t.Parallel()
+	var log logged
+	r := clienttest.New(t)
+	c := r.Client(log.option())
+	var reasons []error
+	client.Bind(c, "a", client.Options[number]{OnReject: func(err error) { reasons = append(reasons, err) }})
+	r.Set("a", configs{"N": "x"})
+	r.Delete("a")
+	want(t, "the number of calls", len(reasons), 2)
+	wantError(t, reasons[1], client.ErrNotFound, "config a, generation 3")
+	log.want(t, "WARN", "a config is removed; the binding keeps its default", "config=a")
+	r.Set("a", number{1})
+	log.want(t, "INFO", "accepted again", "config=a")
 }

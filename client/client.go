@@ -35,7 +35,7 @@ type Client struct {
 
 	current atomic.Pointer[Snapshot]       // the newest; never nil
 	numbers atomic.Pointer[map[string]int] // of the tracked configs
-	retryAt atomic.Int64                   // exact readers do not refresh before: nanoseconds since processStart; 0: at any time
+	retry   atomic.Pointer[retry]          // nil, or when exact readers refresh again
 
 	// mu guards what follows. No code of the application runs under it.
 	mu       sync.Mutex
@@ -237,6 +237,7 @@ func (c *Client) Close() error {
 		defer c.mu.Unlock()
 		last := c.current.Load()
 		c.refused = nil
+		c.retry.Store(nil)
 		c.sleepsOn.Store(nil)
 		c.current.Store(&Snapshot{
 			client: c, hot: last.hot, serial: last.serial, published: last.published, versions: last.versions,

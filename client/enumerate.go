@@ -152,8 +152,8 @@ type prefixWatch struct {
 }
 
 // look yields how a snapshot differs from what was yielded. again says that the
-// region had gone on too far; retry is nil or when to look again at a region that
-// is not readable.
+// region had gone on too far and there is a newer snapshot; retry is nil or when to
+// look again at a region that is not readable.
 func (w *prefixWatch) look(s *Snapshot, yield func(PrefixChange) bool) (again bool, retry <-chan time.Time) {
 	entries, err := s.entries(w.prefix)
 	gone := maps.Clone(w.seen)
@@ -181,7 +181,7 @@ func (w *prefixWatch) look(s *Snapshot, yield func(PrefixChange) bool) (again bo
 		}
 	}
 	if err != nil {
-		if errors.Is(err, ErrExpired) {
+		if errors.Is(err, ErrExpired) && s.client.Snapshot() != s {
 			return true, nil
 		}
 		if errors.Is(err, ErrNoRegion) {

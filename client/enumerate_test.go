@@ -9,6 +9,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/statesync/statesync/client"
@@ -197,4 +198,42 @@ func TestWatchPrefixWithoutARegion(t *testing.T) {
 	if _, ok := next(); ok {
 		t.Error("the loop has not ended with the client")
 	}
+}
+
+// roundCounter is a context that counts how often it is asked whether it has ended.
+type roundCounter struct {
+	context.Context
+	rounds atomic.Int64
+}
+
+func (c *roundCounter) Err() error {
+	c.rounds.Add(1)
+	return c.Context.Err()
+}
+
+// The last good generation has left the ring and every later one is damaged: there
+// is nothing to list, and no newer snapshot to try.
+func TestWatchPrefixDoesNotSpinWhileTheRegionIsDamaged(t *testing.T) {
+	t.Parallel()
+	p := created(t, regionIn(t), 1, configs{"a": number{1}})
+	c := open(t, p.dir())
+	for range 2 * small.Slots {
+		p.damaged(t, configs{"a": number{2}})
+	}
+	ctx := &roundCounter{Context: t.Context()}
+	first := async(func() string {
+		for change := range c.WatchPrefix(ctx, "") {
+			return change.Config
+		}
+		return ""
+	})
+	for range 5 { // each read of the region is a chance for the loop to look again
+		refreshes := c.Stats().Refreshes
+		eventually(t, "the follower tries again", func() bool { return c.Stats().Refreshes > refreshes })
+	}
+	if rounds := ctx.rounds.Load(); rounds > int64(c.Stats().Refreshes) {
+		t.Errorf("the loop looked %d times, and the region was read %d times", rounds, c.Stats().Refreshes)
+	}
+	p.next(t, configs{"b": number{1}})
+	want(t, "the first change", inTime(t, "the region is whole again", first), "b")
 }

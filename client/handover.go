@@ -56,7 +56,8 @@ type alarm interface {
 	// set sets the alarm anew; with 0 it does not go off. An alarm that is going
 	// off meanwhile may still do so.
 	set(after time.Duration)
-	// close ends the alarm. It does not go off later.
+	// close ends the alarm. It may overtake a call of set: the function must have
+	// nothing to do by then.
 	close()
 }
 

@@ -143,3 +143,27 @@ func TestKeyOfAnOpaqueConfigIsAWrongType(t *testing.T) {
 	want(t, "Get", b.Get(), 42)
 	wantError(t, b.Err(), client.ErrWrongType)
 }
+
+// A key that a config does not have has the default, and is accepted with it, also
+// when validation takes its time.
+func TestKeyThatIsMissingIsAcceptedLate(t *testing.T) {
+	t.Parallel()
+	asleep, wake := make(chan struct{}, 10), make(chan struct{})
+	p := created(t, regionIn(t), 1, configs{"a": configs{"n": 7}})
+	c := open(t, p.dir())
+	k := client.BindKey(c, "a", "n", 42, client.KeyOptions[int]{Validate: func(n *int) error {
+		if *n == 42 {
+			asleep <- struct{}{}
+			<-wake
+		}
+		return nil
+	}})
+	p.next(t, configs{"a": configs{"other": 1}})
+	inTime(t, "the validation of the default", asleep)
+	p.next(t, configs{"a": configs{"n": "x"}})
+	s := c.Snapshot()
+	want(t, "In before the default is accepted", k.In(s), 7)
+	close(wake)
+	eventually(t, "the default is accepted", func() bool { return k.Get() == 42 })
+	want(t, "In of a later snapshot whose value is rejected", k.In(s), 42)
+}

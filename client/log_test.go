@@ -91,6 +91,23 @@ func TestLogOfAPanicInAHook(t *testing.T) {
 	log.want(t, "WARN", "a hook panicked", "hook=OnChange", "config=a", "out of luck", "log_test.go")
 }
 
+func TestLogOfAHookThatReturnsAgain(t *testing.T) {
+	t.Parallel()
+	var log logged
+	r := clienttest.New(t)
+	c := r.Client(log.option())
+	client.Bind(c, "a", client.Options[number]{OnChange: func(change client.Changed[number]) {
+		if change.New.N%2 == 1 {
+			panic("out of luck")
+		}
+	}})
+	for n := range uint64(4) {
+		r.Set("a", number{n})
+	}
+	eventually(t, "each panic is logged", func() bool { return log.count("WARN", "a hook panicked", "config=a") == 2 })
+	log.want(t, "INFO", "a hook returns again", "hook=OnChange", "config=a")
+}
+
 func TestLogOfASilentDaemon(t *testing.T) {
 	t.Parallel()
 	var log logged

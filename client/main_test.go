@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -216,6 +217,25 @@ func (p *publisher) next(t testing.TB, c configs) uint64 {
 	t.Helper()
 	must(t, p.publish(c))
 	return p.current.Generation()
+}
+
+// damaged publishes the next generation with an image that is not whole, as a
+// writer with a defect would, and returns it.
+func (p *publisher) damaged(t testing.TB, c configs) uint64 {
+	t.Helper()
+	m, err := p.build(p.current.Generation()+1, c)
+	must(t, err)
+	var words [][]uint64
+	for _, part := range m.Words() {
+		part = slices.Clone(part)
+		for i := range part {
+			part[i] = ^part[i]
+		}
+		words = append(words, part)
+	}
+	must(t, p.Publish(m.Generation(), words))
+	p.current = m
+	return m.Generation()
 }
 
 // attach goes on with the region that is there.

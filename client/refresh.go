@@ -17,8 +17,22 @@ const (
 	retryRetired = 100 * time.Microsecond
 )
 
-// processStart is where time is counted from by a clock that does not jump.
-var processStart = time.Now()
+// retry keeps exact readers from refreshing in vain. A publication ends it: else
+// they would miss one that returned before they asked.
+type retry struct {
+	region *shm.Region
+	hot    seqlock.Hot // the region's before the refresh, 0 if its memory was gone
+	at     time.Time
+	// last is nil, or the region whose file is at the path while the next
+	// publication will be in another one.
+	last *shm.Region
+}
+
+// pending reports whether a refresh would still find what the last one found.
+func (r *retry) pending(region *shm.Region, hot seqlock.Hot) bool {
+	return r != nil && r.region == region && r.hot == hot && time.Now().Before(r.at) &&
+		(r.last == nil || !r.last.Replaced())
+}
 
 // Snapshot is the newest committed generation: every publication that returned
 // before the call is in it. Take one per request, and read everything of the
@@ -40,13 +54,13 @@ func (c *Client) Snapshot() *Snapshot {
 	if err == nil && hot == s.hot {
 		return s
 	}
-	return c.catchUp()
+	return c.catchUp(s.region, hot)
 }
 
-// catchUp refreshes for an exact reader, unless that failed a moment ago, and
-// returns the newest snapshot.
-func (c *Client) catchUp() *Snapshot {
-	if at := c.retryAt.Load(); at != 0 && int64(time.Since(processStart)) < at {
+// catchUp refreshes for an exact reader that found a hot word in a region, unless
+// that would be in vain, and returns the newest snapshot.
+func (c *Client) catchUp(region *shm.Region, hot seqlock.Hot) *Snapshot {
+	if c.retry.Load().pending(region, hot) {
 		return c.current.Load()
 	}
 	c.mu.Lock()
@@ -67,13 +81,16 @@ func (c *Client) refreshLocked() error {
 	c.counters.refreshes.Add(1)
 	region := c.current.Load().region
 	unchanged := false
-	var err error
+	var err, openErr error
+	var hot seqlock.Hot
 	if region != nil {
+		hot, _ = region.Hot() // 0 if its memory is gone
 		unchanged, err = c.refreshFrom(region)
 	}
 	// A damaged, retired or silent region may have been replaced.
 	if region == nil || err != nil || c.err != nil || c.current.Load().retired || unchanged && !region.Beating() {
-		switched, openErr := c.switchRegion()
+		var switched bool
+		switched, openErr = c.switchRegion()
 		switch {
 		case switched:
 			err = nil
@@ -86,20 +103,36 @@ func (c *Client) refreshLocked() error {
 	if s := c.current.Load(); s.region == nil && len(s.versions) < len(c.tracked) {
 		c.install(c.withoutRegion(s))
 	}
-	var retry int64
-	s := c.current.Load()
-	switch {
-	case err != nil && !errors.Is(err, shm.ErrBusy): // a writer that was too fast is no damage
-		retry = int64(time.Since(processStart) + retryDamaged)
-	case s.retired:
-		retry = int64(time.Since(processStart) + retryRetired)
-	}
-	if c.retryAt.Load() != retry { // a store would take the cache line from exact readers
-		c.retryAt.Store(retry)
-	}
+	c.setRetry(region, hot, err, openErr)
 	c.err = damaged(err)
-	c.unfinished.Store(err != nil || len(s.versions) < len(c.tracked))
+	c.unfinished.Store(err != nil || len(c.current.Load().versions) < len(c.tracked))
 	return c.err
+}
+
+// setRetry has exact readers pause after a refresh that found a hot word in a
+// region and errors there and at the path. The caller holds mu.
+func (c *Client) setRetry(region *shm.Region, hot seqlock.Hot, err, openErr error) {
+	var pause time.Duration
+	switch s := c.current.Load(); {
+	case err != nil && !errors.Is(err, shm.ErrBusy): // a writer that was too fast is no damage
+		pause = retryDamaged
+	case s.retired && s.region == region:
+		pause = retryRetired
+	default:
+		if c.retry.Load() != nil { // a store would take the cache line from exact readers
+			c.retry.Store(nil)
+		}
+		return
+	}
+	next := &retry{region: region, hot: hot, at: time.Now().Add(pause)}
+	switch {
+	case hot != 0 && !hot.Retired():
+	case openErr == nil:
+		next.last = region
+	default:
+		next.last = c.refused
+	}
+	c.retry.Store(next)
 }
 
 // switchRegion goes over to the region at the path, and reports whether that is
@@ -214,15 +247,16 @@ func (c *Client) fill(next, prev *Snapshot, same bool, words []uint64) error {
 }
 
 // load copies the config that an entry leads to out of an image. It leaves
-// section nil if that is another name with the same hash.
+// section nil, and own empty, if that is another name with the same hash.
 func (v *version) load(view *image.View, e image.Entry) error {
-	var err error
-	if v.own, err = view.Section(e); err != nil || v.own.Name() != v.name {
+	section, err := view.Section(e)
+	if err != nil || section.Name() != v.name {
 		return err
 	}
 	if v.revision, err = view.SectionRevision(e); err != nil {
 		return err
 	}
+	v.own = section
 	v.section, v.changed = &v.own, e.Changed
 	return nil
 }

@@ -16,6 +16,7 @@ type result[T any] struct {
 	text    []byte        // of the binding's key, in the version
 	missing bool          // the version does not have the binding's key
 	err     error         // why it was rejected
+	reason  string        // the text of err
 	// instead is the newest value that was accepted before the version, as far as is
 	// known, if value is nil. It outlives the binding's memory of that value.
 	instead atomic.Pointer[T]
@@ -119,15 +120,24 @@ func (b *Binding[T]) resultOf(v *version) (r *result[T], first bool) {
 	return r, false
 }
 
-// settle decodes and validates. It may call code of the application.
+// settle decodes and validates. It may call code of the application, and the
+// method that makes an error's text is such code: finish, which holds a lock, uses
+// the text.
 func (b *Binding[T]) settle(r *result[T]) {
-	r.err = errGoexit
+	r.err, r.reason = errGoexit, errGoexit.Error()
 	defer func() { b.finish(r) }()
 	var err error
-	if panicked := callApplication(func() { err = b.make(r) }); panicked != nil {
+	var reason string
+	panicked := callApplication(func() {
+		if err = b.make(r); err != nil {
+			reason = err.Error()
+		}
+	})
+	if panicked != nil {
 		err = panicked
+		_ = callApplication(func() { reason = panicked.Error() })
 	}
-	r.err = err
+	r.err, r.reason = err, reason
 }
 
 // make decodes and validates the value of a result. A key whose text is that of
@@ -159,25 +169,31 @@ func (b *Binding[T]) finish(r *result[T]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := b.newest.Load()
-	isNewest := last == nil || last.version.serial <= r.version.serial
+	moved := false
 	if r.value != nil {
-		b.accept(r)
+		moved = b.accept(r)
 	} else {
-		r.instead.Store(b.newestBefore(r.version.serial))
+		value, _ := b.newestBefore(r.version.serial)
+		r.instead.Store(value)
 	}
-	if isNewest {
+	switch {
+	// Two versions of a serial have the same content: one was first asked for on an
+	// older snapshot.
+	case last == nil || last.version.serial < r.version.serial:
 		b.newest.Store(r)
-		b.report(r)
+		b.report(r, last)
+	case moved && last.value == nil:
+		b.report(last, r) // again: what the hooks are told last is how things are
 	}
 	close(r.done)
 }
 
-// accept remembers a result, and makes its value Get's if it is the newest. The
-// caller holds mu.
-func (b *Binding[T]) accept(r *result[T]) {
+// accept remembers a result. If it is the newest one, its value becomes Get's, and
+// moved is true. The caller holds mu.
+func (b *Binding[T]) accept(r *result[T]) (moved bool) {
 	older := b.acceptedResults()
 	at := len(older)
-	for at > 0 && older[at-1].version.serial > r.version.serial {
+	for at > 0 && older[at-1].version.serial >= r.version.serial {
 		at--
 	}
 	// Readers have the old slice.
@@ -188,14 +204,15 @@ func (b *Binding[T]) accept(r *result[T]) {
 		handedOut(v, b, r.version, r.value)
 	}
 	if at < len(older) {
-		return
+		return false
 	}
 	b.value.Store(r.value)
 	if b.moved != nil {
 		close(b.moved)
 		b.moved = nil
 	}
-	b.deliverChange()
+	b.deliver(tellChange)
+	return true
 }
 
 // acceptedResults are the newest that have a value, oldest first.
@@ -208,13 +225,13 @@ func (b *Binding[T]) acceptedResults() []*result[T] {
 
 // newestBefore is the newest accepted value that is not newer than a serial, or
 // the default if the binding does not remember one.
-func (b *Binding[T]) newestBefore(serial uint64) *T {
+func (b *Binding[T]) newestBefore(serial uint64) (value *T, remembered bool) {
 	for _, r := range slices.Backward(b.acceptedResults()) {
 		if r.version.serial <= serial {
-			return r.value
+			return r.value, true
 		}
 	}
-	return b.initial
+	return b.initial, false
 }
 
 // valueIn is the value that a settled result stands for: its own, or the newest
@@ -224,8 +241,12 @@ func (b *Binding[T]) valueIn(r *result[T]) *T {
 		return r.value
 	}
 	// An older version may have been accepted since r was settled.
-	if value := b.newestBefore(r.version.serial); value != b.initial && value != r.instead.Load() {
-		r.instead.Store(value)
+	if value, remembered := b.newestBefore(r.version.serial); remembered && value != r.instead.Load() {
+		b.mu.Lock() // else an older value could take the place of a newer one
+		defer b.mu.Unlock()
+		if value, remembered = b.newestBefore(r.version.serial); remembered {
+			r.instead.Store(value)
+		}
 	}
 	return r.instead.Load()
 }
@@ -235,8 +256,14 @@ func (b *Binding[T]) await(ctx context.Context, s *Snapshot) error {
 	if b.number >= len(s.versions) || s.versions[b.number].section == nil {
 		return nil
 	}
+	r := b.begin(s.versions[b.number].version)
 	select {
-	case <-b.begin(s.versions[b.number].version).done:
+	case <-r.done: // whatever has ended besides
+		return nil
+	default:
+	}
+	select {
+	case <-r.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for %s to be decoded: %w", describe(b.config, b.key), context.Cause(ctx))

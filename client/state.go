@@ -82,16 +82,20 @@ func (c *Client) Bindings() []BindingState {
 // value is rejected, and of the Required ones that have no config. Each is a
 // *ConfigError. Removed and misspelt configs that are not Required are no reason.
 //
-// If the context ends first, the error matches the context's. It is ErrInHook if
-// Ready is called from code that it would wait for.
+// If the context ends first, the error matches the context's. It is ErrClosed after
+// Close, and ErrInHook if Ready is called from code of the application that a client
+// called.
 func (c *Client) Ready(ctx context.Context) error {
 	if inApplication() {
 		return fmt.Errorf("client.Ready: %w", ErrInHook)
 	}
-	s := c.Snapshot()
+	if c.isClosed() {
+		return ErrClosed
+	}
 	c.mu.Lock()
 	bindings := slices.Clone(c.bindings)
 	c.mu.Unlock()
+	s := c.Snapshot() // which has the configs of them all
 	for _, b := range bindings {
 		err := b.await(ctx, s)
 		if err == nil {
@@ -123,7 +127,10 @@ func (b *Binding[T]) state(s *Snapshot) (State, error) {
 		return StateRemoved, b.fail(s.Generation(), err)
 	case err != nil:
 		return StateDefault, b.fail(s.Generation(), err)
-	case r == nil || r.version.section == nil: // it is being decoded
+	case r == nil || r.version.section == nil: // it is being decoded, and the state that of before
+		if len(b.acceptedResults()) > 0 {
+			return StateRemoved, nil
+		}
 		return StateDefault, nil
 	case r.err != nil:
 		return StateRejected, b.fail(r.version.changed, r.err)
@@ -157,22 +164,24 @@ func (b *Binding[T]) unready(s *Snapshot) error {
 	return nil
 }
 
-// report tells the log and OnReject what the newest result is. The caller holds
-// mu.
-func (b *Binding[T]) report(r *result[T]) {
+// report tells the log and OnReject what the newest result is, which came after
+// another or nil. The caller holds mu.
+func (b *Binding[T]) report(r, last *result[T]) {
 	attrs := []any{"config", b.config}
 	if b.key != "" {
 		attrs = append(attrs, "key", b.key)
 	}
 	switch log := &b.client.log; {
-	case r.err != nil:
-		err := b.fail(r.version.changed, r.err)
-		log.problem(b, r.err.Error(), "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
-		b.deliverRejection(err)
-	case r.value == nil && len(b.acceptedResults()) > 0:
-		log.problem(b, "removed", "a config is removed; the binding keeps the last accepted value", attrs...)
-		b.deliverRejection(b.fail(b.client.current.Load().Generation(), ErrNotFound))
 	case r.value != nil:
 		log.over(b, "a value is accepted again", attrs...)
+	case r.err != nil:
+		log.problem(b, r.reason, "a value is rejected; the binding keeps the last accepted one", append(attrs, "error", r.err)...)
+		b.reject(b.fail(r.version.changed, r.err))
+	case len(b.acceptedResults()) > 0:
+		log.problem(b, "removed", "a config is removed; the binding keeps the last accepted value", attrs...)
+		b.reject(b.fail(b.client.current.Load().Generation(), ErrNotFound))
+	case last != nil && last.err != nil:
+		log.problem(b, "removed", "a config is removed; the binding keeps its default", attrs...)
+		b.reject(b.fail(b.client.current.Load().Generation(), ErrNotFound))
 	}
 }

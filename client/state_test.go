@@ -64,6 +64,59 @@ func TestStateOfABinding(t *testing.T) {
 	}
 }
 
+// Until the content of a config that came back is decoded, the state is what it was.
+func TestStateOfAConfigThatComesBack(t *testing.T) {
+	t.Parallel()
+	asleep, wake := make(chan struct{}, 10), make(chan struct{})
+	p := created(t, regionIn(t), 1, configs{"a": number{1}})
+	c := open(t, p.dir())
+	b := client.Bind(c, "a", client.Options[number]{Validate: func(n *number) error {
+		if n.N == 3 {
+			asleep <- struct{}{}
+			<-wake
+		}
+		return nil
+	}})
+	must(t, c.WaitGeneration(t.Context(), p.next(t, configs{})))
+	p.next(t, configs{"a": number{3}})
+	inTime(t, "the validation", asleep)
+	s := stateOf(t, c)
+	want(t, "Get", b.Get().N, 1)
+	want(t, "the state", s.State, client.StateRemoved)
+	want(t, "Accepted", s.Accepted, 1)
+	want(t, "Newest", s.Newest, 3)
+	must(t, s.Err)
+	close(wake)
+	eventually(t, "the state is current", func() bool { return stateOf(t, c).State == client.StateCurrent })
+}
+
+func TestReadyOfAClosedClient(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	r.Set("a", number{1})
+	c := r.Client()
+	client.Bind[number](c, "a")
+	must(t, c.Close())
+	for range 50 {
+		wantError(t, c.Ready(t.Context()), client.ErrClosed)
+		must(t, c.WaitGeneration(t.Context(), 2)) // which was settled before
+	}
+}
+
+// What is settled needs no wait, and a context that has ended does not matter.
+func TestReadyWithAContextThatHasEnded(t *testing.T) {
+	t.Parallel()
+	r := clienttest.New(t)
+	r.Set("a", number{1})
+	c := r.Client()
+	client.Bind[number](c, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 {
+		must(t, c.Ready(ctx))
+	}
+}
+
 func TestStateWithoutARegion(t *testing.T) {
 	t.Parallel()
 	c := open(t, regionIn(t), client.Lazy())

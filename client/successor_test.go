@@ -268,3 +268,33 @@ func TestSilentReplacementIsFound(t *testing.T) {
 		}
 	}
 }
+
+// A reader that found the region damaged or retired a moment ago does not miss
+// what was published since.
+func TestSnapshotIsExactAfterAPublicationThatEndsDamage(t *testing.T) {
+	t.Parallel()
+	p := created(t, regionIn(t), 1, numbered(1))
+	c := open(t, p.dir())
+	for range 20 {
+		p.damaged(t, numbered(2))
+		c.Snapshot()
+		g := p.next(t, numbered(3))
+		want(t, "the generation that ends the damage", c.Snapshot().Generation(), g)
+		g = p.damaged(t, numbered(4)) + 1
+		c.Snapshot()
+		must(t, p.create(g, numbered(g)))
+		want(t, "the first generation of the region that replaces it", c.Snapshot().Generation(), g)
+	}
+}
+
+func TestSnapshotIsExactAfterAReplacementThatReadersWatch(t *testing.T) {
+	t.Parallel()
+	p := created(t, regionIn(t), 1, numbered(1))
+	c := open(t, p.dir())
+	stop := flatOut(t, func() error { c.Snapshot(); return nil })
+	for g := uint64(2); g < 300; g++ {
+		must(t, p.create(g, numbered(g)))
+		want(t, "the generation when Create has returned", c.Snapshot().Generation(), g)
+	}
+	stop()
+}

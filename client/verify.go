@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/statesync/statesync/client/internal/hook"
@@ -29,10 +30,12 @@ func (v *verifier) add(check func() error) {
 	v.checks = append(v.checks, check)
 }
 
+// verify decodes, and so the application's code may add values meanwhile.
 func (v *verifier) verify() error {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, check := range v.checks {
+	checks := slices.Clone(v.checks)
+	v.mu.Unlock()
+	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
 		}

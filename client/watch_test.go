@@ -4,13 +4,16 @@ package client_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"iter"
+	"math/bits"
 	"testing"
 	"time"
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
+	"github.com/statesync/statesync/shm/image"
 )
 
 // watched pulls what a Watch yields one by one.
@@ -370,4 +373,45 @@ func TestWaitGenerationEnds(t *testing.T) {
 	must(t, c.Close())
 	wantError(t, inTime(t, "WaitGeneration ends with the client", closed), client.ErrClosed)
 	wantError(t, c.WaitGeneration(t.Context(), 101), client.ErrClosed)
+}
+
+// twin is another name with the hash of a name of 16 bytes.
+func twin(t *testing.T, name string) string {
+	t.Helper()
+	const prime1, prime2, prime4, prime5 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+	inverse := func(odd uint64) uint64 { // modulo 2^64
+		x := odd
+		for range 6 {
+			x *= 2 - odd*x
+		}
+		return x
+	}
+	round := func(word uint64) uint64 { return bits.RotateLeft64(word*prime2, 31) * prime1 }
+	after := func(word uint64) uint64 {
+		return bits.RotateLeft64((prime5+16)^round(word), 27)*prime1 + prime4
+	}
+	first, second := binary.LittleEndian.Uint64([]byte(name)), binary.LittleEndian.Uint64([]byte(name[8:]))
+	wanted := after(first) ^ round(second) ^ after(first+1)
+	other := binary.LittleEndian.AppendUint64(nil, first+1)
+	other = binary.LittleEndian.AppendUint64(other, bits.RotateLeft64(wanted*inverse(prime1), -31)*inverse(prime2))
+	want(t, "the hash", image.HashName(string(other)), image.HashName(name))
+	return string(other)
+}
+
+// A name that has the hash of another config's has nothing of that config.
+func TestNameWithTheHashOfAnother(t *testing.T) {
+	t.Parallel()
+	const name = "tenants/12345678"
+	other := twin(t, name)
+	r := clienttest.New(t)
+	r.Set(name, number{7})
+	c := r.Client()
+	for change := range c.Watch(t.Context(), other) {
+		wantError(t, change.Err, client.ErrNotFound)
+		want(t, "Int of the other name", change.Doc.IntOr("N", -1), -1)
+		want(t, "Uint of the other name", change.Doc.UintOr("N", 42), 42)
+		break
+	}
+	want(t, "a binding of the other name", client.BindKey(c, other, "N", 42).In(c.Snapshot()), 42)
+	want(t, "the config", client.Bind[number](c, name).Get().N, 7)
 }

@@ -294,6 +294,29 @@ func TestChangingAValueThatWasHandedOutFailsTheTest(t *testing.T) {
 	}
 }
 
+// binder binds another config when it is decoded.
+type binder struct {
+	client *client.Client
+	N      int
+}
+
+func (b *binder) UnmarshalJSON(text []byte) error {
+	b.N = len(text) + client.Bind[weights](b.client, "other").Get().Elo
+	return nil
+}
+
+// The values are decoded once more at the end of a test.
+func TestDecoderThatBindsFailsNoTest(t *testing.T) {
+	t.Parallel()
+	failures := record(t, func(t testing.TB) {
+		r := clienttest.New(t)
+		r.Publish(configs{"a": weights{1}, "other": weights{2}})
+		c := r.Client()
+		client.Bind(c, "a", client.Options[binder]{Default: binder{client: c}})
+	})
+	want(t, "the number of failures", len(failures), 0)
+}
+
 func TestReadingFailsNoTest(t *testing.T) {
 	t.Parallel()
 	if failures := record(t, func(t testing.TB) {
