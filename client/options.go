@@ -16,10 +16,14 @@ type Options[T any] struct {
 	// Required makes Client.Ready fail while there is no such config.
 	Required bool
 	// OnChange is called with each accepted value, first with the present one. See
-	// Binding.Changes for what it skips.
+	// Binding.Changes for what it skips. It may be called before Bind returns: use
+	// what it is called with, and not the variable that the binding is assigned to.
+	// A binding's hooks are called one at a time, in the order of what they tell.
+	// After Close, a call that was due may still be made.
 	OnChange func(Changed[T])
 	// OnReject is called with the reason when a value is rejected, and when the
-	// config is removed. It is a *ConfigError.
+	// config is removed. It is a *ConfigError. It is called again if an older value,
+	// whose decoding took longer, is accepted after that.
 	OnReject func(error)
 }
 
