@@ -10,8 +10,10 @@ import (
 	"sync"
 )
 
-// ErrInHook is returned by calls that would wait for the code of the application
-// from which they are made.
+// ErrInHook is returned by Ready in code of the application that a client called,
+// since it could wait for that code. This is found on the stack: it includes the
+// code that another client called, and leaves out goroutines that a hook started. A
+// hook that waits for such a goroutine while that is in Ready waits for itself.
 var ErrInHook = errors.New("called from a hook, a validation or a decoder of the application")
 
 // PanicError is the reason for rejecting a value whose decoding or validation

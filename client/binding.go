@@ -110,9 +110,9 @@ func (b *Binding[T]) Get() *T { return b.value.Load() }
 // client, which is a mistake that is logged once.
 //
 // The first In of a content decodes it, or blocks until it is decoded; it never
-// waits for a hook. Once the client is closed it does not wait for code of the
-// application either, and takes the value for rejected. After that In does not block,
-// allocates nothing and makes no syscall.
+// waits for a hook. After that In does not block, allocates nothing and makes no
+// syscall. Once the client is closed, In does not wait for code of the application
+// either, and returns the newest accepted value as if the content were rejected.
 func (b *Binding[T]) In(s *Snapshot) *T {
 	r := b.newest.Load()
 	if r != nil && s != nil && b.number < len(s.versions) && s.versions[b.number].version == r.version && r.value != nil {

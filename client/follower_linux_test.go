@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -90,5 +91,61 @@ func TestFollowerWhereTheKernelRefusesToWait(t *testing.T) {
 		t.Errorf("the follower took %d ms of CPU in a second in which nothing happened", cpu)
 	}
 	must(t, p.publish(numbered(2)))
+	want(t, "the child", child.Line(), "follows")
+}
+
+func init() { roles["no descriptors"] = followWithoutDescriptors }
+
+// followWithoutDescriptors is a process that has a descriptor left neither for the
+// alarm that passes the follower's role on, nor for a region that replaces its own.
+func followWithoutDescriptors(args []string) error {
+	c, err := client.Open(args[0])
+	if err != nil {
+		return err
+	}
+	wake := make(chan struct{})
+	blocks := client.Bind(c, "a", client.Options[number]{Validate: func(n *number) error {
+		if n.N == 2 {
+			<-wake
+		}
+		return nil
+	}})
+	b := client.Bind(c, "b", client.Options[number]{Validate: func(*number) error { return nil }})
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
+		return err
+	}
+	fmt.Println("none left")
+	for b.Get().N != 2 {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("follows beside a validation that blocks")
+	for !errors.Is(c.Stats().Err, unix.EMFILE) {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("cannot open the successor:", b.Get().N)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	close(wake)
+	for b.Get().N != 3 || blocks.Get().N != 3 {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("follows")
+	return c.Close()
+}
+
+func TestFollowerWithoutDescriptors(t *testing.T) {
+	t.Parallel()
+	p := created(t, regionIn(t), 1, numbered(1))
+	child := start(t, "no descriptors", p.dir())
+	want(t, "the child", child.Line(), "none left")
+	p.next(t, numbered(2))
+	want(t, "the child", child.Line(), "follows beside a validation that blocks")
+	must(t, p.create(3, numbered(3)))
+	want(t, "the child", child.Line(), "cannot open the successor: 2")
 	want(t, "the child", child.Line(), "follows")
 }

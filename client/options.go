@@ -16,12 +16,15 @@ type Options[T any] struct {
 	// Required makes Client.Ready fail while there is no such config.
 	Required bool
 	// OnChange is called with each accepted value, first with the present one, and
-	// never with Default. The calls are made in order, on another goroutine, so that
-	// the first one may come after Bind has returned; Client.Ready waits for it. See
-	// Binding.Changes for what is skipped.
+	// never with Default. See Binding.Changes for what is skipped. A binding's hooks
+	// are called one at a time, in the order of what they tell, on another goroutine:
+	// the first call may come before or after Bind has returned, so that a hook uses
+	// what it is called with, and not the variable that the binding is assigned to.
+	// Client.Ready waits for it. After Close, a call that was due may still be made.
 	OnChange func(Changed[T])
 	// OnReject is called with the reason when a value is rejected, and when the
-	// config is removed. It is a *ConfigError.
+	// config is removed. It is a *ConfigError. It is called again if an older value,
+	// whose decoding took longer, is accepted after that.
 	OnReject func(error)
 }
 

@@ -36,7 +36,7 @@ type BindingState struct {
 	State    State
 	Required bool
 	// Accepted is the generation in which the config got the content of Get's
-	// value, 0 for the default. Newest is the one in which it got its newest
+	// value, 0 if none was accepted. Newest is the one in which it got its newest
 	// content, 0 if there is none. They differ while the newest is rejected, or is
 	// being decoded.
 	Accepted, Newest uint64
@@ -64,7 +64,8 @@ func text(err error) string {
 }
 
 // Bindings lists the state of every binding, in the order in which they were
-// made. It allocates, and does not block.
+// made. It allocates. It waits for no code of the application, but may block while
+// another goroutine refreshes.
 func (c *Client) Bindings() []BindingState {
 	c.mu.Lock()
 	bindings, s := slices.Clone(c.bindings), c.current.Load()
