@@ -64,9 +64,12 @@ func (r *reporter) problem(subject any, cause, message string, attrs ...any) {
 	r.write(slog.LevelWarn, message, attrs)
 }
 
+// troubled reports whether there is a problem with any subject.
+func (r *reporter) troubled() bool { return r.causes.Load() > 0 }
+
 // over logs that there is no problem with a subject any more, if there was one.
 func (r *reporter) over(subject any, message string, attrs ...any) {
-	if r.causes.Load() == 0 {
+	if !r.troubled() {
 		return
 	}
 	r.mu.Lock()
@@ -102,6 +105,7 @@ func (r *reporter) write(level slog.Level, message string, attrs []any) {
 // reportRegion logs the error of the follower's last refresh.
 func (c *Client) reportRegion(err error) {
 	switch {
+	case err == nil && !c.log.troubled(): // after each change: the attributes would be allocated
 	case err == nil:
 		c.log.over(aboutRegion, "the region is readable", "region", c.dir)
 	case c.isClosed():
@@ -123,7 +127,9 @@ func (c *Client) reportHeart(s *Snapshot, beats bool) {
 	switch {
 	case beats:
 		c.silent = time.Time{}
-		c.log.over(aboutDaemon, "the daemon is alive again", "region", c.dir)
+		if c.log.troubled() {
+			c.log.over(aboutDaemon, "the daemon is alive again", "region", c.dir)
+		}
 	case c.silent.IsZero():
 		c.silent = time.Now()
 	case time.Since(c.silent) >= silentFor:

@@ -168,6 +168,9 @@ func (b *Binding[T]) unready(s *Snapshot) error {
 // report tells the log and OnReject what the newest result is, which came after
 // another or nil. The caller holds mu.
 func (b *Binding[T]) report(r, last *result[T]) {
+	if r.value != nil && !b.client.log.troubled() {
+		return // after each change: the attributes would be allocated
+	}
 	attrs := []any{"config", b.config}
 	if b.key != "" {
 		attrs = append(attrs, "key", b.key)
