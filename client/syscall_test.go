@@ -63,7 +63,7 @@ func TestReadingMakesNoSyscall(t *testing.T) {
 // the process's own, after which the thread may collect garbage, with memory of
 // its own. The region's futex and mapping are never private ones.
 func isScheduler(line string) bool {
-	for _, mark := range []string{"--- SIG", "rt_sigreturn", "_PRIVATE", "futex resumed", "mmap resumed", "mkdirat resumed", "mkdir resumed"} {
+	for _, mark := range []string{"--- SIG", "rt_sigreturn", "_PRIVATE", "sched_yield", "futex resumed", "mmap resumed", "mkdirat resumed", "mkdir resumed"} {
 		if strings.Contains(line, mark) {
 			return true
 		}
