@@ -24,7 +24,7 @@ const (
 // Client reads one region. Open one for the life of the process and share it:
 // it is safe for any number of goroutines. It has one goroutine of its own, the
 // follower, and from the first change of a binding with validation or with a type
-// that decodes itself a second one, with a file descriptor; see runForeign.
+// that decodes itself a second one, with a file descriptor.
 type Client struct {
 	dir      string
 	trust    shm.Trust
@@ -129,7 +129,7 @@ func WithLogger(logger *slog.Logger) Option {
 // or /dev/shm/statesync/default if that is not set.
 //
 // Without Lazy, a region that cannot be opened is an error: it matches
-// ErrNoRegion, ErrUntrusted, ErrLayout, ErrCorrupt, ErrUnsupported or
+// ErrNoRegion, ErrUntrusted, ErrLayout, ErrCorrupt, ErrBusy, ErrUnsupported or
 // fs.ErrPermission. With Lazy, Stats has that error, and the client keeps
 // looking for a region.
 //

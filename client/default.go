@@ -6,8 +6,8 @@ var defaultClient = sync.OnceValues(func() (*Client, error) { return Open("", La
 
 // Default is the client of the default region, $STATESYNC_REGION or
 // /dev/shm/statesync/default, for programs that have just one. It is opened
-// Lazy when it is first asked for, and must not be closed. It panics where
-// STATESYNC_OWNER can't be understood.
+// Lazy when it is first asked for, and must not be closed. It panics if
+// STATESYNC_OWNER is not a list of numbers.
 func Default() *Client {
 	c, err := defaultClient()
 	if err != nil {

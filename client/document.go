@@ -67,7 +67,8 @@ func (d Doc) JSON() []byte {
 	return d.version.section.Content()
 }
 
-// Decode decodes the whole config as encoding/json does it; an opaque one into
+// Decode decodes the whole config into what v points to, whose present value is the
+// default; see the package documentation. An opaque config is decoded into
 // a *string or *[]byte. It allocates.
 func (d Doc) Decode(v any) error {
 	if d.version == nil || d.version.section == nil {

@@ -99,9 +99,9 @@ type ChangeKind string
 
 // The kinds of changes.
 const (
-	Added   ChangeKind = "added"
-	Altered ChangeKind = "changed"
-	Removed ChangeKind = "removed"
+	ConfigAdded   ChangeKind = "added"
+	ConfigChanged ChangeKind = "changed"
+	ConfigRemoved ChangeKind = "removed"
 )
 
 // PrefixChange is what WatchPrefix yields: what happened to one config.
@@ -167,9 +167,9 @@ func (w *prefixWatch) look(s *Snapshot, yield func(PrefixChange) bool) (again bo
 			w.seen[e.Name] = e.Entry
 			continue
 		}
-		change := PrefixChange{Kind: Added, Config: e.Name, Generation: s.Generation()}
+		change := PrefixChange{Kind: ConfigAdded, Config: e.Name, Generation: s.Generation()}
 		if there {
-			change.Kind = Altered
+			change.Kind = ConfigChanged
 		}
 		if change.Doc, err = s.document(e); err != nil {
 			break
@@ -193,7 +193,7 @@ func (w *prefixWatch) look(s *Snapshot, yield func(PrefixChange) bool) (again bo
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
 		delete(w.seen, name)
 		none := Doc{version: &version{name: name}, generation: s.Generation()}
-		if !yield(PrefixChange{Kind: Removed, Config: name, Generation: s.Generation(), Doc: none}) {
+		if !yield(PrefixChange{Kind: ConfigRemoved, Config: name, Generation: s.Generation(), Doc: none}) {
 			w.ended = true
 			return false, nil
 		}

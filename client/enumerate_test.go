@@ -120,24 +120,24 @@ func TestWatchPrefix(t *testing.T) {
 		want(t, "the generation", change.Generation, r.Generation())
 	}
 	for i := range 3 {
-		expect(client.Added, fmt.Sprintf("tenants/%03d", i), i)
+		expect(client.ConfigAdded, fmt.Sprintf("tenants/%03d", i), i)
 	}
 	r.Set("a", number{2}) // which has another prefix
 	r.Set("tenants/001", number{11})
-	expect(client.Altered, "tenants/001", 11)
+	expect(client.ConfigChanged, "tenants/001", 11)
 	changed := tenants(5)
 	delete(changed, "tenants/000")
 	changed["tenants/001"], changed["tenants/002"] = number{11}, number{12}
 	r.Publish(changed)
-	expect(client.Altered, "tenants/002", 12)
-	expect(client.Added, "tenants/003", 3)
-	expect(client.Added, "tenants/004", 4)
-	expect(client.Removed, "tenants/000", -1)
+	expect(client.ConfigChanged, "tenants/002", 12)
+	expect(client.ConfigAdded, "tenants/003", 3)
+	expect(client.ConfigAdded, "tenants/004", 4)
+	expect(client.ConfigRemoved, "tenants/000", -1)
 	// Another region with the same content is no change.
 	r.Grow()
 	r.Replace()
 	r.Set("tenants/004", number{44})
-	expect(client.Altered, "tenants/004", 44)
+	expect(client.ConfigChanged, "tenants/004", 44)
 }
 
 func TestWatchPrefixUnderAFastWriter(t *testing.T) {
@@ -151,11 +151,11 @@ func TestWatchPrefixUnderAFastWriter(t *testing.T) {
 	held := map[string]int{}
 	ended := async(func() bool {
 		for change := range c.WatchPrefix(t.Context(), "tenants/") {
-			if _, there := held[change.Config]; there != (change.Kind != client.Added) {
+			if _, there := held[change.Config]; there != (change.Kind != client.ConfigAdded) {
 				t.Errorf("%s is %s", change.Config, change.Kind)
 			}
 			held[change.Config] = change.Doc.IntOr("N", -1)
-			if change.Kind == client.Removed {
+			if change.Kind == client.ConfigRemoved {
 				delete(held, change.Config)
 			}
 			if _, there := held[last]; change.Config == last && !there {

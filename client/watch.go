@@ -16,13 +16,13 @@ type Change struct {
 	Config string
 	Key    string // empty for the whole config
 	// From is the generation of the state that was yielded before, 0 for the
-	// first; To is that of this one, 0 where there is no region.
+	// first; To is that of this one, 0 without a region.
 	From, To uint64
-	// Doc is the config, also where it lacks Key; where there is none it has no
-	// keys.
+	// Doc is the config, whether it has Key or not. If there is no such config, it
+	// has its name and no keys.
 	Doc Doc
-	// Err matches ErrNotFound or ErrNoRegion where there is no such config, or
-	// no such key.
+	// Err matches ErrNotFound if there is no such config or no such key, or
+	// ErrNoRegion.
 	Err error
 }
 
