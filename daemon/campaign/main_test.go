@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -57,6 +58,7 @@ func chanceBytes(r *rand.Rand, n int) []byte {
 }
 
 func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // else each client says what a campaign does to its region
 	if name := os.Getenv(roleEnv); name != "" {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() {

@@ -157,7 +157,14 @@ func run(steps []step) error {
 var (
 	promised = regexp.MustCompile(`promise: (.*) \| tried: (.*) \| lost: (.*)`)
 	fuzzed   = regexp.MustCompile(`execs: (\d+)`)
+
+	// What go test says if a target fails: the input, or what became of its process.
+	fuzzFound = regexp.MustCompile(`Failing input written|To re-run:|hung or terminated|panic:|_test\.go:\d+:`)
 )
+
+// fuzzRanOut is all that go test says of a failure if the time of fuzzing ends while a
+// worker is busy. That is no finding, and comes now and then on a busy machine.
+const fuzzRanOut = "    context deadline exceeded"
 
 // run shows what a campaign writes, and returns what it promised.
 func (s step) run(out io.Writer) (kept []promise, err error) {
@@ -173,7 +180,7 @@ func (s step) run(out io.Writer) (kept []promise, err error) {
 	if err != nil {
 		return nil, err
 	}
-	execs := 0
+	execs, ranOut, found := 0, false, false
 	scanner := bufio.NewScanner(stdout)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
@@ -185,6 +192,8 @@ func (s step) run(out io.Writer) (kept []promise, err error) {
 		if m := fuzzed.FindStringSubmatch(line); m != nil {
 			execs, _ = strconv.Atoi(m[1])
 		}
+		ranOut = ranOut || line == fuzzRanOut
+		found = found || fuzzFound.MatchString(line)
 	}
 	fuzzes := strings.HasPrefix(s.name, "fuzz ")
 	if fuzzes && execs == 0 {
@@ -193,5 +202,9 @@ func (s step) run(out io.Writer) (kept []promise, err error) {
 	if fuzzes {
 		kept = append(kept, promise{"no input crashes or misleads: " + s.name, fmt.Sprintf("%d inputs", execs), "nothing"})
 	}
-	return kept, errors.Join(err, scanner.Err(), cmd.Wait())
+	failed := cmd.Wait()
+	if fuzzes && ranOut && !found {
+		failed = nil
+	}
+	return kept, errors.Join(err, scanner.Err(), failed)
 }
