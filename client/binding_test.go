@@ -95,7 +95,7 @@ func TestRefusedValueLeavesTheLastOne(t *testing.T) {
 
 	// A publication of something else settles nothing anew.
 	r.Set("other", weights{})
-	want(t, "Refusals", c.Stats().Rejections, 1)
+	want(t, "Rejections", c.Stats().Rejections, 1)
 
 	r.Set("matchmaker", weights{Elo: 1600})
 	want(t, "Get", *b.Get(), weights{Elo: 1600})

@@ -130,5 +130,5 @@ func TestStatsCountTornReads(t *testing.T) {
 	})
 	stop()
 	want(t, "the generation", c.Snapshot().Generation(), p.current.Generation())
-	want(t, "Refusals", c.Stats().Rejections, 0)
+	want(t, "Rejections", c.Stats().Rejections, 0)
 }

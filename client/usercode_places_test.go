@@ -216,7 +216,7 @@ func TestValidatorThatFails(t *testing.T) {
 		wantRefused(t, b.Err(), errAny, "rude", "", g)
 		err := inTime(t, "OnReject is called", refusals)
 		wantError(t, err, err, "rude", name)
-		want(t, "Refusals", c.Stats().Rejections, 1)
+		want(t, "Rejections", c.Stats().Rejections, 1)
 		goesOn(t, c, p, polite)
 		eventually(t, "the binding follows again", func() bool { return b.Get().N == 1001 })
 	}

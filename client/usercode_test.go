@@ -103,7 +103,7 @@ func TestUserCodeThatFails(t *testing.T) {
 					want(t, "the panic's value", panicked.Value, any("out of luck"))
 				}
 			}
-			want(t, "Refusals", c.Stats().Rejections, 1)
+			want(t, "Rejections", c.Stats().Rejections, 1)
 			goesOn(t, c, p, polite)
 			eventually(t, "the binding follows again", func() bool { return b.Get().N == 1001 })
 			must(t, b.Err())
@@ -293,7 +293,7 @@ func TestUserCodeThatExitsLate(t *testing.T) {
 	eventually(t, "the other binding follows", func() bool { return polite.Get().N == 3 })
 	close(wake)
 	eventually(t, "the binding follows", func() bool { return b.Get().N == 3 })
-	want(t, "Refusals", c.Stats().Rejections, 1)
+	want(t, "Rejections", c.Stats().Rejections, 1)
 	p.next(t, both("", 4))
 	eventually(t, "the binding still follows", func() bool { return b.Get().N == 4 })
 }
@@ -459,7 +459,7 @@ func TestValidatorThatAlwaysRefuses(t *testing.T) {
 		want(t, "Get of the other one", polite.Get().N, uint64(n))
 		wantRefused(t, b.Err(), errNo, "rude", "", g)
 	}
-	want(t, "Refusals", c.Stats().Rejections, 19)
+	want(t, "Rejections", c.Stats().Rejections, 19)
 }
 
 func TestHookThatFails(t *testing.T) {
