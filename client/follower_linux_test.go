@@ -91,7 +91,7 @@ func TestFollowerWhereTheKernelRefusesToWait(t *testing.T) {
 		t.Errorf("the follower took %d ms of CPU in a second in which nothing happened", cpu)
 	}
 	must(t, p.publish(numbered(2)))
-	want(t, "the child", child.Line(), "follows")
+	child.Want("follows")
 }
 
 func init() { roles["no descriptors"] = followWithoutDescriptors }
@@ -142,10 +142,10 @@ func TestFollowerWithoutDescriptors(t *testing.T) {
 	t.Parallel()
 	p := created(t, regionIn(t), 1, numbered(1))
 	child := start(t, "no descriptors", p.dir())
-	want(t, "the child", child.Line(), "none left")
+	child.Want("none left")
 	p.next(t, numbered(2))
-	want(t, "the child", child.Line(), "follows beside a validation that blocks")
+	child.Want("follows beside a validation that blocks")
 	must(t, p.create(3, numbered(3)))
-	want(t, "the child", child.Line(), "cannot open the successor: 2")
-	want(t, "the child", child.Line(), "follows")
+	child.Want("cannot open the successor: 2")
+	child.Want("follows")
 }
