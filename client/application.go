@@ -89,6 +89,13 @@ func (e *errands) push(call func()) {
 	}
 }
 
+// waiting is how many calls have not returned.
+func (e *errands) waiting() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return int(e.pushed - e.returned)
+}
+
 // run makes the calls. One that ends the goroutine has the next ones made on
 // another.
 func (e *errands) run() {

@@ -40,9 +40,8 @@ type reporter struct {
 	reports errands
 	causes  atomic.Int32 // how many subjects have a cause
 
-	mu      sync.Mutex     // guards what follows
-	cause   map[any]string // of the last report about a subject that is not over
-	waiting int            // reports
+	mu    sync.Mutex     // guards what follows
+	cause map[any]string // of the last report about a subject that is not over
 }
 
 // problem logs a message about a subject, unless the last one about it had the
@@ -67,7 +66,7 @@ func (r *reporter) problem(subject any, cause, message string, attrs ...any) {
 // troubled reports whether there is a problem with any subject.
 func (r *reporter) troubled() bool { return r.causes.Load() > 0 }
 
-// over logs that there is no problem with a subject any more, if there was one.
+// over logs the end of a problem with a subject, if it had one.
 func (r *reporter) over(subject any, message string, attrs ...any) {
 	if !r.troubled() {
 		return
@@ -84,16 +83,10 @@ func (r *reporter) over(subject any, message string, attrs ...any) {
 
 // write has a report logged. The caller holds mu.
 func (r *reporter) write(level slog.Level, message string, attrs []any) {
-	if r.waiting == maxReports {
+	if r.reports.waiting() >= maxReports {
 		return
 	}
-	r.waiting++
 	r.reports.push(func() {
-		defer func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.waiting--
-		}()
 		logger := r.logger
 		if logger == nil {
 			logger = slog.Default()

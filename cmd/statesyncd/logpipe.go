@@ -19,8 +19,8 @@ const (
 
 // logPipe is a writer that never blocks, for a log whose reader may stop: a full
 // pipe must not keep the daemon from publishing. Each Write is a line. Lines that
-// do not fit are dropped and counted, and the next line that is written says how
-// many there were.
+// do not fit are dropped and counted. After the lines before them, one says how many
+// there were.
 type logPipe struct {
 	out     io.Writer
 	missing func(lines int) []byte // the line that says so
