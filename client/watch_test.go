@@ -8,6 +8,7 @@ import (
 	"errors"
 	"iter"
 	"math/bits"
+	"sync"
 	"testing"
 	"time"
 
@@ -360,11 +361,12 @@ func TestWaitGenerationEnds(t *testing.T) {
 
 	// In another region the number means nothing, be it there already or not.
 	first := c.Snapshot().RegionID()
-	replaced := async(func() error { return c.WaitGeneration(t.Context(), 5) })
+	waits := &waitingContext{Context: t.Context(), waits: make(chan struct{})}
+	replaced := async(func() error { return c.WaitGeneration(waits, 5) })
 	select {
 	case err := <-replaced:
 		t.Fatalf("WaitGeneration returned too early: %v", err)
-	case <-time.After(10 * time.Millisecond):
+	case <-waits.waits:
 	}
 	must(t, p.create(100, numbered(100)))
 	wantError(t, inTime(t, "WaitGeneration sees the new region", replaced), client.ErrReplaced, first, p.ID().String())
@@ -373,6 +375,18 @@ func TestWaitGenerationEnds(t *testing.T) {
 	must(t, c.Close())
 	wantError(t, inTime(t, "WaitGeneration ends with the client", closed), client.ErrClosed)
 	wantError(t, c.WaitGeneration(t.Context(), 101), client.ErrClosed)
+}
+
+// waitingContext closes waits once its end is waited for.
+type waitingContext struct {
+	context.Context
+	waits chan struct{}
+	once  sync.Once
+}
+
+func (c *waitingContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waits) })
+	return c.Context.Done()
 }
 
 // twin is another name with the hash of a name of 16 bytes.
