@@ -31,7 +31,7 @@ func TestStatsOfTheRegion(t *testing.T) {
 		t.Errorf("Age is %v", stats.Age)
 	}
 
-	p.Observe("revision-43", shm.Boottime()-time.Minute, "a.yaml:3:1: no number")
+	p.Observe(shm.Observation{Observed: "revision-43", SourceGood: shm.Boottime() - time.Minute, Problem: "a.yaml:3:1: no number"})
 	must(t, p.Beat())
 	stats = c.Stats()
 	want(t, "Observed", stats.Observed, "revision-43")

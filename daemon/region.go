@@ -126,7 +126,7 @@ func (r *region) survey() *shm.Region {
 		if status.SourceGood <= shm.Boottime() { // on a disk, it may be of another boot
 			r.seenGood = status.SourceGood
 		}
-		r.w.Observe(status.Observed, r.seenGood, status.Problem)
+		r.w.Observe(shm.Observation{Observed: status.Observed, SourceGood: r.seenGood, Problem: status.Problem})
 	}
 	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
 		r.top = max(r.top, hot.Generation()) // its slot agrees, so these are not random bits
@@ -370,7 +370,7 @@ func (r *region) tell(observed string, seenGood time.Duration, problem string) {
 	if !r.w.Attached() {
 		return
 	}
-	r.w.Observe(observed, seenGood, problem)
+	r.w.Observe(shm.Observation{Observed: observed, SourceGood: seenGood, Problem: problem})
 	if err := r.w.Beat(); err != nil && r.whole {
 		r.lose(err)
 	}

@@ -89,7 +89,9 @@ var goldens = map[string]func(t *testing.T) []byte{
 		raw := opaque(t, "team/certificate", "\x00\x01 not \xff JSON")
 		m := publish(t, w, 1, "git:1", nil, document(t, "a", `{"n": 1}`), document(t, "gone", `{}`), all, raw)
 		publish(t, w, 2, "git:2", m, document(t, "a", `{"n": 2}`), all, raw, document(t, "team/é", `[[1,2],"x"]`))
-		w.Observe("git:3", 7*time.Second, "config.yaml:3:1: it is not what it should be")
+		w.Observe(shm.Observation{Observed: "git:3", SourceGood: 7 * time.Second, Problem: "config.yaml:3:1: it is not what it should be", Fresh: true, Layers: []shm.Layer{
+			{Name: "base", Version: "git:3", Good: 7 * time.Second}, {Name: "host", Version: "dir:1", Problem: "host.yaml:1:1: it is not what it should be"},
+		}})
 		ok(t, w.Beat())
 		file, err := os.ReadFile(filepath.Join(dir, shm.FileName))
 		ok(t, err)

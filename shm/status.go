@@ -9,6 +9,9 @@ import (
 	"github.com/statesync/statesync/shm/internal/layout"
 )
 
+// MaxLayers is how many layers a status has room for.
+const MaxLayers = layout.MaxLayers
+
 // The times of a writer's heartbeat; see package layout.
 const (
 	HeartbeatInterval = layout.HeartbeatInterval
@@ -19,6 +22,10 @@ type (
 	// Status is what the writer tells the region's readers about itself. It is
 	// information: no read depends on it.
 	Status = layout.Status
+	// Observation is what a status says of the sources and of what came of them.
+	Observation = layout.Observation
+	// Layer is what a status says of one source.
+	Layer = layout.Layer
 	// State is what a writer says of itself.
 	State = layout.State
 )

@@ -166,7 +166,7 @@ func (r *Region) StopDaemon() {
 func (r *Region) SetProblem(problem string) {
 	r.t.Helper()
 	r.withWriter(func(w *writer.Writer) error {
-		w.Observe("clienttest", shm.Boottime(), problem)
+		w.Observe(shm.Observation{Observed: "clienttest", SourceGood: shm.Boottime(), Problem: problem})
 		return w.Beat()
 	})
 }

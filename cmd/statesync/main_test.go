@@ -133,7 +133,7 @@ func (w *regionWriter) publish(revision string, sections ...*image.Section) {
 
 func (w *regionWriter) observe(revision string, good time.Duration, problem string) {
 	w.t.Helper()
-	w.Observe(revision, good, problem)
+	w.Observe(shm.Observation{Observed: revision, SourceGood: good, Problem: problem})
 	if err := w.Beat(); err != nil {
 		w.t.Fatal(err)
 	}

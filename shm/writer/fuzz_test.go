@@ -156,7 +156,7 @@ func FuzzStatus(f *testing.F) {
 		_, _, _ = s.State.String(), s.Alive(), r.Beating()
 		wantGeneration(t, r, 1)
 
-		w.Observe("revision", 5, "problem")
+		w.Observe(shm.Observation{Observed: "revision", SourceGood: 5, Problem: "problem"})
 		must(t, w.Beat())
 		s, err = r.Status()
 		must(t, err)

@@ -4,6 +4,7 @@ package writer
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,27 +31,31 @@ func TestStatus(t *testing.T) {
 		t.Error("a new writer is not alive")
 	}
 
-	w.Observe("rev-1", 42*time.Second, "a.yaml:1: bad")
-	if again, _ := r.Status(); again != first {
+	seen := shm.Observation{
+		Observed: "rev-1", SourceGood: 42 * time.Second, Problem: "a.yaml:1: bad", Fresh: true, Held: true,
+		Layers: []shm.Layer{{Name: "base", Version: "v1", Good: time.Minute}, {Name: "host", Problem: "gone"}, {}},
+	}
+	w.Observe(seen)
+	if again, _ := r.Status(); !reflect.DeepEqual(again, first) {
 		t.Errorf("before the beat the status is %+v", again)
 	}
 	must(t, w.Beat())
 	second, err := r.Status()
 	must(t, err)
 	want := first
-	want.Observed, want.Problem, want.SourceGood, want.Heartbeat = "rev-1", "a.yaml:1: bad", 42*time.Second, second.Heartbeat
-	if second != want || second.Heartbeat < first.Heartbeat {
+	want.Observation, want.Heartbeat = seen, second.Heartbeat
+	if !reflect.DeepEqual(second, want) || second.Heartbeat < first.Heartbeat {
 		t.Errorf("the status is %+v, not %+v", second, want)
 	}
 	// Shorter texts leave nothing of the longer ones.
-	w.Observe("r", 0, "")
+	w.Observe(shm.Observation{Observed: "r", SourceGood: 0, Problem: ""})
 	must(t, w.Beat())
-	if got, _ := r.Status(); got.Observed != "r" || got.Problem != "" {
+	if got, _ := r.Status(); got.Observed != "r" || got.Problem != "" || got.Fresh || got.Layers != nil {
 		t.Errorf("the status is %+v", got)
 	}
 
 	// A region that replaces another has the status from the beginning.
-	w.Observe("rev-2", 1, "p")
+	w.Observe(shm.Observation{Observed: "rev-2", SourceGood: 1, Problem: "p"})
 	must(t, w.Create(5, nil))
 	got, err := open(t, dir).Status()
 	must(t, err)
@@ -79,14 +84,28 @@ func TestLongTexts(t *testing.T) {
 	for _, text := range []string{"x", "é", "語", "😀", "a語", "ab語", "\xff", "x\xffy\xc3"} {
 		for _, n := range []int{0, 1, 1023, 1024, 1025, 2559, 2560, 2561, 10000} {
 			long := strings.Repeat(text, n/len(text)+1)[:n]
-			w.Observe(long, 0, long)
+			layers := make([]shm.Layer, shm.MaxLayers+1) // the last one is left out
+			for i := range layers {
+				layers[i] = shm.Layer{Name: long, Version: long, Problem: long}
+			}
+			w.Observe(shm.Observation{Observed: long, SourceGood: 0, Problem: long, Layers: layers})
 			must(t, w.Beat())
 			got, err := r.Status()
 			must(t, err)
+			if len(got.Layers) != shm.MaxLayers {
+				t.Fatalf("%d layers", len(got.Layers))
+			}
+			last := got.Layers[shm.MaxLayers-1]
 			for _, f := range []struct {
 				got  string
 				most int
-			}{{got.Observed, layout.MaxObserved}, {got.Problem, layout.MaxProblem}} {
+			}{
+				{got.Observed, layout.MaxObserved},
+				{got.Problem, layout.MaxProblem},
+				{last.Name, layout.MaxLayerName},
+				{last.Version, layout.MaxLayerVersion},
+				{last.Problem, layout.MaxLayerProblem},
+			} {
 				clean := strings.ToValidUTF8(long, "")
 				if !utf8.ValidString(f.got) || len(f.got) > f.most || !strings.HasPrefix(clean, f.got) {
 					t.Errorf("%d bytes of %q became %q", n, text, f.got)
@@ -109,7 +128,7 @@ func TestStatusIsWhole(t *testing.T) {
 		defer close(done)
 		for i := range 5000 {
 			text := strings.Repeat(string(rune('a'+i%26)), 1+i%1000)
-			w.Observe(text, time.Duration(len(text)), text)
+			w.Observe(shm.Observation{Observed: text, SourceGood: time.Duration(len(text)), Problem: text})
 			if err := w.Beat(); err != nil {
 				t.Error(err)
 			}
@@ -209,7 +228,7 @@ func TestHostileStatus(t *testing.T) {
 func TestStatusOfLaterVersion(t *testing.T) {
 	dir := regionIn(t)
 	w := created(t, dir, small(), 1)
-	w.Observe("rev-1", 7, "first problem")
+	w.Observe(shm.Observation{Observed: "rev-1", SourceGood: 7, Problem: "first problem"})
 	must(t, w.Beat())
 	status := w.l.Status()
 	fields := slices.Clone(status[layout.StatusHead:][:status[layout.StatusFields]/layout.WordBytes])
@@ -231,7 +250,7 @@ func TestStatusOfLaterVersion(t *testing.T) {
 	// This version's writer continues in the region, and leaves its own fields.
 	die(t, w)
 	next := attached(t, dir, small())
-	next.Observe("rev-2", 8, "")
+	next.Observe(shm.Observation{Observed: "rev-2", SourceGood: 8, Problem: ""})
 	must(t, next.Beat())
 	if got, err = r.Status(); err != nil || got.Observed != "rev-2" || got.Problem != "" {
 		t.Errorf("the successor's status is %+v, %v", got, err)

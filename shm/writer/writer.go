@@ -232,12 +232,8 @@ func (w *Writer) Current(fn func(generation uint64, image []uint64) error) error
 	})
 }
 
-// Observe sets what the status says of the source: the newest revision with the
-// current content, when the source last had a valid revision on the clock of
-// shm.Boottime, and what is wrong with it, or "". The next Beat publishes it.
-func (w *Writer) Observe(revision string, good time.Duration, problem string) {
-	w.status.Observed, w.status.SourceGood, w.status.Problem = revision, good, problem
-}
+// Observe sets what the status says of the sources. The next Beat writes it.
+func (w *Writer) Observe(o shm.Observation) { w.status.Observation = o }
 
 // Beat writes the status with a new heartbeat. It makes one syscall.
 func (w *Writer) Beat() error {

@@ -84,19 +84,27 @@ const (
 const (
 	FieldObserved = 1
 	FieldProblem  = 2
+	FieldStanding = 3
+	FieldLayer    = 4 // one for each layer, in their order
 )
 
-// How many bytes of a text the status holds.
+// How many bytes of a text the status holds, and how many layers.
 const (
-	MaxObserved = 1024
-	MaxProblem  = 2560
+	MaxObserved     = 1024
+	MaxProblem      = 2560
+	MaxLayers       = 16
+	MaxLayerName    = 64
+	MaxLayerVersion = 256
+	MaxLayerProblem = 768
+
+	maxLayer = layerHead + MaxLayerName + MaxLayerVersion + MaxLayerProblem
 )
 
 // The layout holds at compile time or the package does not build.
 var (
 	_ = [1]struct{}{}[identityAt+IdentityWords*WordBytes-HotAt]
 	_ = [1]struct{}{}[TableAt+seqlock.MaxSlots*TableStride-StatusAt]
-	_ = [StatusWords - StatusHead - (2 + (MaxObserved+MaxProblem)/WordBytes)]struct{}{} // both texts fit
+	_ = [StatusWords - StatusHead - (4 + (MaxObserved+MaxProblem)/WordBytes + MaxLayers*(1+maxLayer/WordBytes))]struct{}{} // all fields fit
 	_ = [1]struct{}{}[StatusReserved-8]
 )
 
