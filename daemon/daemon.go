@@ -34,7 +34,7 @@ type Daemon struct {
 	state  *state
 	region *region
 
-	revision *source.Revision // the last one that was decoded
+	snapshot *source.Snapshot // the last one that was decoded
 	result   decode.Result    // what became of it
 	good     *content         // the newest good content; nil before the first
 	asked    bool             // whether the state directory was asked for its last good image
@@ -55,7 +55,7 @@ func New(o Options) *Daemon {
 		decoder:       decode.New(decode.Options{Opaque: o.Opaque}),
 		reload:        make(chan struct{}, 1),
 		counters:      newCounters(),
-		openSource:    source.Open,
+		openSource:    openSource,
 		sourceTrouble: trouble{log: o.Log},
 		regionTrouble: trouble{log: o.Log},
 		notices:       notices{log: o.Log},
@@ -78,7 +78,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	d.turned()
 	if d.region.held == nil && ctx.Err() == nil {
-		d.log.Warn("no region yet: waiting for the first good revision", "source", d.source.Name())
+		d.log.Warn("no region yet: waiting for the first good revision", "source", d.opt.Source)
 	}
 	beat := time.NewTicker(shm.HeartbeatInterval)
 	defer beat.Stop()

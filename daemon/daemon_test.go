@@ -201,7 +201,7 @@ func TestReloadComparesContents(t *testing.T) {
 	d := New(s.opt)
 	wrapped := &checkedSource{}
 	d.openSource = func(spec string, o source.Options) (source.Source, error) {
-		opened, err := source.Open(spec, o)
+		opened, err := openSource(spec, o)
 		wrapped.Source = opened
 		return wrapped, err
 	}

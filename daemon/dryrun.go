@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -47,7 +48,7 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
 	}
 
 	report := &printer{out: out}
-	report.line("%s: %s: %d configs, %d bytes", d.source.Name(), next.Revision(), next.Len(), next.Size())
+	report.line("%s: %s: %d configs, %d bytes", plain.Path(d.opt.Source), next.Revision(), next.Len(), next.Size())
 	switch {
 	case now == nil:
 		report.line("a new region would be made: %v", absent)

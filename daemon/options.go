@@ -21,7 +21,7 @@ const (
 
 // Options say what a daemon publishes, where, and how.
 type Options struct {
-	// Source is where configs come from, as source.Open takes it: "dir:PATH".
+	// Source is where configs come from, as source.Spec has it: "dir:PATH".
 	Source string
 	// Region is the region's directory. The default is shm.DefaultDir.
 	Region string

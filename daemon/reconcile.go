@@ -60,23 +60,23 @@ func (d *Daemon) arrived() bool {
 
 // read updates good from the source, or records why it cannot.
 func (d *Daemon) read(ctx context.Context) *refusal {
-	revision, err := d.source.Read(ctx)
+	snapshot, err := d.source.Fetch(ctx, d.snapshot)
 	if err != nil {
 		return unreadable(err)
 	}
-	fresh := revision != d.revision
+	fresh := snapshot != d.snapshot
 	if fresh {
-		if err := d.roomFor(revision); err != nil {
-			return crowded(revision.ID, d.opt.advise(err))
+		if err := d.roomFor(snapshot); err != nil {
+			return crowded(snapshot.Version, d.opt.advise(err))
 		}
-		d.revision, d.result = revision, d.decoder.Decode(revision.Files)
+		d.snapshot, d.result = snapshot, d.decoder.Decode(snapshot.Files)
 		d.notices.say(&d.result)
 	}
-	if refused := invalid(revision.ID, d.result.Problems); refused != nil {
+	if refused := invalid(snapshot.Version, d.result.Problems); refused != nil {
 		return refused
 	}
 	if fresh {
-		c := &content{revision: revision.ID}
+		c := &content{revision: snapshot.Version}
 		for i := range d.result.Configs {
 			c.sections = append(c.sections, d.result.Configs[i].Section)
 			c.files = append(c.files, d.result.Configs[i].File)
@@ -88,8 +88,8 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 
 // roomFor reports whether there is memory for decoding what changed. A daemon that
 // is killed for it would be killed again at its next start.
-func (d *Daemon) roomFor(revision *source.Revision) error {
-	need := d.decoder.Memory(revision.Files)
+func (d *Daemon) roomFor(snapshot *source.Snapshot) error {
+	need := d.decoder.Memory(snapshot.Files)
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
 	return headroom.Check(need - int64(idle[0].Value.Uint64()))
@@ -99,17 +99,11 @@ func (d *Daemon) roomFor(revision *source.Revision) error {
 // asked for that.
 func (d *Daemon) recheck(ctx context.Context) error {
 	d.opt.Hooks.Reloading()
-	d.log.Info("reading the source because of a reload", "source", d.source.Name())
-	if s, ok := d.source.(rechecker); ok {
+	d.log.Info("reading the source because of a reload", "source", d.opt.Source)
+	if s, ok := d.source.(source.Rechecker); ok {
 		s.Recheck()
 	}
 	return d.reconcile(ctx)
-}
-
-// rechecker is a source that can be told to compare contents, and not only
-// what stat says, the next time that it is read.
-type rechecker interface {
-	Recheck()
 }
 
 // lastGood is the content of an unusable region, or else that of the state

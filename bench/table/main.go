@@ -98,7 +98,7 @@ func run(count int, only string) error {
 			{"./bench", "^Benchmark(Wake|Rename)$", "200x"},
 			{"./bench", "^BenchmarkChange$", "3x"},
 			{"./bench", "^BenchmarkBusy$", "100x"},
-			{"./daemon/source", "^BenchmarkRescan10000$", "5x"},
+			{"./daemon/source/dir", "^BenchmarkRescan10000$", "5x"},
 		} {
 			if !regexp.MustCompile(pattern).MatchString(group.bench) {
 				continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/decode"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/daemon/source/dir"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
@@ -95,14 +96,14 @@ func (c *checking) run(ctx context.Context) error {
 // check goes the way of a revision up to its publication.
 func (c *checking) check(ctx context.Context) error {
 	decoder := decode.New(decode.Options{Opaque: c.opaque})
-	src, err := source.Open("dir:"+c.dir, source.Options{
+	src, err := dir.Open(c.dir, source.Options{
 		AllowEmpty: c.allowEmpty, Wanted: decoder.Wanted, MaxFile: int64(c.maxImage), NoWatch: true,
 	})
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	revision, err := src.Read(ctx)
+	snapshot, err := src.Fetch(ctx, nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -116,7 +117,7 @@ func (c *checking) check(ctx context.Context) error {
 		}
 		return nil
 	}
-	result := decoder.Decode(revision.Files)
+	result := decoder.Decode(snapshot.Files)
 	for _, p := range result.Problems {
 		c.finding(p)
 	}
@@ -124,10 +125,10 @@ func (c *checking) check(ctx context.Context) error {
 		fmt.Fprintf(c.app.stderr, "%s: skipped: it is neither .json, .yaml, .yml nor .toml, and no --opaque names it\n",
 			escape(filepath.Join(c.dir, file)))
 	}
-	c.found = count(len(revision.Files)-len(result.Skipped), "file")
+	c.found = count(len(snapshot.Files)-len(result.Skipped), "file")
 	if result.Err() == nil {
 		c.found = count(len(result.Configs), "config")
-		c.checkImage(revision.ID, result.Configs)
+		c.checkImage(snapshot.Version, result.Configs)
 	}
 	return nil
 }

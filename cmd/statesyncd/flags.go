@@ -19,7 +19,6 @@ import (
 
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
-	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
 )
@@ -113,7 +112,8 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&s.Source, "source", "", "where configs come from: dir:PATH (required)")
+	f.StringVar(&s.Source, "source", "", `where configs come from: dir:PATH (required); in the path,
+write %25 for a % and %3F for a ?`)
 	f.StringVar(&s.Region, "region", shm.DefaultDir, "the region's directory")
 	f.StringVar(&s.StateDir, "state-dir", "", `where generations and the last good image are kept; '' is nowhere (default
 $STATE_DIRECTORY, else for root /var/lib/statesync/REGION, else
@@ -200,11 +200,7 @@ func (s *settings) validate() error {
 	if s.Source == "" {
 		return errors.New("--source is missing; give it as --source dir:PATH, or STATESYNC_SOURCE=dir:PATH")
 	}
-	opened, err := source.Open(s.Source, source.Options{NoWatch: true})
-	if err != nil {
-		return fmt.Errorf("--source: %w", err)
-	}
-	if err := opened.Close(); err != nil {
+	if _, err := daemon.ParseSource(s.Source); err != nil {
 		return fmt.Errorf("--source: %w", err)
 	}
 	if s.Region == "" {

@@ -1,98 +1,29 @@
-// Package source yields whole revisions of configuration: never single files, and
-// never a mixture of two states.
+// Package source says what a source of configuration is: it yields whole snapshots,
+// never single files, and never a mixture of two states.
 //
-// The only source so far is the directory, "dir:PATH".
+// # What belongs where
 //
-// # What is in a revision
+// Here is what all kinds of sources share:
 //
-//   - All regular files below PATH, by their slash-separated paths, however they
-//     are named; Options.Wanted decides which of them are read. Sub-directories
-//     nest at most 64 deep.
-//   - Ignored, files and directories alike: names that begin with a dot, and what
-//     editors and careful writers leave beside the file they replace: x~, #x#,
-//     x.swp, x.swo, x.swx, 4913, x.tmp, x___jb_tmp___ and x___jb_old___.
-//   - A symlink may point at a regular file inside the source, by a relative target
-//     that passes no other symlink. The target may have any name, also one that is
-//     ignored. All other symlinks are refused: those that lead out of the source,
-//     those to directories, and chains. PATH itself may contain any symlinks.
-//   - Refused too: named pipes, sockets and devices, which are never opened, names
-//     that are not UTF-8, empty files, and what exceeds a limit of Options, which is
-//     told by stat before anything is read.
+//   - [Source], [Snapshot], [File], [Options] and the errors that a caller tells apart.
+//   - [Spec] and [Schemes], the grammar of --source.
 //
-// A revision is all or nothing: one bad file makes Read fail, and the error names
-// every bad file (up to 32). A source without any file is ErrEmpty, since an empty
-// directory is more often a mount that failed than a wish.
+// Each kind of source is a package below this one, named after its scheme, and exports
+// a [Scheme]. This package imports none of them; package daemon has the table. What a
+// snapshot of a kind contains, and how it may change while it is read, is in the
+// comment of its package:
 //
-// # What is promised about files that change
+//   - daemon/source/dir: a directory, "dir:PATH".
 //
-// A file that is replaced by rename is read as the old or as the new one, always,
-// and the hint comes about 2 ms later. This is the way to write configs; give the
-// temporary file a leading dot.
+// A source knows no formats and no layers: which files count as configs is
+// Options.Wanted, and a prefix is added to the paths later on.
 //
-// Directories that are swapped as a whole are read as one of them, never mixed, and
-// never half deleted:
+// # What every source promises
 //
-//   - A Kubernetes volume (ConfigMap, Secret, projected), at PATH or below: a
-//     directory with a symlink ..data is read through the one directory that ..data
-//     points to when the reading begins.
-//   - git-sync, or any symlink in PATH that is replaced by rename: PATH is opened
-//     once, and everything is read from there.
-//   - A directory replaced by rename.
+// A snapshot is all or nothing: one bad file makes Fetch fail, and the error names
+// every bad file that was found, as a [FileError]. A source without any file that
+// counts is [ErrEmpty], since an empty source is more often a mistake than a wish.
 //
-// In each case Read verifies at the end that the name still leads to what it read,
-// and begins anew if it does not. This suffices because the old tree is deleted only
-// after the swap.
-//
-// A file that is written in place is read when it has not been touched for
-// Options.Quiet (50 ms), and when stat says the same before and after the reading.
-// An empty one is waited for, and so is one that was there before and has only just
-// been removed: many programs remove a file and then write it anew. If things do
-// not come to rest within Options.MaxWait (500 ms), Read fails with ErrUnstable.
-// A write shows its time when it begins, and is told when it ends. A file of whole
-// pages of 4 KiB may be in the middle of one: it must be seen not to change for Quiet,
-// which doubles the wait, and is the one file whose rename may take Quiet as well, where
-// the clock is too coarse to tell the rename from the write.
-//
-// This cannot tell a finished file from one whose writer pauses for longer than
-// Quiet, or from one of the same length in which a single long write has replaced
-// only the first pages; and half a YAML file may be valid YAML. Rename is the safe
-// way.
-//
-// Files of a plain directory that are replaced one after the other are read as they
-// are found: a revision may have the new first and the old second file. To have
-// files change together, use one of the layouts above, or one file.
-//
-// Times are those of the file system. On a network file system whose clock is
-// behind this machine's, files in place may be taken for older than they are.
-//
-// # What it costs
-//
-// Read compares device, inode, size, mtime and ctime with what it knows, reads only
-// what differs, and lists a directory only when its own times moved: one system
-// call for each file. As in git, what was younger than two seconds when it was read
-// is read again, as it might change once more under the same time. Every
-// Options.ContentCheck (1 minute) all content is compared, for what changes without
-// a trace in stat: a mapping written through, or a file system that lies. Files that
-// are the same keep their *File, and a source that is the same its *Revision.
-//
-// Memory is bounded by MaxTotal for the content, once; a change of a file takes its
-// size again until the revision before is dropped.
-//
-// # Hints
-//
-// Hints come from inotify. Only latency depends on them, and not correctness. They
-// come when events have settled: 2 ms after a rename, Quiet after the last write or
-// removal, MaxWait after the first event at the latest. A burst of thousands of
-// changes gives a handful, and always one after its last change. Where inotify has
-// no watch or no instance left, or loses events, Options.OnWatchError is told, and
-// the caller's periodic Read finds the changes.
-//
-// Directories are watched whole, and for the sake of one name, too: the one that PATH
-// is in, for PATH to be replaced, those of the symlinks on the way to it, and those that
-// a symlink inside leads by to a file that is wanted. Other names there give no hint.
-// But inotify cannot leave them out: constant writes there constantly wake the
-// watcher's goroutine, but give no hints.
-//
-// An unmount ends watches, and fsnotify keeps it to itself. If the same file system
-// comes back before the next Read, its hints come back with the next content check.
+// Snapshots and files are immutable. Pointers can be compared to find what changed:
+// an unchanged source returns the same *Snapshot, an unchanged file keeps its *File.
 package source

@@ -2,16 +2,52 @@ package source
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
-// File is one file of a revision, immutable. While its content stays the same
-// a source hands out the same *File again, so that pointers can be compared to
-// find what changed.
+// Source yields whole snapshots. Fetch and Close are for one goroutine at a time, and
+// so is Recheck of a [Rechecker].
+type Source interface {
+	// Fetch returns the newest whole snapshot, and have itself where nothing
+	// changed. have is nil or a snapshot that this source returned; a file that it
+	// has already keeps its pointer. Fetch may block on the file system or the
+	// network, waits a bounded time for what is just being written, and ends soon
+	// after ctx does.
+	Fetch(ctx context.Context, have *Snapshot) (*Snapshot, error)
+	// Hint returns the channel, always the same one, that signals that something may
+	// have changed and settled: fetch now. It has capacity 1, so that a hint waits
+	// until it is received, and is nil where the source only polls. Hints may be
+	// lost; a periodic Fetch is the truth.
+	Hint() <-chan struct{}
+	// Close ends the hints and releases everything. A Fetch after it returns an
+	// error that matches fs.ErrClosed.
+	Close() error
+}
+
+// Rechecker is a source that decides by cheap signs, such as timestamps, whether
+// something changed, and can be told not to.
+type Rechecker interface {
+	// Recheck makes the next Fetch compare all content.
+	Recheck()
+}
+
+// Digest is a SHA-256.
+type Digest [sha256.Size]byte
+
+// String returns the digest in hex.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// File is one file of a snapshot, immutable. An unchanged file is the same *File in
+// the next snapshot.
 type File struct {
 	// Path is slash-separated and relative to the source's root:
 	// "team/matchmaker.yaml". It is valid UTF-8.
@@ -19,32 +55,64 @@ type File struct {
 	// Data is the content, and must not be changed. It is nil for a file that
 	// Options.Wanted refused; a file that was read is never empty.
 	Data []byte
+	// Sum is the digest of Data, and zero where Data is nil.
+	Sum Digest
 }
 
-// Revision is one whole state of a source, immutable.
-type Revision struct {
-	// ID is what the source calls this state. A directory has no name of its
-	// own for it: "dir@sha256:" and the hex digest over paths and contents.
-	ID string
-	// Files are sorted by Path, without dot files and editors' leftovers.
+// NewFile returns the file of a path and its content, which it keeps.
+func NewFile(path string, data []byte) *File {
+	return &File{Path: path, Data: data, Sum: sha256.Sum256(data)}
+}
+
+// Snapshot is one whole state of a source, immutable.
+type Snapshot struct {
+	// Version is what the source calls this state. It is for people. A directory
+	// has no name of its own for it: "dir@sha256:" and Digest.
+	Version string
+	// Digest is that of the paths and contents of Files. It is equal on any two
+	// hosts, and for any two sources, that have the same files.
+	Digest Digest
+	// Files are sorted by Path, and no two have the same.
 	Files []*File
 }
 
-// Source yields whole revisions. Read is for one goroutine at a time; the other
-// methods may be called from any.
-type Source interface {
-	// Read reads the newest whole revision. An unchanged source returns the
-	// same *Revision again. It may block on the file system, and waits a
-	// bounded time for files that are just being written.
-	Read(ctx context.Context) (*Revision, error)
-	// Hint signals (capacity 1) that something may have changed and settled:
-	// read now. Hints may be lost; a periodic Read is the truth.
-	Hint() <-chan struct{}
-	// Name is for logs: "dir:/etc/app/config".
-	Name() string
-	// Close ends the watching. A Read after it returns an error that matches
-	// fs.ErrClosed.
-	Close() error
+// NewSnapshot returns the snapshot of the files, which it sorts and keeps. version
+// names it, given its digest. A file that have has with the same content is replaced
+// with that of have; if everything is the same, the result is have itself.
+func NewSnapshot(files []*File, have *Snapshot, version func(Digest) string) *Snapshot {
+	slices.SortFunc(files, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
+	if have != nil {
+		old := have.Files
+		for i, f := range files {
+			for len(old) > 0 && old[0].Path < f.Path {
+				old = old[1:]
+			}
+			if len(old) > 0 && old[0].Path == f.Path && old[0].Sum == f.Sum {
+				files[i] = old[0]
+			}
+		}
+	}
+	s := &Snapshot{Files: files, Digest: digest(files)}
+	s.Version = version(s.Digest)
+	if have != nil && have.Digest == s.Digest && have.Version == s.Version {
+		return have
+	}
+	return s
+}
+
+// digest is the SHA-256 over each path's length in 8 bytes, little-endian, the path,
+// and the sum of its content.
+func digest(files []*File) (d Digest) {
+	all := sha256.New()
+	var length [8]byte
+	for _, f := range files {
+		binary.LittleEndian.PutUint64(length[:], uint64(len(f.Path)))
+		all.Write(length[:])
+		all.Write([]byte(f.Path))
+		all.Write(f.Sum[:])
+	}
+	all.Sum(d[:0])
+	return d
 }
 
 // Defaults of the Options that are zero.
@@ -62,7 +130,7 @@ type Options struct {
 	AllowEmpty bool
 
 	// Wanted says which files will be used, by path; nil means all. The others
-	// are in a revision by name only and are never opened: what is in them, and
+	// are in a snapshot by name only and are never opened: what is in them, and
 	// whether they are empty or too large, does not matter. It is called from
 	// several goroutines.
 	Wanted func(path string) bool
@@ -77,19 +145,19 @@ type Options struct {
 
 	// Quiet is how long a file that is written in place must rest before it is
 	// read (default 50 ms), and MaxWait bounds both how long a hint is held back
-	// and how long Read waits for files to rest (default 500 ms).
+	// and how long Fetch waits for files to rest (default 500 ms).
 	Quiet   time.Duration
 	MaxWait time.Duration
 
-	// ContentCheck is how often Read compares all content, whatever stat says
-	// (default 1 minute). A negative value means at every Read.
+	// ContentCheck is how often Fetch compares all content, whatever stat says
+	// (default 1 minute). A negative value means at every Fetch.
 	ContentCheck time.Duration
 
 	// NoWatch opens the source for reading only: no hints, no goroutine.
 	NoWatch bool
 
 	// OnWatchError, when set, is told that watching is impaired and why, at most
-	// once a minute. Nothing is lost: the periodic Read finds every change,
+	// once a minute. Nothing is lost: the periodic Fetch finds every change,
 	// later. It is called from several goroutines and must not block.
 	OnWatchError func(error)
 }
@@ -99,11 +167,11 @@ var (
 	// ErrEmpty is the error of a source that holds no file that counts.
 	ErrEmpty = errors.New("holds no config files")
 	// ErrUnstable is the error of a source that did not rest within
-	// Options.MaxWait. It is transient: read again later.
+	// Options.MaxWait. It is transient: fetch again later.
 	ErrUnstable = errors.New("is still being changed")
 )
 
-// FileError is the error of one file or directory of a source. A Read that finds
+// FileError is the error of one file or directory of a source. A Fetch that finds
 // several joins them.
 type FileError struct {
 	Root string // the source's directory
@@ -113,30 +181,14 @@ type FileError struct {
 
 // Error names the file by its whole path, quoted where it holds odd bytes.
 func (e *FileError) Error() string {
-	return printable(filepath.Join(e.Root, e.Path)) + ": " + e.Err.Error()
+	return plain.Path(filepath.Join(e.Root, e.Path)) + ": " + e.Err.Error()
 }
 
 // Unwrap returns Err.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Open returns the source that spec names. The only scheme so far is "dir:PATH",
-// a directory. The directory need not exist yet: that is Read's error.
-func Open(spec string, o Options) (Source, error) {
-	scheme, path, ok := strings.Cut(spec, ":")
-	switch {
-	case ok && scheme == "dir" && path != "":
-		return openDir(path, o)
-	case ok && scheme == "dir":
-		return nil, fmt.Errorf("source %q names no directory; write dir:PATH", spec)
-	case !ok || strings.Contains(scheme, "/"):
-		return nil, fmt.Errorf("source %q has no scheme; for a directory write dir:%s", spec, spec)
-	default:
-		return nil, fmt.Errorf("source %q has an unknown scheme %q; known: dir:PATH", spec, scheme)
-	}
-}
-
-// withDefaults fills in what is zero.
-func (o Options) withDefaults() Options {
+// WithDefaults fills in what is zero. Each source does that with what it is given.
+func (o Options) WithDefaults() Options {
 	if o.MaxFile <= 0 {
 		o.MaxFile = DefaultMaxFile
 	}

@@ -94,6 +94,7 @@ func plan(total time.Duration, seed uint64) []step {
 		"shm/writer:FuzzAttach", "shm/writer:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
 		"client/internal/decode:FuzzDecode",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
+		"daemon/source:FuzzSpec",
 		"daemon/decode:FuzzJSON", "daemon/decode:FuzzYAML", "daemon/decode:FuzzTOML", "daemon/decode:FuzzSchema",
 	}
 	for _, target := range targets {

@@ -3,6 +3,7 @@
 package plain
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,4 +30,14 @@ func Line(text string, limit int) string {
 		}
 	}
 	return line.String()
+}
+
+// Path is a path as it is, or quoted where that would not show it faithfully on one
+// line.
+func Path(path string) string {
+	odd := strings.ContainsFunc(path, func(r rune) bool { return !strconv.IsPrint(r) })
+	if odd || !utf8.ValidString(path) {
+		return strconv.Quote(path)
+	}
+	return path
 }

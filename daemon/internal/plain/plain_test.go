@@ -27,3 +27,18 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+func TestPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/etc/app":      "/etc/app",
+		"":              "",
+		"Ünï code.yaml": "Ünï code.yaml",
+		"/etc/app\n":    `"/etc/app\n"`,
+		"a\xff.yaml":    `"a\xff.yaml"`,
+		"\u202e":        `"\u202e"`,
+	} {
+		if got := Path(path); got != want {
+			t.Errorf("Path(%q) is %s, want %s", path, got, want)
+		}
+	}
+}

@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // BenchmarkRescan10000 is the periodic rescan of an unchanged source: by stat, as
@@ -60,12 +61,8 @@ func BenchmarkRescan10000(b *testing.B) {
 		every time.Duration
 	}{{"stat", time.Hour}, {"content", -1}} {
 		b.Run(check.name, func(b *testing.B) {
-			s, err := Open("dir:"+root, Options{ContentCheck: check.every})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { _ = s.Close() }()
-			first, err := s.Read(context.Background())
+			s := open(b, root, source.Options{ContentCheck: check.every})
+			first, err := fetch(s)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -73,9 +70,9 @@ func BenchmarkRescan10000(b *testing.B) {
 			b.ResetTimer()
 			before := cpu(b)
 			for range b.N {
-				rev, err := s.Read(context.Background())
-				if err != nil || rev != first {
-					b.Fatal(rev, err)
+				snap, err := fetch(s)
+				if err != nil || snap != first {
+					b.Fatal(snap, err)
 				}
 			}
 			b.ReportMetric(float64((cpu(b)-before).Microseconds())/1e3/float64(b.N), "cpu-ms/op")

@@ -1,10 +1,6 @@
-package source
+package dir
 
-import (
-	"strconv"
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // leftovers are the endings of files that editors and careful writers put beside
 // the file they are about to replace.
@@ -24,16 +20,4 @@ func ignored(name string) bool {
 		}
 	}
 	return false
-}
-
-// printable returns a path as it is, or quoted where that would not show it
-// faithfully on one line.
-func printable(path string) string {
-	if utf8.ValidString(path) {
-		odd := strings.ContainsFunc(path, func(r rune) bool { return !strconv.IsPrint(r) })
-		if !odd {
-			return path
-		}
-	}
-	return strconv.Quote(path)
 }

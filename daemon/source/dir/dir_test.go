@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 func TestReadsTheWholeTree(t *testing.T) {
@@ -36,26 +38,26 @@ func TestReadsTheWholeTree(t *testing.T) {
 	}
 	put(t, root, "#", "not a leftover")
 	want["#"] = "not a leftover"
-	rev := read(t, open(t, root, Options{}))
-	wantFiles(t, rev, want)
-	if hex, ok := strings.CutPrefix(rev.ID, "dir@sha256:"); !ok || len(hex) != 64 {
-		t.Errorf("the revision's ID is %q", rev.ID)
+	snap := read(t, open(t, root, source.Options{}))
+	wantFiles(t, snap, want)
+	if hex, ok := strings.CutPrefix(snap.Version, "dir@sha256:"); !ok || len(hex) != 64 {
+		t.Errorf("the snapshot's ID is %q", snap.Version)
 	}
 }
 
-func TestUnchangedIsTheSameRevision(t *testing.T) {
+func TestUnchangedIsTheSameSnapshot(t *testing.T) {
 	root := t.TempDir()
 	for n := range 3 {
 		put(t, root, fmt.Sprintf("team/%d.yaml", n), "a: 1")
 	}
 	for _, check := range []time.Duration{time.Hour, -1} {
-		s := open(t, root, Options{ContentCheck: check})
+		s := open(t, root, source.Options{ContentCheck: check})
 		first := read(t, s)
 		put(t, root, "team/0.yaml", "a: 1")
 		must(t, save(root, "team/1.yaml", "a: 1"))
 		must(t, os.Chmod(filepath.Join(root, "team/2.yaml"), 0o640))
 		if again := read(t, s); again != first {
-			t.Errorf("the same content is another revision: %p %v, %p %v", first, first, again, again)
+			t.Errorf("the same content is another snapshot: %p %v, %p %v", first, first, again, again)
 		}
 	}
 }
@@ -64,22 +66,22 @@ func TestOnlyWhatChangedIsAnotherFile(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
 	put(t, root, "b.yaml", "b: 1")
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	first := read(t, s)
 	must(t, save(root, "b.yaml", "b: 2"))
 	second := read(t, s)
 	wantFiles(t, second, map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 2"})
-	if second.Files[0] != first.Files[0] || second.Files[1] == first.Files[1] || second.ID == first.ID {
+	if second.Files[0] != first.Files[0] || second.Files[1] == first.Files[1] || second.Version == first.Version {
 		t.Errorf("from %v to %v with %v to %v", first, second, first.Files, second.Files)
 	}
 	wantFiles(t, first, map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 1"})
 
 	must(t, save(root, "b.yaml", "b: 1"))
-	if third := read(t, s); third.ID != first.ID {
-		t.Errorf("the content of %s came back as %s", first.ID, third.ID)
+	if third := read(t, s); third.Version != first.Version {
+		t.Errorf("the content of %s came back as %s", first.Version, third.Version)
 	}
 	must(t, os.Rename(filepath.Join(root, "b.yaml"), filepath.Join(root, "c.yaml")))
-	if moved := read(t, s); moved.ID == first.ID {
+	if moved := read(t, s); moved.Version == first.Version {
 		t.Error("another path has the same ID")
 	}
 }
@@ -87,7 +89,7 @@ func TestOnlyWhatChangedIsAnotherFile(t *testing.T) {
 func TestFileBecomesDirectoryAndBack(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a", "file")
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	wantFiles(t, read(t, s), map[string]string{"a": "file"})
 	must(t, os.Remove(filepath.Join(root, "a")))
 	put(t, root, "a/b", "inside")
@@ -102,20 +104,20 @@ func TestUnwantedFilesAreNamedOnly(t *testing.T) {
 	put(t, root, "a.yaml", "a: 1")
 	put(t, root, "README", strings.Repeat("long", 100))
 	put(t, root, "empty", "")
-	o := Options{MaxFile: 100, Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }}
+	o := source.Options{MaxFile: 100, Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }}
 	s := open(t, root, o)
-	rev := read(t, s)
-	wantFiles(t, rev, map[string]string{"a.yaml": "a: 1", "README": "", "empty": ""})
-	for _, f := range rev.Files {
+	snap := read(t, s)
+	wantFiles(t, snap, map[string]string{"a.yaml": "a: 1", "README": "", "empty": ""})
+	for _, f := range snap.Files {
 		if (f.Data == nil) == o.Wanted(f.Path) {
 			t.Errorf("%s has the data %q", f.Path, f.Data)
 		}
 	}
-	if again := read(t, s); again != rev {
-		t.Error("unwanted files make another revision each time")
+	if again := read(t, s); again != snap {
+		t.Error("unwanted files make another snapshot each time")
 	}
 	must(t, os.Remove(filepath.Join(root, "a.yaml")))
-	if _, err := s.Read(context.Background()); !errors.Is(err, ErrEmpty) {
+	if _, err := fetch(s); !errors.Is(err, source.ErrEmpty) {
 		t.Errorf("a source of unwanted files only: %v", err)
 	}
 }
@@ -124,17 +126,17 @@ func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		make func(t *testing.T, root string)
-		o    Options
+		o    source.Options
 		want string // after the root
 	}{
 		{
 			"empty file", func(t *testing.T, root string) { put(t, root, "team/x.yaml", "") },
-			Options{},
+			source.Options{},
 			"/team/x.yaml: is empty",
 		},
 		{
 			"pipe", func(t *testing.T, root string) { must(t, unix.Mkfifo(filepath.Join(root, "p.yaml"), 0o644)) },
-			Options{},
+			source.Options{},
 			"/p.yaml: is a named pipe, not a regular file",
 		},
 		{
@@ -143,12 +145,12 @@ func TestRefusals(t *testing.T) {
 				must(t, err)
 				t.Cleanup(func() { _ = l.Close() })
 			},
-			Options{},
+			source.Options{},
 			"/s.yaml: is a socket, not a regular file",
 		},
 		{
 			"large file", func(t *testing.T, root string) { put(t, root, "big.yaml", "0123456789a") },
-			Options{MaxFile: 10},
+			source.Options{MaxFile: 10},
 			"/big.yaml: is 11 bytes, more than the limit of 10 for a file",
 		},
 		{
@@ -156,7 +158,7 @@ func TestRefusals(t *testing.T) {
 				put(t, root, "big.yaml", "x")
 				must(t, os.Truncate(filepath.Join(root, "big.yaml"), 1<<40))
 			},
-			Options{},
+			source.Options{},
 			"/big.yaml: is 1099511627776 bytes, more than the limit of 67108864 for a file",
 		},
 		{
@@ -164,17 +166,17 @@ func TestRefusals(t *testing.T) {
 				put(t, root, "b1.yaml", "0123456789")
 				put(t, root, "b2.yaml", "0123456789")
 			},
-			Options{MaxFile: 10, MaxTotal: 20},
+			source.Options{MaxFile: 10, MaxTotal: 20},
 			": with b2.yaml its files are more than the limit of 20 bytes",
 		},
 		{
 			"many files", func(t *testing.T, root string) { put(t, root, "b.yaml", "1"); put(t, root, ".c", "1") },
-			Options{MaxFiles: 2},
+			source.Options{MaxFiles: 2},
 			": holds more than 2 files and directories",
 		},
 		{
 			"deep", func(t *testing.T, root string) { put(t, root, strings.Repeat("d/", maxDepth+100)+"x.yaml", "1") },
-			Options{},
+			source.Options{},
 			strings.Repeat("/d", maxDepth+1) + ": is nested more than 64 directories deep",
 		},
 	} {
@@ -184,9 +186,9 @@ func TestRefusals(t *testing.T) {
 			test.make(t, root)
 			s := open(t, root, test.o)
 			for range 2 {
-				rev, err := s.Read(context.Background())
+				snap, err := fetch(s)
 				if err == nil || !strings.Contains(err.Error(), root+test.want) {
-					t.Fatalf("Read gave %v, %v; want an error with %q", rev, err, root+test.want)
+					t.Fatalf("Fetch gave %v, %v; want an error with %q", snap, err, root+test.want)
 				}
 			}
 		})
@@ -199,8 +201,8 @@ func TestOddNames(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "bad\xff\n.yaml"), []byte("x"), 0o644); err != nil {
 		t.Skipf("the file system has only UTF-8 names: %v", err)
 	}
-	s := open(t, root, Options{})
-	_, err := s.Read(context.Background())
+	s := open(t, root, source.Options{})
+	_, err := fetch(s)
 	if err == nil || !strings.Contains(err.Error(), `bad\xff\n.yaml": has a name that is not UTF-8`) {
 		t.Fatalf("a name that is not UTF-8: %v", err)
 	}
@@ -213,8 +215,8 @@ func TestAllProblemsAreNamed(t *testing.T) {
 	for n := range 100 {
 		put(t, root, fmt.Sprintf("%03d.yaml", n), "")
 	}
-	_, err := open(t, root, Options{}).Read(context.Background())
-	var one *FileError
+	_, err := fetch(open(t, root, source.Options{}))
+	var one *source.FileError
 	if !errors.As(err, &one) || one.Path != "000.yaml" || one.Root != root {
 		t.Fatalf("the first problem is %v", one)
 	}
@@ -234,7 +236,7 @@ func TestUnreadable(t *testing.T) {
 	for _, name := range []string{"a.yaml", "team"} {
 		path := filepath.Join(root, name)
 		must(t, os.Chmod(path, 0))
-		_, err := open(t, root, Options{}).Read(context.Background())
+		_, err := fetch(open(t, root, source.Options{}))
 		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), path+": cannot be read") {
 			t.Errorf("without permission: %v", err)
 		}
@@ -247,7 +249,7 @@ func TestNotADirectory(t *testing.T) {
 	put(t, root, "a.yaml", "a: 1")
 	must(t, unix.Mkfifo(filepath.Join(root, "pipe"), 0o644))
 	for _, name := range []string{"a.yaml", "pipe"} {
-		_, err := open(t, filepath.Join(root, name), Options{}).Read(context.Background())
+		_, err := fetch(open(t, filepath.Join(root, name), source.Options{}))
 		if !errors.Is(err, unix.ENOTDIR) || !strings.Contains(err.Error(), name) {
 			t.Errorf("a file as the source: %v", err)
 		}
@@ -284,11 +286,11 @@ func TestLoadOpensNothingButFiles(t *testing.T) {
 	}
 }
 
-// A name that keeps turning from a file into a pipe must never stop a Read.
+// A name that keeps turning from a file into a pipe must never stop a Fetch.
 func TestPipeInTheWayNeverHangs(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
-	s := open(t, root, Options{MaxWait: time.Millisecond})
+	s := open(t, root, source.Options{MaxWait: time.Millisecond})
 	stop := make(chan struct{})
 	done := make(chan error)
 	go func() {
@@ -310,8 +312,8 @@ func TestPipeInTheWayNeverHangs(t *testing.T) {
 		done <- err
 	}()
 	for range 100 {
-		if rev, err := s.Read(context.Background()); err == nil {
-			wantFiles(t, rev, map[string]string{"a.yaml": "a: 1"})
+		if snap, err := fetch(s); err == nil {
+			wantFiles(t, snap, map[string]string{"a.yaml": "a: 1"})
 		}
 	}
 	close(stop)
@@ -322,12 +324,12 @@ func TestEmptySource(t *testing.T) {
 	root := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(root, "team"), 0o755))
 	put(t, root, ".hidden", "x")
-	_, err := open(t, root, Options{}).Read(context.Background())
-	if !errors.Is(err, ErrEmpty) || !strings.Contains(err.Error(), root) {
+	_, err := fetch(open(t, root, source.Options{}))
+	if !errors.Is(err, source.ErrEmpty) || !strings.Contains(err.Error(), root) {
 		t.Errorf("an empty source: %v", err)
 	}
-	rev := read(t, open(t, root, Options{AllowEmpty: true}))
-	wantFiles(t, rev, map[string]string{})
+	snap := read(t, open(t, root, source.Options{AllowEmpty: true}))
+	wantFiles(t, snap, map[string]string{})
 }
 
 // The comparison of contents finds changes that stat does not show: on tmpfs the second
@@ -345,8 +347,8 @@ func TestContentCheckFindsWhatStatHides(t *testing.T) {
 	defer func() { _ = unix.Munmap(mem) }()
 	mem[3] = '1' // the first store is dated
 
-	byStat, byContent := open(t, root, Options{ContentCheck: time.Hour}), open(t, root, Options{ContentCheck: -1})
-	time.Sleep(racyWindow + 100*time.Millisecond) // until then every Read compares
+	byStat, byContent := open(t, root, source.Options{ContentCheck: time.Hour}), open(t, root, source.Options{ContentCheck: -1})
+	time.Sleep(racyWindow + 100*time.Millisecond) // until then every Fetch compares
 	read(t, byStat)
 	read(t, byContent)
 	before, err := os.Stat(path)
@@ -366,7 +368,7 @@ func TestContentCheckFindsWhatStatHides(t *testing.T) {
 func TestSameStampTwice(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s := open(t, root, Options{NoWatch: true, ContentCheck: time.Hour})
+	s := open(t, root, source.Options{NoWatch: true, ContentCheck: time.Hour})
 	put(t, root, "a.yaml", "a: 1")
 	read(t, s)
 	put(t, root, "a.yaml", "a: 2")
@@ -421,4 +423,125 @@ func TestChangedWhileRead(t *testing.T) {
 	}
 	close(stop)
 	must(t, <-done)
+}
+
+func TestOpenNamesThePath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app\n")
+	_, err := fetch(open(t, path, source.Options{NoWatch: true}))
+	if want := fmt.Sprintf("dir:%q: ", path); !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("a directory that is not there: %v, want an error with %s", err, want)
+	}
+}
+
+func TestSpecs(t *testing.T) {
+	schemes := source.Schemes{Scheme}
+	if specs, err := schemes.Parse([]string{"dir:"}); err == nil || !strings.Contains(err.Error(), "names no directory; write dir:PATH") {
+		t.Errorf("no path: %v, %v", specs, err)
+	}
+	root := filepath.Join(t.TempDir(), "100%", "a?b")
+	must(t, os.MkdirAll(root, 0o755))
+	put(t, root, "a.yaml", "a: 1")
+	specs, err := schemes.Parse([]string{"dir:" + source.Escape(root)})
+	must(t, err)
+	s, err := schemes.Open(specs[0], source.Options{})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	wantFiles(t, read(t, s.(*directory)), map[string]string{"a.yaml": "a: 1"})
+}
+
+func TestClosed(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	for _, noWatch := range []bool{false, true} {
+		s := open(t, root, source.Options{NoWatch: noWatch})
+		read(t, s)
+		must(t, s.Close())
+		must(t, s.Close())
+		if _, err := fetch(s); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Fetch after Close: %v", err)
+		}
+	}
+}
+
+func TestFetchEndsWithItsContext(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	s := open(t, root, source.Options{NoWatch: true})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Fetch(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Fetch with a cancelled context: %v", err)
+	}
+}
+
+// A directory may have many files: a context that ends between two of them ends the walk.
+func TestFetchEndsBetweenTwoFiles(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "b.yaml", "b: 1")
+	ctx, cancel := context.WithCancel(context.Background())
+	var walked []string
+	s := open(t, root, source.Options{NoWatch: true, Wanted: func(path string) bool {
+		walked = append(walked, path)
+		cancel()
+		return true
+	}})
+	if _, err := s.Fetch(ctx, nil); !errors.Is(err, context.Canceled) || len(walked) != 1 {
+		t.Errorf("Fetch went on to %q: %v", walked, err)
+	}
+}
+
+// What the caller has counts, and not what was returned last: a caller may have dropped
+// that.
+func TestFetchGoesByWhatTheCallerHas(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "b.yaml", "b: 1")
+	s := open(t, root, source.Options{})
+	from := func(have *source.Snapshot) *source.Snapshot {
+		t.Helper()
+		got, err := s.Fetch(context.Background(), have)
+		must(t, err)
+		return got
+	}
+	first := from(nil)
+	if again := from(nil); again != first {
+		t.Error("nothing changed, and the snapshot is another one")
+	}
+	must(t, save(root, "a.yaml", "a: 2"))
+	second := from(first)
+	if second.Files[1] != first.Files[1] || second.Files[0] == first.Files[0] {
+		t.Errorf("from %v to %v", first.Files, second.Files)
+	}
+	if got := from(first); got == first || got.Digest != second.Digest {
+		t.Errorf("a caller that has the first snapshot still gets %v", got)
+	}
+	must(t, save(root, "a.yaml", "a: 1"))
+	if got := from(first); got != first {
+		t.Errorf("the files are those of %p again, and Fetch returned %p", first, got)
+	}
+	if s.root.entries[0].file != first.Files[0] {
+		t.Error("the content of a file is held twice")
+	}
+	if got := from(first); got != first {
+		t.Error("nothing changed, and the snapshot is another one")
+	}
+}
+
+// A file that changes while another one is bad, and changes back, is the same file.
+func TestFileThatCameBackIsTheSame(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	s := open(t, root, source.Options{})
+	first := read(t, s)
+	must(t, save(root, "a.yaml", "a: 2"))
+	put(t, root, "b.yaml", "")
+	if _, err := fetch(s); err == nil || s.root.entries[0].file == first.Files[0] {
+		t.Fatalf("want a.yaml to be read, and b.yaml to be refused: %v", err)
+	}
+	must(t, save(root, "a.yaml", "a: 1"))
+	must(t, os.Remove(filepath.Join(root, "b.yaml")))
+	if again := read(t, s); again != first {
+		t.Error("the same content is another snapshot")
+	}
 }

@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"errors"
@@ -7,15 +7,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
 )
 
-// file takes the regular file name of the directory at into the revision. c is
+// file takes the regular file name of the directory at into the snapshot. c is
 // what is known of it, rel its path there.
 func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	opt := &s.d.opt
 	if !opt.Wanted(rel) {
 		if c.file == nil || c.file.Data != nil {
-			*c = content{file: &File{Path: rel}}
+			*c = content{file: &source.File{Path: rel}}
 		}
 		s.take(c)
 		return
@@ -27,7 +30,7 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	}
 	switch s.bytes += st.size; {
 	case s.bytes > opt.MaxTotal:
-		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", printable(rel), opt.MaxTotal)
+		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", plain.Path(rel), opt.MaxTotal)
 		return
 	case st == c.stamp && !c.racy && c.round == s.d.round:
 		s.take(c)
@@ -78,7 +81,7 @@ func (s *scan) settled(at place, name string, st stamp, c *content) bool {
 	return c.rest.rested(st, s.now, s.d.opt.Quiet)
 }
 
-// link takes a symlink to a regular file of the source into the revision. It is
+// link takes a symlink to a regular file of the source into the snapshot. It is
 // resolved here and not by the kernel, one real directory after the other, so that
 // nothing outside is ever looked at, nothing turns in circles, and a link
 // that is swapped meanwhile cannot mix two trees.
@@ -88,7 +91,7 @@ func (s *scan) link(at place, name, rel string, link stamp, c *content) {
 		s.moved(rel, errVanished)
 		return
 	}
-	refuse := func(why string) { s.fail(rel, fmt.Errorf("is a symlink to %s, %s", printable(target), why)) }
+	refuse := func(why string) { s.fail(rel, fmt.Errorf("is a symlink to %s, %s", plain.Path(target), why)) }
 	inside, ok := resolve(at.real, target)
 	if !ok {
 		refuse("which leads out of the source; put the file itself there, or a relative link to a file of the source")

@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 	volumeLink = "..data"
 )
 
-// node is what is known of one directory, kept from one Read to the next.
+// node is what is known of one directory, kept from one Fetch to the next.
 type node struct {
 	entries []*entry
 	volume  *node  // set when the directory is a Kubernetes volume: what ..data points to
@@ -39,7 +41,7 @@ type node struct {
 // entry is one name in a directory: a file, or a directory when dir is set.
 type entry struct {
 	name string
-	path string // as in File
+	path string // as in source.File
 	content
 	dir    *node
 	missed time.Time // when a listing was without it first; zero when none was
@@ -48,13 +50,13 @@ type entry struct {
 // scan is one walk over the source. It descends by open descriptors and follows
 // no symlink on its own, so that a tree that moves under it cannot lead it out.
 type scan struct {
-	d      *dir
+	d      *directory
 	ctx    context.Context
 	now    time.Time
 	rootFd int
 
 	leaves []*content
-	files  []*File // the files of leaves
+	files  []*source.File // the files of leaves
 	wanted int
 	names  int   // counted against MaxFiles
 	bytes  int64 // counted against MaxTotal
@@ -74,10 +76,10 @@ type place struct {
 	linked     int64 // ctime of the newest symlink on the way here
 }
 
-func (d *dir) scan(ctx context.Context) *scan {
+func (d *directory) scan(ctx context.Context) *scan {
 	s := &scan{d: d, ctx: ctx, now: time.Now()}
 	s.leaves = make([]*content, 0, len(d.walked))
-	s.files = make([]*File, 0, len(d.walked))
+	s.files = make([]*source.File, 0, len(d.walked))
 	r := trace(d.path)
 	d.watch.begin(r, d.round)
 
@@ -134,6 +136,9 @@ func (s *scan) directory(at place, n *node) {
 		return
 	}
 	for _, e := range n.entries {
+		if s.fatal == nil {
+			s.fatal = s.ctx.Err()
+		}
 		if s.fatal != nil {
 			return
 		}
@@ -354,7 +359,7 @@ func (s *scan) besideVolume(at place, name string) {
 func (s *scan) fail(rel string, err error) {
 	switch {
 	case len(s.problems) < maxProblems:
-		s.problems = append(s.problems, &FileError{Root: s.d.path, Path: rel, Err: err})
+		s.problems = append(s.problems, &source.FileError{Root: s.d.path, Path: rel, Err: err})
 	case len(s.problems) == maxProblems:
 		s.problems = append(s.problems, fmt.Errorf("%s: and more", s.d.name))
 	}
@@ -368,7 +373,7 @@ func (s *scan) moved(rel string, err error) {
 // unsettled notes that a later scan will see more.
 func (s *scan) unsettled(rel, why string) {
 	if s.unstable == nil {
-		s.unstable = &FileError{Root: s.d.path, Path: rel, Err: fmt.Errorf(
-			"%w: %s; read again later, and replace files by rename to have them read at once", ErrUnstable, why)}
+		s.unstable = &source.FileError{Root: s.d.path, Path: rel, Err: fmt.Errorf(
+			"%w: %s; read again later, and replace files by rename to have them read at once", source.ErrUnstable, why)}
 	}
 }

@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // childEnv names, for a copy of the test program, what to do instead of testing.
@@ -76,7 +77,7 @@ func readUnderLimits(limit string) error {
 	var told atomic.Int32
 	var mu sync.Mutex
 	var first error
-	s, err := Open("dir:"+root, Options{OnWatchError: func(err error) {
+	opened, err := Open(root, source.Options{OnWatchError: func(err error) {
 		told.Add(1)
 		mu.Lock()
 		defer mu.Unlock()
@@ -87,17 +88,18 @@ func readUnderLimits(limit string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Close() }()
+	defer func() { _ = opened.Close() }()
+	s := opened.(*directory)
 	for n := range 5 {
 		text := fmt.Sprintf("n: %d", n)
 		if err := save(root, "a/b/c/x.yaml", text); err != nil {
 			return err
 		}
-		rev, err := s.Read(context.Background())
+		snap, err := fetch(s)
 		if err != nil {
 			return err
 		}
-		if got := string(rev.Files[0].Data); got != text {
+		if got := string(snap.Files[0].Data); got != text {
 			return fmt.Errorf("read %q, want %q", got, text)
 		}
 	}

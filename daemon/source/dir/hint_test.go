@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // What a link leads to gives hints like any file, wherever in the source it is and
@@ -33,7 +34,7 @@ func TestHintsOfLinks(t *testing.T) {
 			put(t, root, target, "version: 0")
 			must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(test.link)), 0o755))
 			must(t, os.Symlink(test.target, filepath.Join(root, test.link)))
-			s := open(t, root, Options{
+			s := open(t, root, source.Options{
 				Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") },
 			})
 			step := func(name, version string, change func() error) {
@@ -91,7 +92,7 @@ func TestWatchesOfLinksAreBounded(t *testing.T) {
 		put(t, root, target, "a: 1")
 		must(t, os.Symlink(target, filepath.Join(root, fmt.Sprint(n, ".yaml"))))
 	}
-	s := open(t, root, Options{MaxFiles: limit})
+	s := open(t, root, source.Options{MaxFiles: limit})
 	quietly(t, s)
 	watched := func() (dirs, passed int) {
 		s.watch.mu.Lock()
@@ -116,12 +117,12 @@ func TestHintOfMendedDirectory(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
 	put(t, root, "team/b.yaml", "b: 1")
-	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
+	s := open(t, root, source.Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
 	quietly(t, s)
 	for _, mode := range []os.FileMode{0, 0o755} {
 		must(t, os.Chmod(filepath.Join(root, "team"), mode))
 		awaitHint(t, s)
-		_, _ = s.Read(context.Background()) // root may read it at any mode
+		_, _ = fetch(s) // root may read it at any mode
 	}
 	quietly(t, s)
 }
@@ -144,7 +145,7 @@ func TestUnmountedAndMountedAgain(t *testing.T) {
 		t.Skipf("a tmpfs cannot be mounted: %v; run as root", err)
 	}
 	defer func() { _ = unix.Unmount(root, unix.MNT_DETACH) }()
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	quietly(t, s)
 	must(t, unix.Unmount(root, 0))
 	if again, err := mount(); err != nil || again != first {
@@ -164,7 +165,7 @@ func TestOneLongWrite(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
 	put(t, root, "a.yaml", "a: 1")
-	s := open(t, root, Options{Quiet: time.Hour, MaxWait: 100 * time.Millisecond})
+	s := open(t, root, source.Options{Quiet: time.Hour, MaxWait: 100 * time.Millisecond})
 	read(t, s)
 
 	page := os.Getpagesize()
@@ -205,9 +206,9 @@ func TestOneLongWrite(t *testing.T) {
 	}
 	s.watch.mu.Unlock()
 	awaitHint(t, s)
-	rev, err := s.Read(context.Background())
-	if err == nil && len(contents(rev)["b.yaml"]) != 0 {
-		t.Errorf("half of a file that is being written was read: %d bytes", len(contents(rev)["b.yaml"]))
+	snap, err := fetch(s)
+	if err == nil && len(contents(snap)["b.yaml"]) != 0 {
+		t.Errorf("half of a file that is being written was read: %d bytes", len(contents(snap)["b.yaml"]))
 	}
 }
 

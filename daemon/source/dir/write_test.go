@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,13 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // An editor's save is a rename: at every moment the file is the old or the new one.
 func TestEditorSave(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	text := func(n int) string { return fmt.Sprintf("version: %d\n%s\nend: %d\n", n, strings.Repeat("#", n), n) }
 	const saves = 500
 	must(t, save(root, "a.yaml", text(0)))
@@ -38,16 +39,16 @@ func TestEditorSave(t *testing.T) {
 			running = false
 		default:
 		}
-		rev, err := s.Read(context.Background())
-		if errors.Is(err, ErrUnstable) {
+		snap, err := fetch(s)
+		if errors.Is(err, source.ErrUnstable) {
 			continue
 		}
 		must(t, err)
 		var n int
-		if _, err := fmt.Sscanf(contents(rev)["a.yaml"], "version: %d", &n); err != nil {
+		if _, err := fmt.Sscanf(contents(snap)["a.yaml"], "version: %d", &n); err != nil {
 			t.Fatal(err)
 		}
-		wantFiles(t, rev, map[string]string{"a.yaml": text(n)})
+		wantFiles(t, snap, map[string]string{"a.yaml": text(n)})
 		if n < last {
 			t.Fatalf("version %d came after %d", n, last)
 		}
@@ -65,7 +66,7 @@ func TestRewriteInPlace(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
 	const quiet = 200 * time.Millisecond
-	s := open(t, root, Options{Quiet: quiet, MaxWait: 2 * quiet})
+	s := open(t, root, source.Options{Quiet: quiet, MaxWait: 2 * quiet})
 	path := filepath.Join(root, "a.yaml")
 	text := func(n int) string { return strings.Repeat(fmt.Sprintf("line: %d\n", n), 10) }
 	put(t, root, "a.yaml", text(0))
@@ -104,11 +105,11 @@ func TestRewriteInPlace(t *testing.T) {
 				running = false
 			default:
 			}
-			rev, err := s.Read(context.Background())
+			snap, err := fetch(s)
 			switch {
 			case err == nil:
-				seen = append(seen, contents(rev)["a.yaml"])
-			case !errors.Is(err, ErrUnstable):
+				seen = append(seen, contents(snap)["a.yaml"])
+			case !errors.Is(err, source.ErrUnstable):
 				seen = append(seen, err.Error())
 			}
 		}
@@ -130,11 +131,11 @@ func TestFileThatNeverRests(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	put(t, root, "b.yaml", "b: 1")
-	s := open(t, root, Options{Quiet: time.Hour, MaxWait: 20 * time.Millisecond})
+	s := open(t, root, source.Options{Quiet: time.Hour, MaxWait: 20 * time.Millisecond})
 	wantFiles(t, read(t, s), map[string]string{"b.yaml": "b: 1"})
 	must(t, os.WriteFile(filepath.Join(root, "a.yaml"), []byte("a: 1"), 0o644))
-	_, err := s.Read(context.Background())
-	if !errors.Is(err, ErrUnstable) || !strings.Contains(err.Error(), filepath.Join(root, "a.yaml")) {
+	_, err := fetch(s)
+	if !errors.Is(err, source.ErrUnstable) || !strings.Contains(err.Error(), filepath.Join(root, "a.yaml")) {
 		t.Errorf("a file just written: %v", err)
 	}
 	put(t, root, "a.yaml", "a: 1") // dated back: the last event is not a write
@@ -169,16 +170,16 @@ func TestClockAhead(t *testing.T) {
 // write that may still be running.
 func TestAgeOfWholePages(t *testing.T) {
 	t.Parallel()
-	s := &scan{d: open(t, t.TempDir(), Options{NoWatch: true}), now: time.Now()}
+	s := &scan{d: open(t, t.TempDir(), source.Options{NoWatch: true}), now: time.Now()}
 	for _, test := range []struct {
 		size int64
 		age  time.Duration
 		want bool
 	}{
-		{4095, DefaultQuiet - time.Millisecond, false},
-		{4095, DefaultQuiet, true},
-		{8192, DefaultQuiet, false},
-		{8193, DefaultQuiet, true},
+		{4095, source.DefaultQuiet - time.Millisecond, false},
+		{4095, source.DefaultQuiet, true},
+		{8192, source.DefaultQuiet, false},
+		{8193, source.DefaultQuiet, true},
 		{8192, racyWindow, true},
 	} {
 		at := s.now.Add(-test.age).UnixNano()
@@ -187,7 +188,7 @@ func TestAgeOfWholePages(t *testing.T) {
 			t.Errorf("%d bytes after %v: settled is %v", test.size, test.age, got)
 		}
 		later := *s
-		later.now = s.now.Add(DefaultQuiet)
+		later.now = s.now.Add(source.DefaultQuiet)
 		if !later.settled(place{}, "a.yaml", st, &c) {
 			t.Errorf("%d bytes after %v and a look: not settled", test.size, test.age)
 		}
@@ -195,14 +196,14 @@ func TestAgeOfWholePages(t *testing.T) {
 }
 
 // A program that removes a file and writes it anew leaves a moment without it; no
-// revision shows that moment.
+// snapshot shows that moment.
 func TestRemoveAndCreate(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
 	put(t, root, "b.yaml", "b: 1")
 	put(t, root, "team/a.yaml", "version: 0")
 	const quiet = 200 * time.Millisecond
-	s := open(t, root, Options{Quiet: quiet, MaxWait: 2 * quiet})
+	s := open(t, root, source.Options{Quiet: quiet, MaxWait: 2 * quiet})
 	read(t, s)
 	stop, done := make(chan struct{}), make(chan error, 1)
 	var longest time.Duration
@@ -230,18 +231,18 @@ func TestRemoveAndCreate(t *testing.T) {
 	}()
 	var missing int
 	for range 3 {
-		rev, err := s.Read(context.Background())
-		if err != nil && !errors.Is(err, ErrUnstable) {
+		snap, err := fetch(s)
+		if err != nil && !errors.Is(err, source.ErrUnstable) {
 			t.Error(err)
 		}
-		if err == nil && contents(rev)["team/a.yaml"] == "" {
+		if err == nil && contents(snap)["team/a.yaml"] == "" {
 			missing++
 		}
 	}
 	close(stop)
 	must(t, <-done)
 	if missing > 0 && longest < quiet/2 {
-		t.Errorf("%d revisions are without the file", missing)
+		t.Errorf("%d snapshots are without the file", missing)
 	}
 	wantFiles(t, read(t, s), map[string]string{"b.yaml": "b: 1", "team/a.yaml": fmt.Sprintf("version: %d", last)})
 	must(t, os.Remove(filepath.Join(root, "team", "a.yaml")))
@@ -256,7 +257,7 @@ func TestJustRemoved(t *testing.T) {
 	put(t, root, "team/a.yaml", "a: 1")
 	put(t, root, "team/b.yaml", "b: 1")
 	put(t, root, "team/note.txt", "unwanted")
-	s := open(t, root, Options{
+	s := open(t, root, source.Options{
 		NoWatch: true, Quiet: time.Hour, MaxWait: time.Millisecond,
 		Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") },
 	})
@@ -265,8 +266,8 @@ func TestJustRemoved(t *testing.T) {
 	wantFiles(t, read(t, s), map[string]string{"team/a.yaml": "a: 1", "team/b.yaml": "b: 1"})
 	must(t, os.Remove(filepath.Join(root, "team/a.yaml")))
 	for range 2 {
-		_, err := s.Read(context.Background())
-		if !errors.Is(err, ErrUnstable) || !strings.Contains(err.Error(), "team/a.yaml") {
+		_, err := fetch(s)
+		if !errors.Is(err, source.ErrUnstable) || !strings.Contains(err.Error(), "team/a.yaml") {
 			t.Fatalf("just removed: %v", err)
 		}
 	}
@@ -282,7 +283,7 @@ func TestRemovedAmongChanges(t *testing.T) {
 	root := memDir(t)
 	put(t, root, "a.yaml", "a: 1")
 	put(t, root, "b.yaml", "b: 1")
-	s := open(t, root, Options{NoWatch: true, Quiet: 300 * time.Millisecond, MaxWait: 300 * time.Millisecond})
+	s := open(t, root, source.Options{NoWatch: true, Quiet: 300 * time.Millisecond, MaxWait: 300 * time.Millisecond})
 	read(t, s)
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -302,12 +303,12 @@ func TestRemovedAmongChanges(t *testing.T) {
 	must(t, os.Remove(filepath.Join(root, "a.yaml")))
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		rev, err := s.Read(context.Background())
+		snap, err := fetch(s)
 		if err == nil {
-			wantFiles(t, rev, map[string]string{"b.yaml": "b: 1"})
+			wantFiles(t, snap, map[string]string{"b.yaml": "b: 1"})
 			break
 		}
-		if !errors.Is(err, ErrUnstable) || time.Now().After(deadline) {
+		if !errors.Is(err, source.ErrUnstable) || time.Now().After(deadline) {
 			t.Error(err)
 			break
 		}
@@ -323,18 +324,18 @@ func TestTruncationInTheMaking(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
 	put(t, root, "b.yaml", "b: 12")
-	s := open(t, root, Options{NoWatch: true, Quiet: time.Hour, MaxWait: time.Millisecond})
+	s := open(t, root, source.Options{NoWatch: true, Quiet: time.Hour, MaxWait: time.Millisecond})
 	read(t, s)
 	known := func() *content { return &s.root.entries[1].content }
 	put(t, root, "b.yaml", "b: 1")
 	known().stamp.ctime = lstat(t, filepath.Join(root, "b.yaml")).ctime
-	if _, err := s.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	if _, err := fetch(s); !errors.Is(err, source.ErrUnstable) {
 		t.Errorf("another size with the same times: %v", err)
 	}
 	put(t, root, "b.yaml", "b: 1")
 	wantFiles(t, read(t, s), map[string]string{"a.yaml": "a: 1", "b.yaml": "b: 1"})
 	put(t, root, "b.yaml", "")
-	if _, err := s.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	if _, err := fetch(s); !errors.Is(err, source.ErrUnstable) {
 		t.Errorf("an empty file at first sight: %v", err)
 	}
 }
@@ -343,10 +344,10 @@ func TestDisappearsAndReturns(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	root := filepath.Join(base, "etc", "app")
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	gone := func() {
 		t.Helper()
-		_, err := s.Read(context.Background())
+		_, err := fetch(s)
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), root) || !strings.Contains(err.Error(), "create the directory") {
 			t.Fatalf("a missing source: %v", err)
 		}
@@ -359,7 +360,7 @@ func TestDisappearsAndReturns(t *testing.T) {
 	gone()
 	must(t, os.Rename(root+".away", root))
 	if again := read(t, s); again != first {
-		t.Error("the same source came back as another revision")
+		t.Error("the same source came back as another snapshot")
 	}
 
 	must(t, os.RemoveAll(filepath.Join(base, "etc")))
@@ -372,14 +373,14 @@ func TestSuddenlyEmpty(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	first := read(t, s)
 	must(t, os.Remove(filepath.Join(root, "a.yaml")))
-	if _, err := s.Read(context.Background()); !errors.Is(err, ErrEmpty) {
+	if _, err := fetch(s); !errors.Is(err, source.ErrEmpty) {
 		t.Fatalf("a source that lost its files: %v", err)
 	}
 	put(t, root, "a.yaml", "a: 1")
-	if back := read(t, s); back.ID != first.ID {
-		t.Errorf("%s came back as %s", first.ID, back.ID)
+	if back := read(t, s); back.Version != first.Version {
+		t.Errorf("%s came back as %s", first.Version, back.Version)
 	}
 }

@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // atomicWriter publishes files into dir as the kubelet does for ConfigMaps,
@@ -101,9 +103,9 @@ func gitSync(dir, sha string, keep bool, files map[string]string) error {
 	return os.RemoveAll(filepath.Join(dir, old))
 }
 
-// neverMixed publishes many versions of pair while it reads: each revision must be
+// neverMixed publishes many versions of pair while it reads: each snapshot must be
 // exactly one of them, none older than the one before, and the last one the last.
-func neverMixed(t *testing.T, s *dir, versions int, publish func(n int) error) {
+func neverMixed(t *testing.T, s *directory, versions int, publish func(n int) error) {
 	t.Helper()
 	must(t, publish(0))
 	done := make(chan error, 1)
@@ -124,16 +126,16 @@ func neverMixed(t *testing.T, s *dir, versions int, publish func(n int) error) {
 			running = false
 		default:
 		}
-		// What Read does, without its pauses: more scans meet more swaps.
+		// What Fetch does, without its pauses: more scans meet more swaps.
 		scan := s.scan(context.Background())
 		if scan.unstable != nil {
 			unstable++
 			continue
 		}
 		must(t, scan.fatal)
-		rev, err := s.finish(scan)
+		snap, err := s.finish(scan, s.newest)
 		must(t, err)
-		n := versionOf(t, rev)
+		n := versionOf(t, snap)
 		if n < last {
 			t.Fatalf("version %d came after %d", n, last)
 		}
@@ -151,14 +153,14 @@ func neverMixed(t *testing.T, s *dir, versions int, publish func(n int) error) {
 func TestKubernetesVolume(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
-	s := open(t, root, Options{NoWatch: true})
+	s := open(t, root, source.Options{NoWatch: true})
 	neverMixed(t, s, 1000, func(n int) error { return atomicWriter(root, pair(n)) })
 
 	must(t, atomicWriter(root, map[string]string{"c.yaml": "c: 1", "deep/er/d.yaml": "d: 1"}))
 	wantFiles(t, read(t, s), map[string]string{"c.yaml": "c: 1", "deep/er/d.yaml": "d: 1"})
 
 	put(t, root, "own.yaml", "x")
-	_, err := s.Read(context.Background())
+	_, err := fetch(s)
 	if err == nil || !strings.Contains(err.Error(), "own.yaml: stands beside ..data") {
 		t.Errorf("a file beside ..data: %v", err)
 	}
@@ -168,7 +170,7 @@ func TestKubernetesVolume(t *testing.T) {
 func TestSwappedLayoutsNeedNoQuiet(t *testing.T) {
 	t.Parallel()
 	volume, git, linked := t.TempDir(), t.TempDir(), t.TempDir()
-	never := Options{Quiet: time.Hour, MaxWait: time.Millisecond}
+	never := source.Options{Quiet: time.Hour, MaxWait: time.Millisecond}
 	fromVolume, fromGit, fromLinked := open(t, volume, never), open(t, filepath.Join(git, "current"), never), open(t, linked, never)
 	for n := range 3 {
 		must(t, atomicWriter(volume, pair(n)))
@@ -185,7 +187,7 @@ func TestSwappedLayoutsNeedNoQuiet(t *testing.T) {
 	}
 	time.Sleep(20 * time.Millisecond) // the clock's tick
 	must(t, os.WriteFile(filepath.Join(git, "current", "a.yaml"), []byte("in place"), 0o644))
-	if _, err := fromGit.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	if _, err := fetch(fromGit); !errors.Is(err, source.ErrUnstable) {
 		t.Errorf("a write through the link: %v", err)
 	}
 }
@@ -245,7 +247,7 @@ func TestSwapWithTheOldTreeHalfDeleted(t *testing.T) {
 			_, err := test.publish(root, false, old)
 			must(t, err)
 			swap := false
-			s := open(t, filepath.Join(root, test.source), Options{NoWatch: true, Wanted: func(path string) bool {
+			s := open(t, filepath.Join(root, test.source), source.Options{NoWatch: true, Wanted: func(path string) bool {
 				if swap && filepath.Base(path) == "a.yaml" {
 					swap = false
 					tree, err := test.publish(root, true, whole)
@@ -278,7 +280,7 @@ func TestVolumesBelowAndAbove(t *testing.T) {
 	put(t, root, "plain.yaml", "p: 1")
 	must(t, os.Mkdir(filepath.Join(root, "vol"), 0o755))
 	must(t, atomicWriter(filepath.Join(root, "vol"), pair(1)))
-	whole, part := open(t, root, Options{}), open(t, filepath.Join(root, "vol", "team"), Options{})
+	whole, part := open(t, root, source.Options{}), open(t, filepath.Join(root, "vol", "team"), source.Options{})
 	for n := 2; n < 5; n++ {
 		must(t, atomicWriter(filepath.Join(root, "vol"), pair(n)))
 		v := fmt.Sprintf("version: %d\n", n)
@@ -293,18 +295,18 @@ func TestDataLinkThatIsNoVolume(t *testing.T) {
 		root := t.TempDir()
 		put(t, root, "a.yaml", "a: 1")
 		must(t, os.Symlink(target, filepath.Join(root, "..data")))
-		_, err := open(t, root, Options{}).Read(context.Background())
+		_, err := fetch(open(t, root, source.Options{}))
 		if err == nil || !strings.Contains(err.Error(), "not a Kubernetes volume") {
 			t.Errorf("..data to %s: %v", target, err)
 		}
 	}
 	root := t.TempDir()
 	must(t, os.Symlink("..gone", filepath.Join(root, "..data")))
-	if _, err := open(t, root, Options{MaxWait: 1}).Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	if _, err := fetch(open(t, root, source.Options{MaxWait: 1})); !errors.Is(err, source.ErrUnstable) {
 		t.Errorf("..data to nothing: %v", err)
 	}
 	must(t, os.Symlink("/etc", filepath.Join(root, "..gone")))
-	if _, err := open(t, root, Options{MaxWait: 1}).Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	if _, err := fetch(open(t, root, source.Options{MaxWait: 1})); !errors.Is(err, source.ErrUnstable) {
 		t.Errorf("..data to a symlink: %v", err)
 	}
 }
@@ -315,7 +317,7 @@ func TestGitSync(t *testing.T) {
 		t.Run("below "+below, func(t *testing.T) {
 			t.Parallel()
 			root := memDir(t)
-			s := open(t, filepath.Join(root, "current", below), Options{NoWatch: true})
+			s := open(t, filepath.Join(root, "current", below), source.Options{NoWatch: true})
 			neverMixed(t, s, 1000, func(n int) error {
 				files := map[string]string{}
 				for name, data := range pair(n) {
@@ -332,7 +334,7 @@ func TestGitSyncParent(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	must(t, gitSync(root, "abc", false, pair(1)))
-	_, err := open(t, root, Options{}).Read(context.Background())
+	_, err := fetch(open(t, root, source.Options{}))
 	if err == nil || !strings.Contains(err.Error(), "current: is a symlink to .worktrees/abc, a directory") {
 		t.Errorf("the parent of the link: %v", err)
 	}

@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"errors"
@@ -109,7 +109,7 @@ func (w *watcher) run(n *fsnotify.Watcher) {
 func (w *watcher) trouble(err error) {
 	w.mu.Lock()
 	clear(w.arrived)
-	clear(w.dirs) // the next Read adds them anew, which is free where they exist
+	clear(w.dirs) // the next Fetch adds them anew, which is free where they exist
 	w.mu.Unlock()
 	w.tell(fmt.Errorf("file system events were lost: %w; the periodic rescan finds what changed; if it happens often, raise fs.inotify.max_queued_events", err))
 }

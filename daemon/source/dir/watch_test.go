@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,12 +10,14 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 func TestHints(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	must(t, save(root, "a.yaml", "a: 0"))
 	quietly(t, s)
 	step := func(name string, change func() error, want map[string]string) {
@@ -65,7 +66,7 @@ func TestDirectoriesThatComeAndGo(t *testing.T) {
 	t.Parallel()
 	root := memDir(t)
 	put(t, root, "a.yaml", "a: 1")
-	s := open(t, root, Options{Quiet: 1, MaxWait: 1, OnWatchError: func(err error) { t.Error(err) }})
+	s := open(t, root, source.Options{Quiet: 1, MaxWait: 1, OnWatchError: func(err error) { t.Error(err) }})
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		var err error
@@ -91,8 +92,8 @@ func TestDirectoriesThatComeAndGo(t *testing.T) {
 		done <- err
 	}()
 	for range 300 {
-		if rev, err := s.Read(context.Background()); err == nil {
-			wantFiles(t, rev, map[string]string{"a.yaml": "a: 1"})
+		if snap, err := fetch(s); err == nil {
+			wantFiles(t, snap, map[string]string{"a.yaml": "a: 1"})
 		}
 	}
 	close(stop)
@@ -104,10 +105,10 @@ func TestHintsOfTheWay(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	root := filepath.Join(base, "etc", "app")
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	want := map[string]string{"a.yaml": "a: 1"}
 	for range 2 {
-		if _, err := s.Read(context.Background()); err == nil {
+		if _, err := fetch(s); err == nil {
 			t.Fatal("there is no source yet")
 		}
 		made := make(chan error, 1)
@@ -140,7 +141,7 @@ func TestHintsOfLayouts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			root := t.TempDir()
 			must(t, test.publish(root, 0))
-			s := open(t, filepath.Join(root, test.below), Options{})
+			s := open(t, filepath.Join(root, test.below), source.Options{})
 			for n := 1; n <= 5; n++ {
 				awaitFiles(t, s, pair(n-1))
 				must(t, test.publish(root, n))
@@ -162,7 +163,7 @@ func TestNoHintForWhatIsIgnored(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	put(t, root, "a.yaml", "a: 1")
-	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
+	s := open(t, root, source.Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
 	quietly(t, s)
 	for _, name := range []string{".a.yaml.swp", "a.yaml~", "4913", "#a.yaml#", "sedXyz", "note.txt"} {
 		must(t, os.WriteFile(filepath.Join(root, name), []byte("x"), 0o644))
@@ -200,9 +201,9 @@ func TestManyChanges(t *testing.T) {
 	for n := range files {
 		put(t, root, fmt.Sprintf("%02d.yaml", n), "version: -1")
 	}
-	s := open(t, root, Options{})
+	s := open(t, root, source.Options{})
 	quietly(t, s)
-	var hints, revisions int
+	var hints, snapshots int
 	want := map[string]string{}
 	for n := changes - files; n < changes; n++ {
 		want[fmt.Sprintf("%02d.yaml", n%files)] = fmt.Sprintf("version: %d", n)
@@ -219,7 +220,7 @@ func TestManyChanges(t *testing.T) {
 		done <- nil
 	}()
 	var took time.Duration
-	var before *Revision
+	var before *source.Snapshot
 	for running := true; running; {
 		select {
 		case err := <-done:
@@ -227,16 +228,16 @@ func TestManyChanges(t *testing.T) {
 			running, took = false, time.Since(began)
 		case <-s.Hint():
 			hints++
-			rev, err := s.Read(context.Background())
-			if err != nil && !errors.Is(err, ErrUnstable) {
+			snap, err := fetch(s)
+			if err != nil && !errors.Is(err, source.ErrUnstable) {
 				t.Error(err)
 			}
-			if err == nil && rev != before {
-				revisions, before = revisions+1, rev
+			if err == nil && snap != before {
+				snapshots, before = snapshots+1, snap
 			}
 		}
 	}
-	t.Logf("%d changes in %v: %d hints, %d revisions", changes, took, hints, revisions)
+	t.Logf("%d changes in %v: %d hints, %d snapshots", changes, took, hints, snapshots)
 	if hints > changes/100 {
 		t.Errorf("%d hints for %d changes", hints, changes)
 	}
@@ -258,7 +259,7 @@ func TestWeigh(t *testing.T) {
 	put(t, root, "chmod.yaml", strings.Repeat("#", 4096)) // its ctime is beyond its mtime
 	put(t, root, "dir.yaml/x.yaml", "x: 1")
 	must(t, os.Symlink("full.yaml", filepath.Join(root, "link.yaml")))
-	s := open(t, root, Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
+	s := open(t, root, source.Options{Wanted: func(p string) bool { return strings.HasSuffix(p, ".yaml") }})
 	w := s.watch
 	w.dirs[root] = &watched{tree: 1, path: "team"}
 	w.dirs["/etc"] = &watched{}
@@ -267,7 +268,7 @@ func TestWeigh(t *testing.T) {
 	w.passed[root+"/v3"] = 1
 	w.dirs[root+"/store"] = &watched{}
 	w.passed[root+"/store/v4"] = 1
-	const quiet = DefaultQuiet
+	const quiet = source.DefaultQuiet
 	type event = fsnotify.Op
 	for _, test := range []struct {
 		name string
@@ -379,7 +380,7 @@ func TestOverflow(t *testing.T) {
 	root := memDir(t)
 	put(t, root, "a.yaml", "a: 1")
 	told := make(chan error, 10)
-	s := open(t, root, Options{OnWatchError: func(err error) { told <- err }})
+	s := open(t, root, source.Options{OnWatchError: func(err error) { told <- err }})
 	quietly(t, s)
 	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	must(t, err)

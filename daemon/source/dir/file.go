@@ -1,13 +1,14 @@
-package source
+package dir
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // inode says which file it is, whatever its name.
@@ -67,10 +68,9 @@ func (r *rest) stayed(s stamp, now time.Time, quiet time.Duration) bool {
 	return now.Sub(r.since) >= quiet
 }
 
-// content is what is known of one file, kept from one Read to the next.
+// content is what is known of one file, kept from one Fetch to the next.
 type content struct {
-	file  *File
-	sum   [sha256.Size]byte
+	file  *source.File
 	stamp stamp
 	racy  bool   // stamp may be shared by a later state
 	round uint64 // the content check that compared it last
@@ -121,7 +121,7 @@ func (c *content) load(fd int, name, path string, want stamp, round uint64) erro
 	}
 
 	if !same {
-		c.file, c.sum = &File{Path: path, Data: data}, sha256.Sum256(data)
+		c.file = source.NewFile(path, data)
 	}
 	c.stamp, c.round = before, round
 	c.racy = before.age(began) < racyWindow

@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 func TestMain(m *testing.M) {
@@ -23,9 +25,9 @@ func TestMain(m *testing.M) {
 }
 
 // open opens a directory source that the test's end closes.
-func open(t testing.TB, root string, o Options) *dir {
+func open(t testing.TB, root string, o source.Options) *directory {
 	t.Helper()
-	s, err := Open("dir:"+root, o)
+	s, err := Open(root, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func open(t testing.TB, root string, o Options) *dir {
 			t.Error(err)
 		}
 	})
-	return s.(*dir)
+	return s.(*directory)
 }
 
 // memDir is a temporary directory in memory where there is such a thing: some tests
@@ -53,34 +55,37 @@ func memDir(t testing.TB) string {
 	return dir
 }
 
-// read reads a revision that must be there.
-func read(t testing.TB, s Source) *Revision {
+// fetch fetches as a caller does that has the newest snapshot.
+func fetch(s *directory) (*source.Snapshot, error) { return s.Fetch(context.Background(), s.newest) }
+
+// read reads a snapshot that must be there.
+func read(t testing.TB, s *directory) *source.Snapshot {
 	t.Helper()
-	rev, err := s.Read(context.Background())
+	snap, err := fetch(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rev
+	return snap
 }
 
-// contents are a revision's files as a map.
-func contents(rev *Revision) map[string]string {
+// contents are a snapshot's files as a map.
+func contents(snap *source.Snapshot) map[string]string {
 	m := map[string]string{}
-	for _, f := range rev.Files {
+	for _, f := range snap.Files {
 		m[f.Path] = string(f.Data)
 	}
 	return m
 }
 
-// wantFiles compares a revision with what it must hold.
-func wantFiles(t testing.TB, rev *Revision, want map[string]string) {
+// wantFiles compares a snapshot with what it must hold.
+func wantFiles(t testing.TB, snap *source.Snapshot, want map[string]string) {
 	t.Helper()
-	if got := contents(rev); !maps.Equal(got, want) {
+	if got := contents(snap); !maps.Equal(got, want) {
 		t.Fatalf("files are %q, want %q", got, want)
 	}
-	sorted := slices.IsSortedFunc(rev.Files, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
+	sorted := slices.IsSortedFunc(snap.Files, func(a, b *source.File) int { return strings.Compare(a.Path, b.Path) })
 	if !sorted {
-		t.Fatalf("files are not sorted by path: %q", slices.Sorted(maps.Keys(contents(rev))))
+		t.Fatalf("files are not sorted by path: %q", slices.Sorted(maps.Keys(contents(snap))))
 	}
 }
 
@@ -121,7 +126,7 @@ func save(root, name, data string) error {
 }
 
 // awaitHint waits for the next hint.
-func awaitHint(t testing.TB, s Source) {
+func awaitHint(t testing.TB, s *directory) {
 	t.Helper()
 	select {
 	case <-s.Hint():
@@ -130,25 +135,25 @@ func awaitHint(t testing.TB, s Source) {
 	}
 }
 
-// awaitFiles reads at each hint until the revision is the wanted one.
-func awaitFiles(t testing.TB, s Source, want map[string]string) {
+// awaitFiles reads at each hint until the snapshot is the wanted one.
+func awaitFiles(t testing.TB, s *directory, want map[string]string) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
-		rev, err := s.Read(context.Background())
-		if err == nil && maps.Equal(contents(rev), want) {
+		snap, err := fetch(s)
+		if err == nil && maps.Equal(contents(snap), want) {
 			return
 		}
 		select {
 		case <-s.Hint():
 		case <-deadline:
-			t.Fatalf("the hints ended before %q was there: %v %v", want, rev, err)
+			t.Fatalf("the hints ended before %q was there: %v %v", want, snap, err)
 		}
 	}
 }
 
 // quietly reads until no hint is left: what is set up has settled.
-func quietly(t testing.TB, s *dir) {
+func quietly(t testing.TB, s *directory) {
 	t.Helper()
 	for {
 		read(t, s)
@@ -168,13 +173,13 @@ func pair(n int) map[string]string {
 	}
 }
 
-// versionOf returns which version of pair a revision is; it must be exactly one.
-func versionOf(t testing.TB, rev *Revision) int {
+// versionOf returns which version of pair a snapshot is; it must be exactly one.
+func versionOf(t testing.TB, snap *source.Snapshot) int {
 	t.Helper()
 	var n int
-	got := contents(rev)
+	got := contents(snap)
 	if _, err := fmt.Sscanf(got["a.yaml"], "version: %d\n", &n); err != nil || !maps.Equal(got, pair(n)) {
-		t.Errorf("the revision is mixed: %q", got)
+		t.Errorf("the snapshot is mixed: %q", got)
 	}
 	return n
 }

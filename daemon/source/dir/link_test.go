@@ -1,7 +1,6 @@
-package source
+package dir
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 func TestLinks(t *testing.T) {
@@ -56,16 +57,16 @@ func TestLinks(t *testing.T) {
 		must(t, os.Symlink("a.yaml", filepath.Join(root, ".in2.yaml")))
 		target := strings.NewReplacer("door", ".door", "in2", ".in2").Replace(test.target)
 		must(t, os.Symlink(target, filepath.Join(root, test.link)))
-		rev, err := open(t, root, Options{NoWatch: true}).Read(context.Background())
+		snap, err := fetch(open(t, root, source.Options{NoWatch: true}))
 		switch {
 		case test.want == "":
 			must(t, err)
-			if data := contents(rev)[test.link]; len(data) != 4 {
+			if data := contents(snap)[test.link]; len(data) != 4 {
 				t.Errorf("%s to %s holds %q", test.link, test.target, data)
 			}
 		case err == nil || !strings.Contains(err.Error(), test.want) ||
 			!strings.Contains(err.Error(), filepath.Join(root, test.link)) || !strings.Contains(err.Error(), target):
-			t.Errorf("%s to %s: %v, %v; want an error with %q", test.link, test.target, rev, err, test.want)
+			t.Errorf("%s to %s: %v, %v; want an error with %q", test.link, test.target, snap, err, test.want)
 		}
 	}
 }
@@ -84,8 +85,8 @@ func TestLinkToWhatArrivedWhole(t *testing.T) {
 			break
 		}
 	}
-	s := open(t, root, Options{Quiet: time.Hour, MaxWait: time.Millisecond})
-	if _, err := s.Read(context.Background()); !errors.Is(err, ErrUnstable) {
+	s := open(t, root, source.Options{Quiet: time.Hour, MaxWait: time.Millisecond})
+	if _, err := fetch(s); !errors.Is(err, source.ErrUnstable) {
 		t.Fatalf("just written: %v", err)
 	}
 	s.watch.mu.Lock()
@@ -101,7 +102,7 @@ func TestLinkSwappedInUnderTheScan(t *testing.T) {
 	put(t, outside, "b.yaml", "stolen: 1")
 	put(t, root, "team/b.yaml", "b: 1")
 	must(t, os.Symlink(outside, filepath.Join(root, ".link")))
-	s := open(t, root, Options{MaxWait: time.Millisecond})
+	s := open(t, root, source.Options{MaxWait: time.Millisecond})
 	stop, done := make(chan struct{}), make(chan error)
 	go func() {
 		var err error
@@ -117,8 +118,8 @@ func TestLinkSwappedInUnderTheScan(t *testing.T) {
 		done <- err
 	}()
 	for range 100 {
-		if rev, err := s.Read(context.Background()); err == nil {
-			wantFiles(t, rev, map[string]string{"team/b.yaml": "b: 1"})
+		if snap, err := fetch(s); err == nil {
+			wantFiles(t, snap, map[string]string{"team/b.yaml": "b: 1"})
 		}
 	}
 	close(stop)

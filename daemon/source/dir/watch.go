@@ -1,4 +1,4 @@
-package source
+package dir
 
 import (
 	"errors"
@@ -9,6 +9,9 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
 )
 
 const (
@@ -20,14 +23,14 @@ const (
 )
 
 // watcher turns the events of the file system into hints. Whatever it misses, a
-// later Read finds; so all its failures are reported and otherwise ignored.
+// later Fetch finds; so all its failures are reported and otherwise ignored.
 //
-// Read says what to watch, each directory before it is listed, so that between
+// Fetch says what to watch, each directory before it is listed, so that between
 // the listing and the watching nothing is missed.
 //
-// The methods that Read calls accept a nil watcher, which does nothing.
+// The methods that Fetch calls accept a nil watcher, which does nothing.
 type watcher struct {
-	opt  Options
+	opt  source.Options
 	hint chan struct{}
 	done chan struct{}
 	wait sync.WaitGroup
@@ -56,7 +59,7 @@ type watched struct {
 	round  uint64    // the content check in which inotify was asked last
 	scan   uint64    // the last scan that came by
 	tree   uint64    // the last scan that had it in the source; 0 when it is only on the way
-	path   string    // of its files, as in File, when it is one of the source
+	path   string    // of its files, as in source.File, when it is one of the source
 }
 
 // arrival is a file that appeared with its content.
@@ -65,7 +68,7 @@ type arrival struct {
 	at time.Time
 }
 
-func newWatcher(o Options) *watcher {
+func newWatcher(o source.Options) *watcher {
 	w := &watcher{
 		opt:     o,
 		hint:    make(chan struct{}, 1),
@@ -212,10 +215,10 @@ func (w *watcher) watch(path string, is inode, inTree *string) {
 	case gone(err), errors.Is(err, fsnotify.ErrClosed):
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
 		w.retryAt = now.Add(watchRetry)
-		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan; raise fs.inotify.max_user_watches", printable(path), err))
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan; raise fs.inotify.max_user_watches", plain.Path(path), err))
 	default:
 		keep = true
-		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan", printable(path), err))
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan", plain.Path(path), err))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

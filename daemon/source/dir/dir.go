@@ -1,0 +1,170 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
+)
+
+// Scheme is the scheme of directories, "dir:PATH".
+var Scheme = source.Scheme{
+	Name:    "dir",
+	Address: "PATH",
+	Check: func(spec source.Spec) error {
+		if spec.Address == "" {
+			return errors.New("names no directory; write dir:PATH")
+		}
+		return nil
+	},
+	Open: func(spec source.Spec, o source.Options) (source.Source, error) { return Open(spec.Address, o) },
+}
+
+// directory is the source "dir:PATH".
+type directory struct {
+	opt   source.Options
+	name  string // "dir:PATH", for messages
+	path  string // absolute
+	watch *watcher
+
+	closed chan struct{}
+	once   sync.Once
+
+	// The rest belongs to the goroutine that calls Fetch.
+	root     node
+	newest   *source.Snapshot
+	walked   []*source.File // the files of newest in the order of the walk
+	round    uint64         // counts the content checks
+	compared time.Time      // when the round began
+}
+
+// Open returns the directory path as a source. It need not exist yet: that is Fetch's
+// error. Close may be called from any goroutine, and more than once.
+func Open(path string, o source.Options) (source.Source, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("dir:%s: %w", plain.Path(path), err)
+	}
+	d := &directory{
+		opt:    o.WithDefaults(),
+		name:   "dir:" + plain.Path(abs),
+		path:   abs,
+		closed: make(chan struct{}),
+	}
+	if !o.NoWatch {
+		d.watch = newWatcher(d.opt)
+	}
+	return d, nil
+}
+
+// Hint returns nil, a channel that never signals, under NoWatch.
+func (d *directory) Hint() <-chan struct{} {
+	if d.watch == nil {
+		return nil
+	}
+	return d.watch.hint
+}
+
+func (d *directory) Close() error {
+	var err error
+	d.once.Do(func() {
+		close(d.closed)
+		err = d.watch.close()
+	})
+	return err
+}
+
+// Recheck makes the next Fetch compare all content, whatever stat says. It belongs to
+// the goroutine that calls Fetch.
+func (d *directory) Recheck() { d.compared = time.Time{} }
+
+// Fetch scans until one scan saw everything at rest, or for MaxWait.
+func (d *directory) Fetch(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
+	began := time.Now()
+	if d.compared.IsZero() || began.Sub(d.compared) >= d.opt.ContentCheck {
+		d.round++
+		d.compared = began
+	}
+	pause := time.Millisecond
+	for try := 1; ; try++ {
+		select {
+		case <-d.closed:
+			return nil, fmt.Errorf("%s: %w", d.name, fs.ErrClosed)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s: %w", d.name, ctx.Err())
+		default:
+		}
+		s := d.scan(ctx)
+		switch {
+		case s.fatal != nil:
+			return nil, fmt.Errorf("%s: %w", d.name, s.fatal)
+		case s.unstable == nil:
+			return d.finish(s, have)
+		case time.Since(began) >= d.opt.MaxWait && try > 2:
+			// A bad file is bad whether or not another one is being written.
+			return nil, errors.Join(append(s.problems, s.unstable)...)
+		}
+		select {
+		case <-time.After(pause):
+		case <-d.closed:
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, d.opt.Quiet)
+	}
+}
+
+// finish makes a snapshot of a scan that saw everything at rest.
+func (d *directory) finish(s *scan, have *source.Snapshot) (*source.Snapshot, error) {
+	if s.problems != nil {
+		return nil, errors.Join(s.problems...)
+	}
+	if s.wanted == 0 && !d.opt.AllowEmpty {
+		return nil, fmt.Errorf("%s: %w; an empty source is taken for a mistake unless --allow-empty is given", d.name, source.ErrEmpty)
+	}
+	if d.newest == nil || have != nil && have != d.newest || !slices.Equal(s.files, d.walked) {
+		d.renew(s.leaves, have)
+	}
+	return d.newest, nil
+}
+
+// renew makes the newest snapshot of what a scan found, and has the next scans go on
+// with its files: where have holds the content that was read, the copy is dropped.
+func (d *directory) renew(found []*content, have *source.Snapshot) {
+	sorted := slices.SortedFunc(slices.Values(found), func(a, b *content) int {
+		return strings.Compare(a.file.Path, b.file.Path)
+	})
+	files := make([]*source.File, len(sorted))
+	for i, c := range sorted {
+		files[i] = c.file
+	}
+	d.newest = source.NewSnapshot(files, have, func(sum source.Digest) string { return "dir@sha256:" + sum.String() })
+	for i, c := range sorted {
+		c.file = d.newest.Files[i]
+	}
+	d.walked = make([]*source.File, len(found))
+	for i, c := range found {
+		d.walked[i] = c.file
+	}
+}
+
+// missing adds the way out to the error of a root that cannot be opened.
+func missing(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w; create the directory or correct --source", err)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w; the source is a directory of config files, name the one that holds the file", err)
+	default:
+		return unreadable(err)
+	}
+}
