@@ -58,6 +58,7 @@ var wallClock = map[string]string{
 	"daemon/source/dir/watch.go watcher.start time.Now":        "a difference in one process",
 	"daemon/source/dir/watch.go watcher.tell time.Now":         "a difference in one process",
 	"daemon/source/dir/watch.go watcher.watch time.Now":        "a difference in one process",
+	"daemon/source/follow.go Follower.look time.Now":           "differences in one process; also shown to people",
 	"shm/writer/replace.go Writer.fill time.Now":               "Created is for people",
 	"shm/image/build.go Build time.Now":                        "Published is for people",
 	"shm/image/build.go Image.layOut UnixNano":                 "Published is for people",

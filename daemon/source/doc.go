@@ -7,6 +7,7 @@
 //
 //   - [Source], [Snapshot], [File], [Options] and the errors that a caller tells apart.
 //   - [Spec] and [Schemes], the grammar of --source.
+//   - [Follow], which keeps the newest snapshot of one source.
 //
 // Each kind of source is a package below this one, named after its scheme, and exports
 // a [Scheme]. This package imports none of them; package daemon has the table. What a

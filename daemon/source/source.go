@@ -15,7 +15,7 @@ import (
 )
 
 // Source yields whole snapshots. Fetch and Close are for one goroutine at a time, and
-// so is Recheck of a [Rechecker].
+// so is Recheck of a [Rechecker]; Follow is that goroutine.
 type Source interface {
 	// Fetch returns the newest whole snapshot, and have itself where nothing
 	// changed. have is nil or a snapshot that this source returned; a file that it

@@ -545,3 +545,43 @@ func TestFileThatCameBackIsTheSame(t *testing.T) {
 		t.Error("the same content is another snapshot")
 	}
 }
+
+// A follower finds what a rename brings by the hint, and what stat hides by Recheck.
+func TestFollow(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "a.yaml", "a: 1")
+	woken := make(chan struct{}, 1)
+	src, err := Open(root, source.Options{ContentCheck: time.Hour})
+	must(t, err)
+	f := source.Follow(src, source.FollowOptions{Interval: time.Hour, Wake: func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	}})
+	until := func(is func(*source.Look) bool) {
+		t.Helper()
+		deadline := time.After(20 * time.Second)
+		for look := f.Look(); look == nil || !is(look); look = f.Look() {
+			select {
+			case <-woken:
+			case <-deadline:
+				t.Fatalf("the newest look is still %+v", look)
+			}
+		}
+	}
+	holds := func(want string) func(*source.Look) bool {
+		return func(l *source.Look) bool { return l.Err == nil && string(l.Snapshot.Files[0].Data) == want }
+	}
+	until(holds("a: 1"))
+	must(t, save(root, "a.yaml", "a: 2"))
+	until(holds("a: 2"))
+	n := f.Recheck()
+	until(func(l *source.Look) bool { return l.Rechecks == n && holds("a: 2")(l) })
+	must(t, os.RemoveAll(root))
+	until(func(l *source.Look) bool { return errors.Is(l.Err, os.ErrNotExist) && l.Snapshot != nil })
+	must(t, f.Close())
+	if _, err := src.Fetch(context.Background(), nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Fetch after the follower's Close: %v", err)
+	}
+}

@@ -1,0 +1,208 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of a Follower.
+const (
+	// DefaultInterval is the FollowOptions.Interval that is zero.
+	DefaultInterval = 5 * time.Second
+	// hintPause is the time from the end of a look to the next one because of a hint,
+	// at least: a source that hints all the time is looked at 100 times a second at
+	// most. A directory's hints are further apart when there are many.
+	hintPause = 10 * time.Millisecond
+	// closeWait is how long Close waits for a Fetch that does not honour its context.
+	closeWait = time.Second
+)
+
+// Look is what a Follower knows of its source after a look. It is immutable.
+type Look struct {
+	Snapshot *Snapshot // the newest whole one; nil before the first
+	Err      error     // why the newest look failed; nil where it found Snapshot
+	Began    time.Time // when the newest look that ended began
+	Good     time.Time // when the newest look that worked ended; zero: never
+	Running  time.Time // when the look began that is under way; zero: none is
+	Count    uint64    // looks that ended since the start
+	Failures uint64    // those of them that failed
+	Rechecks uint64    // how many calls of Recheck are answered by the looks that ended
+}
+
+// FollowOptions say how a source is followed.
+type FollowOptions struct {
+	// Interval is the time from the end of a look to the next one where there is no
+	// hint. The default is DefaultInterval.
+	Interval time.Duration
+	// Wake is called after each look, on the follower's goroutine, and must not
+	// block. It may be nil.
+	Wake func()
+}
+
+// Follower looks at one source, at each hint, at an interval and when Recheck asks for
+// it, on a goroutine of its own. It keeps the newest look only: a snapshot that was not
+// taken in time is dropped for a newer one.
+type Follower struct {
+	src      Source
+	hint     <-chan struct{}
+	interval time.Duration
+	wake     func()
+
+	newest atomic.Pointer[Look]
+	asked  atomic.Uint64 // calls of Recheck
+	ask    chan struct{} // capacity 1
+
+	cancel context.CancelFunc
+	done   chan struct{}
+	closed error // of the source's Close; written before done is closed
+
+	now Look // of the goroutine
+}
+
+// PanicError is the error of a look in which the source panicked. The next look goes on
+// with the source as the panic left it.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("the source panicked: %v; this is a bug, report it with the stack", e.Value)
+}
+
+// Follow starts to follow a source, with a first look at once. The source belongs to the
+// follower from now on, which closes it.
+func Follow(src Source, o FollowOptions) *Follower {
+	if o.Interval <= 0 {
+		o.Interval = DefaultInterval
+	}
+	if o.Wake == nil {
+		o.Wake = func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &Follower{
+		src: src, hint: src.Hint(), interval: o.Interval, wake: o.Wake,
+		ask: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+	}
+	go f.run(ctx)
+	return f
+}
+
+// Look returns the newest look, nil before the first has ended. A look that hangs shows
+// as Look.Running, and the first one as nil.
+func (f *Follower) Look() *Look { return f.newest.Load() }
+
+// Recheck has the source looked at now, at all content where it is a Rechecker. It
+// returns the number that Look.Rechecks reaches when that look has ended, whether it
+// worked or not. It never blocks, and may be called from any goroutine.
+func (f *Follower) Recheck() uint64 {
+	n := f.asked.Add(1)
+	select {
+	case f.ask <- struct{}{}:
+	default: // the look that is asked for already will see n
+	}
+	return n
+}
+
+// Close ends the looks and closes the source. After it has returned nil, Wake is not
+// called any more. A look that does not end within a second of its context is left
+// alone, and so is a Close of the source: the error says so, and the goroutine closes
+// the source if the look ever ends. Close may be called again, to wait once more.
+func (f *Follower) Close() error {
+	f.cancel()
+	wait := time.NewTimer(closeWait)
+	defer wait.Stop()
+	select {
+	case <-f.done:
+		return f.closed
+	case <-wait.C:
+		return fmt.Errorf("the source did not end within %v and is left as it is: it hangs in the file system or the network", closeWait)
+	}
+}
+
+// run is the follower's goroutine.
+func (f *Follower) run(ctx context.Context) {
+	defer close(f.done)
+	for again := true; again; again = f.wait(ctx) {
+		f.look(ctx)
+	}
+	f.closed = guard(f.src.Close)
+}
+
+// look looks once, and keeps what it found unless the follower was closed meanwhile.
+func (f *Follower) look(ctx context.Context) {
+	began := time.Now()
+	if f.now.Count > 0 {
+		running := f.now
+		running.Running = began
+		f.newest.Store(&running)
+	}
+	asked := f.asked.Load()
+	snapshot, err := f.fetch(ctx, asked > f.now.Rechecks)
+	if ctx.Err() != nil {
+		return
+	}
+	f.now.Began, f.now.Err, f.now.Rechecks = began, err, asked
+	f.now.Count++
+	if err == nil {
+		f.now.Snapshot, f.now.Good = snapshot, time.Now()
+	} else {
+		f.now.Failures++
+	}
+	ended := f.now
+	f.newest.Store(&ended)
+	f.wake()
+}
+
+// fetch calls the source.
+func (f *Follower) fetch(ctx context.Context, recheck bool) (snapshot *Snapshot, err error) {
+	err = guard(func() (err error) {
+		if r, ok := f.src.(Rechecker); ok && recheck {
+			r.Recheck()
+		}
+		snapshot, err = f.src.Fetch(ctx, f.now.Snapshot)
+		return err
+	})
+	if err == nil && snapshot == nil {
+		err = errors.New("the source returned neither a snapshot nor an error; this is a bug")
+	}
+	return snapshot, err
+}
+
+// guard makes a panic of a call its error.
+func guard(call func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return call()
+}
+
+// wait waits for the next look's time, and returns false when there is none. A hint that
+// comes during a look or the pause after it waits in its channel.
+func (f *Follower) wait(ctx context.Context) bool {
+	poll := time.NewTimer(f.interval)
+	defer poll.Stop()
+	pause := time.NewTimer(hintPause)
+	defer pause.Stop()
+	var hint <-chan struct{}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-pause.C:
+			hint = f.hint
+		case <-hint:
+			return ctx.Err() == nil
+		case <-poll.C:
+			return ctx.Err() == nil
+		case <-f.ask:
+			return ctx.Err() == nil
+		}
+	}
+}

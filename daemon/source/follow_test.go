@@ -1,0 +1,394 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// scripted is a source whose states the test makes. Its test runs in a bubble, where
+// time goes on only once every goroutine waits.
+type scripted struct {
+	hint chan struct{}
+
+	mu       sync.Mutex
+	version  int
+	err      error
+	crash    any
+	hang     chan struct{} // Fetch waits for it, and not for its context
+	slow     time.Duration // what a Fetch takes
+	fetches  int
+	rechecks int
+	closed   bool
+	seen     *Snapshot // what the last Fetch was told that its caller has
+}
+
+func (s *scripted) Fetch(ctx context.Context, have *Snapshot) (*Snapshot, error) {
+	s.mu.Lock()
+	s.fetches++
+	s.seen = have
+	version, err, crash, hang, slow, closed := s.version, s.err, s.crash, s.hang, s.slow, s.closed
+	s.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(slow):
+	}
+	switch {
+	case closed:
+		return nil, fs.ErrClosed
+	case crash != nil:
+		panic(crash)
+	case err != nil:
+		return nil, err
+	case have != nil && have.Version == strconv.Itoa(version):
+		return have, nil
+	}
+	return &Snapshot{Version: strconv.Itoa(version)}, nil
+}
+
+func (s *scripted) Hint() <-chan struct{} { return s.hint }
+
+func (s *scripted) Recheck() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rechecks++
+}
+
+func (s *scripted) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errors.New("closed twice")
+	}
+	s.closed = true
+	return nil
+}
+
+func (s *scripted) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// count is how often Fetch was called.
+func (s *scripted) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fetches
+}
+
+// follow runs a test with a follower of a scripted source, an hour between looks.
+func follow(t *testing.T, test func(t *testing.T, s *scripted, f *Follower)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{hint: make(chan struct{}, 1), version: 1}
+		f := Follow(s, FollowOptions{Interval: time.Hour})
+		synctest.Wait()
+		test(t, s, f)
+		if err := f.Close(); err != nil || !s.closed {
+			t.Errorf("Close gave %v; the source is closed: %v", err, s.closed)
+		}
+	})
+}
+
+// wants compares the newest look, apart from its times.
+func wants(t *testing.T, f *Follower, version int, count, failures uint64) *Look {
+	t.Helper()
+	look := f.Look()
+	if look == nil || look.Snapshot == nil || look.Snapshot.Version != strconv.Itoa(version) || look.Count != count || look.Failures != failures {
+		t.Fatalf("the newest look is %+v, want version %d, %d looks and %d failures", look, version, count, failures)
+	}
+	return look
+}
+
+func TestFollowLooksAtOnce(t *testing.T) {
+	follow(t, func(t *testing.T, _ *scripted, f *Follower) {
+		if look := wants(t, f, 1, 1, 0); look.Err != nil || look.Good.IsZero() || look.Began.IsZero() || !look.Running.IsZero() {
+			t.Errorf("the first look is %+v", look)
+		}
+	})
+}
+
+func TestFollowLooksAtHints(t *testing.T) {
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		first := f.Look()
+		time.Sleep(time.Minute)
+		s.set(func() { s.version = 2 })
+		s.hint <- struct{}{}
+		synctest.Wait()
+		look := wants(t, f, 2, 2, 0)
+		if s.seen != first.Snapshot || look.Began.Sub(first.Began) != time.Minute {
+			t.Errorf("Fetch was told of %v, and began at %v after %v", s.seen, look.Began, first.Began)
+		}
+		if first.Snapshot.Version != "1" || first.Count != 1 {
+			t.Errorf("a look that was taken became %+v", first)
+		}
+
+		// A hint right after a look waits for the pause to end.
+		s.hint <- struct{}{}
+		synctest.Wait()
+		if n := s.count(); n != 2 {
+			t.Errorf("%d looks before the pause has ended", n)
+		}
+		time.Sleep(hintPause)
+		synctest.Wait()
+		wants(t, f, 2, 3, 0)
+	})
+}
+
+func TestFollowLooksAtTheInterval(t *testing.T) {
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		s.set(func() { s.version = 2 })
+		time.Sleep(time.Hour - 1)
+		synctest.Wait()
+		wants(t, f, 1, 1, 0)
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		wants(t, f, 2, 2, 0)
+	})
+}
+
+func TestFollowHasADefaultInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{} // without hints
+		f := Follow(s, FollowOptions{})
+		time.Sleep(10*DefaultInterval + 1)
+		synctest.Wait()
+		if n := s.count(); n != 11 {
+			t.Errorf("%d looks in 10 intervals, want 11", n)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFollowRechecks(t *testing.T) {
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		if n := f.Recheck(); n != 1 {
+			t.Errorf("the first call is number %d", n)
+		}
+		synctest.Wait()
+		if look := wants(t, f, 1, 2, 0); look.Rechecks != 1 || s.rechecks != 1 {
+			t.Errorf("%d calls answered, %d of the source", look.Rechecks, s.rechecks)
+		}
+
+		// Calls during a look are answered together by the next one, and a look that
+		// fails answers as well.
+		s.set(func() { s.slow, s.err = time.Second, errors.New("broken") })
+		f.Recheck()
+		synctest.Wait()
+		f.Recheck()
+		last := f.Recheck()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if look := f.Look(); look.Rechecks != 2 || look.Err == nil {
+			t.Errorf("a look that began before two calls: %+v", look)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if look := wants(t, f, 1, 4, 2); look.Rechecks != last || s.rechecks != 3 {
+			t.Errorf("%d calls of %d answered, %d of the source", look.Rechecks, last, s.rechecks)
+		}
+
+		// A look at a hint compares no content.
+		time.Sleep(hintPause)
+		s.hint <- struct{}{}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if wants(t, f, 1, 5, 3); s.rechecks != 3 {
+			t.Errorf("a hint rechecked")
+		}
+	})
+}
+
+func TestFollowKeepsTheLastGoodSnapshot(t *testing.T) {
+	broken := errors.New("broken")
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		good := f.Look()
+		s.set(func() { s.version, s.err = 2, broken })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		look := wants(t, f, 1, 2, 1)
+		if !errors.Is(look.Err, broken) || look.Snapshot != good.Snapshot || !look.Good.Equal(good.Good) || !look.Began.After(good.Began) {
+			t.Errorf("a look that failed is %+v after %+v", look, good)
+		}
+		s.set(func() { s.err = nil })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if look := wants(t, f, 2, 3, 1); look.Err != nil || !look.Good.After(good.Good) {
+			t.Errorf("the look after it is %+v", look)
+		}
+	})
+}
+
+func TestFollowBeginsWithAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{err: fs.ErrNotExist}
+		f := Follow(s, FollowOptions{})
+		synctest.Wait()
+		if look := f.Look(); look == nil || look.Snapshot != nil || !errors.Is(look.Err, fs.ErrNotExist) || !look.Good.IsZero() {
+			t.Errorf("the first look is %+v", look)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFollowSurvivesAPanic(t *testing.T) {
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		s.set(func() { s.crash = "index out of range" })
+		f.Recheck()
+		synctest.Wait()
+		var panicked *PanicError
+		look := wants(t, f, 1, 2, 1)
+		if !errors.As(look.Err, &panicked) || !strings.Contains(look.Err.Error(), "index out of range") || !strings.Contains(string(panicked.Stack), "scripted") {
+			t.Errorf("a panic is the error %v", look.Err)
+		}
+		s.set(func() { s.crash, s.version = nil, 2 })
+		f.Recheck()
+		synctest.Wait()
+		wants(t, f, 2, 3, 1)
+	})
+}
+
+// A source that hints all the time is looked at once in each pause.
+func TestFollowBoundsHints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		always := make(chan struct{})
+		close(always)
+		s := &scripted{hint: always}
+		f := Follow(s, FollowOptions{})
+		time.Sleep(time.Second + 1)
+		synctest.Wait()
+		if n := s.count(); n != int(time.Second/hintPause)+1 {
+			t.Errorf("%d looks in a second, want one at the start and one each %v", n, hintPause)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestFollowWakesAndKeepsTheNewestOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{hint: make(chan struct{}, 1)}
+		var f *Follower
+		var mu sync.Mutex
+		var counts []uint64 // of the newest look at each wake
+		started := make(chan struct{})
+		f = Follow(s, FollowOptions{Interval: time.Second, Wake: func() {
+			<-started
+			mu.Lock()
+			defer mu.Unlock()
+			counts = append(counts, f.Look().Count)
+		}})
+		close(started)
+		for n := range 5 {
+			s.set(func() { s.version = n })
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if look := f.Look(); look.Snapshot.Version != "4" || look.Count != 6 {
+			t.Errorf("after five changes that were not taken the newest look is %+v", look)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		for i, n := range counts {
+			if n != uint64(i+1) {
+				t.Fatalf("at the wakes there were %d looks, want one more each time", counts)
+			}
+		}
+		if len(counts) != 6 {
+			t.Errorf("%d wakes for 6 looks", len(counts))
+		}
+	})
+}
+
+// A Fetch that hangs is seen in the look, and keeps Close for a second.
+func TestFollowSourceThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		s := &scripted{hint: make(chan struct{}, 1), version: 1}
+		woken := 0
+		f := Follow(s, FollowOptions{Interval: time.Hour, Wake: func() { woken++ }})
+		synctest.Wait()
+		first := f.Look()
+		s.set(func() { s.hang, s.version = hang, 2 })
+		time.Sleep(time.Hour)
+		hung := time.Now()
+		time.Sleep(time.Minute)
+		if look := wants(t, f, 1, 1, 0); !look.Running.Equal(hung) || !look.Began.Equal(first.Began) {
+			t.Errorf("while a look hangs since %v there is %+v", hung, look)
+		}
+		f.Recheck() // does not block
+
+		for range 2 {
+			began := time.Now()
+			err := f.Close()
+			if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "hangs") || took != closeWait {
+				t.Errorf("Close gave %v after %v", err, took)
+			}
+		}
+		if s.closed {
+			t.Error("the source is closed under its Fetch")
+		}
+		close(hang)
+		synctest.Wait()
+		if wants(t, f, 1, 1, 0); !s.closed || woken != 1 {
+			t.Errorf("the look ended after all: the source is closed: %v, %d wakes", s.closed, woken)
+		}
+		if err := f.Close(); err != nil {
+			t.Errorf("Close after the end: %v", err)
+		}
+	})
+}
+
+// Close ends a look that honours its context, and drops what it found.
+func TestFollowCloseEndsALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{slow: time.Hour}
+		f := Follow(s, FollowOptions{})
+		synctest.Wait()
+		began := time.Now()
+		if err := f.Close(); err != nil || !time.Now().Equal(began) || !s.closed {
+			t.Errorf("Close gave %v after %v", err, time.Since(began))
+		}
+		if look := f.Look(); look != nil {
+			t.Errorf("a look that was interrupted is %+v", look)
+		}
+		f.Recheck() // does not block
+	})
+}
+
+// A source that breaks its promise is an error and no crash.
+func TestFollowWantsASnapshotOrAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Follow(nothing{}, FollowOptions{})
+		synctest.Wait()
+		if look := f.Look(); look.Err == nil || look.Failures != 1 {
+			t.Errorf("neither a snapshot nor an error is %+v", look)
+		}
+		if err := f.Close(); err == nil || !strings.Contains(err.Error(), "panicked") {
+			t.Errorf("a panic of Close gave %v", err)
+		}
+	})
+}
+
+type nothing struct{}
+
+func (nothing) Fetch(context.Context, *Snapshot) (*Snapshot, error) { return nil, nil }
+func (nothing) Hint() <-chan struct{}                               { return nil }
+func (nothing) Close() error                                        { panic("not made") }
