@@ -526,6 +526,17 @@ func TestFetchGoesByWhatTheCallerHas(t *testing.T) {
 	if got := from(first); got != first {
 		t.Error("nothing changed, and the snapshot is another one")
 	}
+
+	// Another caller's snapshot of the same files is not this caller's.
+	must(t, save(root, "a.yaml", "a: 2"))
+	from(first)
+	must(t, save(root, "a.yaml", "a: 1"))
+	if third := from(nil); third == first {
+		t.Error("a caller that has none was given a dropped snapshot")
+	}
+	if got := from(first); got != first {
+		t.Errorf("the caller has the files as %p, and Fetch returned %p", first, got)
+	}
 }
 
 // A file that changes while another one is bad, and changes back, is the same file.
