@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
@@ -23,7 +23,7 @@ var ErrRefused = errors.New("the source's newest revision is not published")
 type Daemon struct {
 	opt      Options
 	log      *slog.Logger
-	decoder  *decode.Decoder
+	maker    *plan.Maker
 	reload   chan struct{}
 	counters *counters
 
@@ -35,7 +35,7 @@ type Daemon struct {
 	region *region
 
 	snapshot *source.Snapshot // the last one that was decoded
-	result   decode.Result    // what became of it
+	plan     *plan.Plan       // what became of it
 	good     *content         // the newest good content; nil before the first
 	asked    bool             // whether the state directory was asked for its last good image
 	settled  *content         // the content that the region was last seen to hold
@@ -52,7 +52,7 @@ func New(o Options) *Daemon {
 	return &Daemon{
 		opt:           o,
 		log:           o.Log,
-		decoder:       decode.New(decode.Options{Opaque: o.Opaque}),
+		maker:         plan.New(plan.Options{Opaque: o.Opaque, AllowEmpty: o.AllowEmpty}),
 		reload:        make(chan struct{}, 1),
 		counters:      newCounters(),
 		openSource:    openSource,
@@ -185,7 +185,7 @@ func (d *Daemon) own(ctx context.Context) error {
 func (d *Daemon) sourceOptions(watch bool) source.Options {
 	return source.Options{
 		AllowEmpty: d.opt.AllowEmpty,
-		Wanted:     d.decoder.Wanted,
+		Wanted:     d.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
 		OnWatchError: func(err error) {

@@ -41,7 +41,7 @@ type Options struct {
 	// default is 5 s.
 	Resync time.Duration
 	// Opaque are globs of files that are published as they are, as in
-	// decode.Options.
+	// plan.Options.
 	Opaque []string
 	// AllowEmpty accepts a source without any config.
 	AllowEmpty bool

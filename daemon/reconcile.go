@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/headroom"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -69,27 +70,36 @@ func (d *Daemon) read(ctx context.Context) *refusal {
 		if err := d.roomFor(snapshot); err != nil {
 			return crowded(snapshot.Version, d.opt.advise(err))
 		}
-		d.snapshot, d.result = snapshot, d.decoder.Decode(snapshot.Files)
-		d.notices.say(&d.result)
+		made, err := d.maker.Make(ctx, layers(snapshot))
+		if err != nil {
+			return unreadable(err)
+		}
+		d.snapshot, d.plan = snapshot, made
+		d.notices.say(made)
 	}
-	if refused := invalid(snapshot.Version, d.result.Problems); refused != nil {
+	if refused := invalid(snapshot.Version, d.plan.Problems); refused != nil {
 		return refused
 	}
 	if fresh {
 		c := &content{revision: snapshot.Version}
-		for i := range d.result.Configs {
-			c.sections = append(c.sections, d.result.Configs[i].Section)
-			c.files = append(c.files, d.result.Configs[i].File)
+		for i := range d.plan.Configs {
+			c.sections = append(c.sections, d.plan.Configs[i].Section)
+			c.files = append(c.files, d.plan.Configs[i].File)
 		}
 		d.good = c
 	}
 	return nil
 }
 
+// layers are what a plan is made of: the one source.
+func layers(snapshot *source.Snapshot) []plan.Layer {
+	return []plan.Layer{{Name: "dir", Newest: snapshot}}
+}
+
 // roomFor reports whether there is memory for decoding what changed. A daemon that
 // is killed for it would be killed again at its next start.
 func (d *Daemon) roomFor(snapshot *source.Snapshot) error {
-	need := d.decoder.Memory(snapshot.Files)
+	need := d.maker.Memory(layers(snapshot))
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
 	return headroom.Check(need - int64(idle[0].Value.Uint64()))

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
@@ -31,10 +31,10 @@ var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpac
 // refusal is everything that keeps a revision from being published.
 type refusal struct {
 	reason   Reason
-	revision string            // empty when it could not be read
-	problems []*decode.Problem // the first maxLines; at least one, and no warnings
-	count    int               // of all problems
-	key      string            // equal when there is nothing new to say
+	revision string          // empty when it could not be read
+	problems []*plan.Problem // the first maxLines; at least one, and no warnings
+	count    int             // of all problems
+	key      string          // equal when there is nothing new to say
 }
 
 // String is the first problem, and how many there are. A nil refusal is "".
@@ -55,7 +55,7 @@ func (f *refusal) place() string {
 	return f.text(&p)
 }
 
-func (f *refusal) text(first *decode.Problem) string {
+func (f *refusal) text(first *plan.Problem) string {
 	if f.count == 1 {
 		return first.Error()
 	}
@@ -64,7 +64,7 @@ func (f *refusal) text(first *decode.Problem) string {
 
 // add adds a problem. same is what tells it from others; it leaves out what is
 // different each time.
-func (f *refusal) add(p *decode.Problem, same string) {
+func (f *refusal) add(p *plan.Problem, same string) {
 	if f.count++; len(f.problems) == maxLines {
 		return // a revision may have 50,000
 	}
@@ -87,7 +87,7 @@ func unreadable(err error) *refusal {
 			f.count++
 			continue
 		}
-		p := &decode.Problem{What: cause.Error()}
+		p := &plan.Problem{What: cause.Error()}
 		var of *source.FileError
 		if errors.As(cause, &of) {
 			p.File, p.What = of.Path, of.Err.Error()
@@ -106,7 +106,7 @@ func unreadable(err error) *refusal {
 
 // invalid is the refusal of a revision by the errors among its problems; nil
 // if there are none.
-func invalid(revision string, problems []*decode.Problem) *refusal {
+func invalid(revision string, problems []*plan.Problem) *refusal {
 	f := &refusal{reason: ReasonInvalid, revision: revision, key: string(ReasonInvalid) + revision}
 	for _, p := range problems {
 		switch {
@@ -127,14 +127,14 @@ func invalid(revision string, problems []*decode.Problem) *refusal {
 // crowded is the refusal of a revision that does not fit into memory for decoding.
 func crowded(revision string, err error) *refusal {
 	f := &refusal{reason: ReasonNoSpace, revision: revision, key: string(ReasonNoSpace) + revision}
-	f.add(&decode.Problem{What: "the memory to decode it is not available: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
+	f.add(&plan.Problem{What: "the memory to decode it is not available: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
 	return f
 }
 
 // unpublishable is the refusal of content that the region did not take.
 func (o *Options) unpublishable(c *content, err error) *refusal {
 	f := &refusal{reason: ReasonRegion, revision: c.revision}
-	p := &decode.Problem{What: o.advise(err).Error()}
+	p := &plan.Problem{What: o.advise(err).Error()}
 	var name *image.NameError
 	switch {
 	case errors.As(err, &name):
@@ -155,7 +155,7 @@ func (o *Options) unpublishable(c *content, err error) *refusal {
 }
 
 // blame makes a problem one of the file of a config.
-func (c *content) blame(p *decode.Problem, config string) {
+func (c *content) blame(p *plan.Problem, config string) {
 	for i, s := range c.sections {
 		if c.files != nil && s.Name() == config {
 			p.File = c.files[i]
@@ -165,7 +165,7 @@ func (c *content) blame(p *decode.Problem, config string) {
 
 // blameLargest makes a problem with the size of all one of the config that
 // takes the most of it.
-func (c *content) blameLargest(p *decode.Problem) {
+func (c *content) blameLargest(p *plan.Problem) {
 	largest := -1
 	for i, s := range c.sections {
 		if largest < 0 || s.Size() > c.sections[largest].Size() {
@@ -216,10 +216,10 @@ type notices struct {
 
 // say logs the warnings and the skipped files that the revision before did not
 // have.
-func (n *notices) say(r *decode.Result) {
+func (n *notices) say(made *plan.Plan) {
 	warned, skipped := map[string]bool{}, map[string]bool{}
-	var fresh []*decode.Problem
-	for _, p := range r.Problems {
+	var fresh []*plan.Problem
+	for _, p := range made.Problems {
 		if p.Warning {
 			text := p.Error()
 			if warned[text] = true; !n.warned[text] {
@@ -229,10 +229,10 @@ func (n *notices) say(r *decode.Result) {
 	}
 	lines(fresh, len(fresh), func(a []any) { n.log.Warn("warning", a...) })
 	fresh = nil
-	for _, file := range r.Skipped {
-		if skipped[file] = true; !n.skipped[file] {
-			fresh = append(fresh, &decode.Problem{
-				File: file, What: "neither a known format nor named by --opaque; give it a known extension, name it, or move it out of the source",
+	for _, s := range made.Skipped {
+		if skipped[s.Path] = true; !n.skipped[s.Path] {
+			fresh = append(fresh, &plan.Problem{
+				File: s.Path, What: "neither a known format nor named by --opaque; give it a known extension, name it, or move it out of the source",
 			})
 		}
 	}
@@ -242,7 +242,7 @@ func (n *notices) say(r *decode.Result) {
 
 // lines calls say with the attributes of each of the first maxLines problems, and
 // then with how many more there are.
-func lines(problems []*decode.Problem, count int, say func(attributes []any)) {
+func lines(problems []*plan.Problem, count int, say func(attributes []any)) {
 	problems = problems[:min(len(problems), maxLines)]
 	for _, p := range problems {
 		say(attributes(p))
@@ -253,7 +253,7 @@ func lines(problems []*decode.Problem, count int, say func(attributes []any)) {
 }
 
 // attributes are a problem's parts, as far as it has them.
-func attributes(p *decode.Problem) []any {
+func attributes(p *plan.Problem) []any {
 	var a []any
 	if p.File != "" {
 		a = append(a, "file", p.File)

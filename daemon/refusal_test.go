@@ -7,17 +7,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/plan"
 )
 
 // A revision may have a problem in each of 50,000 files. What a refusal remembers
 // of it is bounded, and whether it is new is still decided by all of it.
 func TestRefusalOfManyProblemsIsBounded(t *testing.T) {
 	t.Parallel()
-	problems := func(n int) []*decode.Problem {
-		var list []*decode.Problem
+	problems := func(n int) []*plan.Problem {
+		var list []*plan.Problem
 		for i := range n {
-			list = append(list, &decode.Problem{File: fmt.Sprintf("%d.yaml", i), What: strings.Repeat("x", 100)})
+			list = append(list, &plan.Problem{File: fmt.Sprintf("%d.yaml", i), What: strings.Repeat("x", 100)})
 		}
 		return list
 	}

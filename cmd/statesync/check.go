@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/daemon/source/dir"
 	"github.com/statesync/statesync/shm"
@@ -95,9 +95,9 @@ func (c *checking) run(ctx context.Context) error {
 
 // check goes the way of a revision up to its publication.
 func (c *checking) check(ctx context.Context) error {
-	decoder := decode.New(decode.Options{Opaque: c.opaque})
+	maker := plan.New(plan.Options{Opaque: c.opaque, AllowEmpty: c.allowEmpty})
 	src, err := dir.Open(c.dir, source.Options{
-		AllowEmpty: c.allowEmpty, Wanted: decoder.Wanted, MaxFile: int64(c.maxImage), NoWatch: true,
+		AllowEmpty: c.allowEmpty, Wanted: maker.Wanted, MaxFile: int64(c.maxImage), NoWatch: true,
 	})
 	if err != nil {
 		return err
@@ -111,31 +111,34 @@ func (c *checking) check(ctx context.Context) error {
 		for _, err := range parts(err) {
 			var in *source.FileError
 			if errors.As(err, &in) {
-				err = &decode.Problem{File: in.Path, What: in.Err.Error()}
+				err = &plan.Problem{File: in.Path, What: in.Err.Error()}
 			}
 			c.finding(err)
 		}
 		return nil
 	}
-	result := decoder.Decode(snapshot.Files)
-	for _, p := range result.Problems {
+	made, err := maker.Make(ctx, []plan.Layer{{Name: "dir", Newest: snapshot}})
+	if err != nil {
+		return err
+	}
+	for _, p := range made.Problems {
 		c.finding(p)
 	}
-	for _, file := range result.Skipped {
+	for _, skipped := range made.Skipped {
 		fmt.Fprintf(c.app.stderr, "%s: skipped: it is neither .json, .yaml, .yml nor .toml, and no --opaque names it\n",
-			escape(filepath.Join(c.dir, file)))
+			escape(filepath.Join(c.dir, skipped.Path)))
 	}
-	c.found = count(len(snapshot.Files)-len(result.Skipped), "file")
-	if result.Err() == nil {
-		c.found = count(len(result.Configs), "config")
-		c.checkImage(snapshot.Version, result.Configs)
+	c.found = count(len(snapshot.Files)-len(made.Skipped), "file")
+	if !made.Refused() {
+		c.found = count(len(made.Configs), "config")
+		c.checkImage(snapshot.Version, made.Configs)
 	}
 	return nil
 }
 
 // finding prints one line, and counts it.
 func (c *checking) finding(err error) {
-	problem, ok := errors.AsType[*decode.Problem](err)
+	problem, ok := errors.AsType[*plan.Problem](err)
 	if ok {
 		at := *problem
 		at.File = filepath.Join(c.dir, at.File)
@@ -150,7 +153,7 @@ func (c *checking) finding(err error) {
 }
 
 // checkImage finds what is wrong with all configs together.
-func (c *checking) checkImage(revision string, configs []decode.Config) {
+func (c *checking) checkImage(revision string, configs []plan.Config) {
 	sections := make([]*image.Section, len(configs))
 	largest := 0
 	for i, config := range configs {
@@ -162,13 +165,13 @@ func (c *checking) checkImage(revision string, configs []decode.Config) {
 	built, err := image.Build(1, revision, sections, nil)
 	switch {
 	case err != nil:
-		c.finding(&decode.Problem{What: err.Error()})
+		c.finding(&plan.Problem{What: err.Error()})
 	case int64(built.Size()) > int64(c.maxImage):
 		what := fmt.Sprintf("all configs together take %d bytes with their indexes, and --max-image allows %d", built.Size(), int64(c.maxImage))
 		if len(configs) > 0 {
 			what += fmt.Sprintf("; the largest is %s with %d; make it smaller, or give statesyncd and this a larger --max-image",
 				configs[largest].Name, sections[largest].Size())
 		}
-		c.finding(&decode.Problem{What: what})
+		c.finding(&plan.Problem{What: what})
 	}
 }

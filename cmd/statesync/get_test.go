@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/statesync/statesync/daemon/decode"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
@@ -88,8 +88,12 @@ func TestYAMLComesBack(t *testing.T) {
 		if escapeLines(string(text)) != string(text) {
 			t.Errorf("%s: not everything can be shown as it is:\n%q", content, text)
 		}
-		result := decode.New(decode.Options{}).Decode([]*source.File{{Path: "x.yaml", Data: text}})
-		if result.Err() != nil {
+		snapshot := &source.Snapshot{Files: []*source.File{{Path: "x.yaml", Data: text}}}
+		result, err := plan.New(plan.Options{}).Make(t.Context(), []plan.Layer{{Name: "dir", Newest: snapshot}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Refused() {
 			t.Errorf("%s: %v\n%s", content, result.Err(), text)
 			continue
 		}

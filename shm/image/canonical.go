@@ -70,7 +70,7 @@ func AppendFloat(dst []byte, f float64) []byte {
 
 // Canonical returns the canonical form of a JSON text as encoding/json reads it:
 // of a key that occurs twice the last value counts. It is for programs that
-// make configs out of their own values, as tests do; daemon/decode reads files,
+// make configs out of their own values, as tests do; daemon/plan reads files,
 // and refuses such texts with a place. Integers stay exact and apart from
 // floats. Canonical refuses text that is not UTF-8, integers beyond 64 bits and
 // numbers beyond a float64; NewDocument refuses nesting past MaxDepth, and a top

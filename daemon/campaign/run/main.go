@@ -95,7 +95,7 @@ func plan(total time.Duration, seed uint64) []step {
 		"client/internal/decode:FuzzDecode",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
 		"daemon/source:FuzzSpec",
-		"daemon/decode:FuzzJSON", "daemon/decode:FuzzYAML", "daemon/decode:FuzzTOML", "daemon/decode:FuzzSchema",
+		"daemon/plan/decode:FuzzJSON", "daemon/plan/decode:FuzzYAML", "daemon/plan/decode:FuzzTOML", "daemon/plan/schema:FuzzSchema", "daemon/plan:FuzzLayers",
 	}
 	for _, target := range targets {
 		pkg, fuzz, _ := strings.Cut(target, ":")

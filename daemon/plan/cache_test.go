@@ -1,0 +1,172 @@
+package plan
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/statesync/statesync/daemon/plan/plantest"
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// sections are the sections by config name: the same pointer is a config that
+// was not decoded again.
+func sections(t *testing.T, r *Plan) map[string]*image.Section {
+	t.Helper()
+	if err := r.Err(); err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]*image.Section{}
+	for _, c := range r.Configs {
+		m[c.Name] = c.Section
+	}
+	return m
+}
+
+func TestUnchanged(t *testing.T) {
+	d := New(Options{Opaque: []string{"*.bin"}})
+	in := plantest.Files("a.yaml", "A: 1\na: 2\n", "b.json", `{"b":1}`, "c.bin", "x", "d.txt", "x")
+	first := made(d, in)
+	before := sections(t, first)
+
+	again := made(d, in)
+	plantest.WantStrings(t, "problems", plantest.Messages(again.Problems), plantest.Messages(first.Problems))
+	plantest.WantStrings(t, "skipped", skippedPaths(again), []string{"d.txt"})
+	if len(again.Problems) != 1 || !again.Problems[0].Warning {
+		t.Errorf("the warning is gone: %q", plantest.Messages(again.Problems))
+	}
+	for name, s := range sections(t, again) {
+		if before[name] != s {
+			t.Errorf("%s was decoded again", name)
+		}
+	}
+
+	in[1] = &source.File{Path: "b.json", Data: []byte(`{"b":2}`)}
+	changed := made(d, in)
+	after := sections(t, changed)
+	if after["a"] != before["a"] || after["c"] != before["c"] || after["b"] == before["b"] {
+		t.Error("what was decoded again is not b alone")
+	}
+	plantest.WantStrings(t, "configs", contents(changed), []string{`a={"A":1,"a":2}`, `b={"b":2}`, "c=x"})
+	plantest.WantStrings(t, "problems", plantest.Messages(changed.Problems), plantest.Messages(first.Problems))
+}
+
+// TestUnchangedError checks that a bad file is reported as long as it is there,
+// and that the good ones are not decoded again meanwhile.
+func TestUnchangedError(t *testing.T) {
+	d := New(Options{})
+	good, bad := plantest.Files("a.json", "{}"), plantest.Files("b.json", "{")
+	before := sections(t, made(d, good))
+	for range 2 {
+		r := made(d, []*source.File{good[0], bad[0]})
+		plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), []string{"b.json:1:2: the file ends where a key in double quotes should be; is it cut off?"})
+		if r.Configs != nil {
+			t.Errorf("configs: %q", contents(r))
+		}
+	}
+	if after := sections(t, made(d, good)); after["a"] != before["a"] {
+		t.Error("a was decoded again")
+	}
+}
+
+func TestForgotten(t *testing.T) {
+	d := New(Options{})
+	in := plantest.Files("a.json", "{}", "b.json", "{}", "b.schema.json", "{}")
+	before := sections(t, made(d, in))
+	made(d, in[:1])
+	if len(d.layers["dir"].files) != 1 {
+		t.Errorf("%d files are kept", len(d.layers["dir"].files))
+	}
+	after := sections(t, made(d, in))
+	if after["a"] != before["a"] || after["b"] == before["b"] {
+		t.Error("a must be kept, b decoded again")
+	}
+}
+
+// TestSchemaChanges changes a config, its schema, and the files that the schema
+// refers to, one at a time.
+func TestSchemaChanges(t *testing.T) {
+	d := New(Options{})
+	revision := map[string]string{}
+	kept := map[string]*source.File{}
+	decode := func(changes ...string) []string {
+		t.Helper()
+		for i := 0; i < len(changes); i += 2 {
+			revision[changes[i]] = changes[i+1]
+			delete(kept, changes[i])
+			if changes[i+1] == "" {
+				delete(revision, changes[i])
+			}
+		}
+		var pairs []string
+		for file, data := range revision {
+			pairs = append(pairs, file, data)
+		}
+		in := plantest.Files(pairs...)
+		for i, f := range in {
+			if kept[f.Path] == nil {
+				kept[f.Path] = f
+			}
+			in[i] = kept[f.Path]
+		}
+		return plantest.Messages(made(d, in).Problems)
+	}
+	const (
+		bad    = "m.yaml:1:4: a: got number, want string (m.schema.json#/properties/a)"
+		nested = "m.yaml:1:4: a: got number, want string (types.schema.json#/$defs/a)"
+		gone   = "m.schema.json:1:31: types.schema.json can't be used: there is no such file in the source; correct the path"
+		alone  = "m.schema.json: warning: there is no config m for this schema, and no schema refers to it; rename or remove it"
+		byType = `{"properties": {"a": {"type": "string"}}}`
+		byRef  = `{"properties": {"a": {"$ref": "types.schema.json#/$defs/a"}}}`
+		types  = `{"$defs": {"a": {"type": "string"}}}`
+		others = `{"$defs": {"a": {"type": "integer"}}}`
+	)
+	for i, step := range []struct {
+		changes []string
+		want    []string
+	}{
+		{[]string{"m.yaml", "a: 1", "other.yaml", "a: 1"}, nil},
+		{[]string{"m.schema.json", byType}, []string{bad}},
+		{nil, []string{bad}},
+		{[]string{"other.yaml", "a: 2"}, []string{bad}},
+		{[]string{"m.yaml", "a: x"}, nil},
+		{[]string{"m.yaml", "a: 1"}, []string{bad}},
+		{[]string{"m.schema.json", "{}"}, nil},
+		{[]string{"m.schema.json", byRef}, []string{gone}},
+		{[]string{"types.schema.json", types}, []string{nested}},
+		{[]string{"types.schema.json", others}, nil},
+		{nil, nil},
+		{[]string{"types.schema.json", ""}, []string{gone}},
+		{[]string{"m.schema.json", ""}, nil},
+		{[]string{"m.schema.json", byType, "m.yaml", ""}, []string{alone}},
+		{[]string{"m.yaml", "a: 1"}, []string{bad}},
+	} {
+		plantest.WantStrings(t, fmt.Sprint("step ", i), decode(step.changes...), step.want)
+	}
+}
+
+// TestUnchangedWork counts allocations: nothing is done for a file that did not
+// change, so that their number does not grow with the number of files.
+func TestUnchangedWork(t *testing.T) {
+	count := func(n int) float64 {
+		d := New(Options{})
+		in := many(n)
+		made(d, in)
+		return testing.AllocsPerRun(10, func() { made(d, in) })
+	}
+	if few, lots := count(100), count(3000); lots > few+5 {
+		t.Errorf("%v allocations for 100 unchanged files, %v for 3000", few, lots)
+	}
+}
+
+// many is a snapshot of n small files, sorted by path.
+func many(n int) []*source.File {
+	in := make([]*source.File, n)
+	for i := range in {
+		in[i] = &source.File{
+			Path: fmt.Sprintf("team%02d/service%05d.yaml", i*100/n, i),
+			Data: fmt.Appendf(nil, "name: service%d\nweights:\n  elo: %d\n", i, i),
+		}
+	}
+	return in
+}

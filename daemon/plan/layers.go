@@ -1,0 +1,272 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/plan/decode"
+	"github.com/statesync/statesync/daemon/plan/schema"
+	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// role is what a file is for.
+type role uint8
+
+const (
+	skipped role = iota
+	document
+	opaque
+	schemaFile
+	ignored // a schema file of a layer whose schemas are off
+)
+
+const schemaSuffix = ".schema.json"
+
+// roleOf says what a file is for, and the name of its config in its source.
+func (m *Maker) roleOf(file string) (role, string) {
+	extension := path.Ext(file)
+	name := strings.TrimSuffix(file, extension)
+	for _, glob := range m.opaque {
+		whole, _ := path.Match(glob, file)
+		base, _ := path.Match(glob, path.Base(file))
+		if whole || base {
+			return opaque, name
+		}
+	}
+	if owner, ok := strings.CutSuffix(file, schemaSuffix); ok && path.Base(file) != schemaSuffix {
+		return schemaFile, owner
+	}
+	switch extension {
+	case ".json", ".yaml", ".yml", ".toml":
+		return document, name
+	}
+	return skipped, ""
+}
+
+// entry is what became of one file of a layer. The first four never change, and are
+// read by plans.
+type entry struct {
+	file *source.File
+	doc  tree.Doc
+	role role
+	name string // of its config, with the prefix
+
+	bottom   bool  // of the lowest layer, where null is no document
+	marks    int64 // see decode.Marks; -1: not yet counted
+	round    uint64
+	read     bool // the rest is known
+	null     bool // the document is just null
+	failed   bool // there are errors among problems
+	problems []*Problem
+
+	schema *schema.Schema // of a schema file: compiled; nil if it was not needed or cannot be read
+	result *result        // of the config whose highest part this is
+}
+
+// result is what became of one config.
+type result struct {
+	parts    []*entry       // of which it was made
+	section  *image.Section // nil if there are errors, and if a layer removed the config
+	problems []*Problem
+
+	schema     *schema.Schema // that it was validated with, if checked
+	checked    bool           // violations and steps are known
+	violations []*Problem
+	steps      int64
+}
+
+// settings are what the entries of a layer depend on beside their files.
+type settings struct {
+	prefix    string
+	noSchemas bool
+	bottom    bool
+}
+
+// cache is what is kept of one layer.
+type cache struct {
+	settings
+	round uint64
+	files map[*source.File]*entry
+	views []*view
+}
+
+// view is one snapshot of a layer.
+type view struct {
+	layer    string
+	cache    *cache
+	snapshot *source.Snapshot
+	configs  []*entry // sorted by name, each name once
+	extra    []*entry // those whose name is there already
+	schemas  []*entry // sorted by name
+	clashes  []*Problem
+	skipped  []Skipped
+	wanted   int // files that are not skipped
+
+	read   bool       // all files were read: the rest is known
+	errors []*Problem // the first maxKept
+	count  int        // of all errors
+}
+
+// maxKept is how many errors of a snapshot that is not used are kept.
+const maxKept = 100
+
+// arrange finds the views of the newest and of the accepted snapshot of each layer,
+// and forgets what belongs to others. An accepted one is nil where there is no other
+// than the newest.
+func (m *Maker) arrange(layers []Layer) (newest, accepted []*view) {
+	m.round++
+	newest, accepted = make([]*view, len(layers)), make([]*view, len(layers))
+	for i := range layers {
+		l := &layers[i]
+		c, s := m.layers[l.Name], settings{l.Prefix, l.NoSchemas, i == 0}
+		if c == nil || c.settings != s {
+			c = &cache{settings: s, files: map[*source.File]*entry{}}
+			m.layers[l.Name] = c
+		}
+		c.round = m.round
+		old := c.views
+		newest[i] = m.view(l, c, l.Newest)
+		c.views = []*view{newest[i]}
+		if l.Accepted != nil && l.Accepted != l.Newest {
+			accepted[i] = m.view(l, c, l.Accepted)
+			c.views = append(c.views, accepted[i])
+		}
+		if !slices.Equal(c.views, old) {
+			c.forget(m.round)
+		}
+	}
+	for name, c := range m.layers {
+		if c.round != m.round {
+			delete(m.layers, name)
+		}
+	}
+	return newest, accepted
+}
+
+// view is that of a snapshot, which is kept as long as the snapshot is.
+func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
+	for _, v := range c.views {
+		if v.snapshot == snapshot {
+			return v
+		}
+	}
+	v := &view{layer: l.Name, cache: c, snapshot: snapshot, configs: make([]*entry, 0, len(snapshot.Files))}
+	for _, f := range snapshot.Files {
+		e := c.files[f]
+		if e == nil {
+			e = &entry{file: f, doc: tree.Doc{Layer: l.Name, File: f.Path}, bottom: c.bottom, marks: -1}
+			e.role, e.name = m.roleOf(f.Path)
+			e.name = c.prefix + e.name
+			if e.role == schemaFile && c.noSchemas {
+				e.role = ignored
+			}
+			c.files[f] = e
+		}
+		switch e.role {
+		case document, opaque:
+			v.configs = append(v.configs, e)
+		case schemaFile:
+			v.schemas = append(v.schemas, e)
+		case skipped:
+			v.skipped = append(v.skipped, Skipped{l.Name, f.Path})
+			continue
+		case ignored:
+		}
+		v.wanted++
+	}
+	byName := func(a, b *entry) int { return strings.Compare(a.name, b.name) }
+	slices.SortStableFunc(v.configs, byName)
+	slices.SortStableFunc(v.schemas, byName)
+	v.findClashes()
+	return v
+}
+
+// findClashes sets apart the configs whose name another file has already.
+func (v *view) findClashes() {
+	kept := v.configs[:min(1, len(v.configs))]
+	for i := 1; i < len(v.configs); i++ {
+		a, b := v.configs[i-1], v.configs[i]
+		if a.name != b.name {
+			kept = append(kept, b)
+			continue
+		}
+		v.extra = append(v.extra, b)
+		v.clashes = append(v.clashes, &Problem{Layer: v.layer, File: b.file.Path, What: fmt.Sprintf(
+			"the config %s also comes from %s; rename or remove one of the two files", tree.Printable(b.name), tree.Printable(a.file.Path))})
+	}
+	v.configs = kept
+}
+
+// entries are all that can have problems of their own, with the order of ties.
+func (v *view) entries(visit func(*entry)) {
+	for _, list := range [][]*entry{v.configs, v.extra, v.schemas} {
+		for _, e := range list {
+			visit(e)
+		}
+	}
+}
+
+// forget drops the files that are in no view.
+func (c *cache) forget(round uint64) {
+	for _, v := range c.views {
+		for _, f := range v.snapshot.Files {
+			c.files[f].round = round
+		}
+	}
+	for f, e := range c.files {
+		if e.round != round {
+			delete(c.files, f)
+		}
+	}
+}
+
+// finished collects the errors of a view whose files were all read.
+func (v *view) finished() {
+	if v.read {
+		return
+	}
+	v.read = true
+	errs := slices.Clone(v.clashes)
+	v.entries(func(e *entry) {
+		if e.failed {
+			for _, p := range e.problems {
+				if !p.Warning {
+					errs = append(errs, p)
+				}
+			}
+		}
+	})
+	tree.Sort(errs)
+	v.count = len(errs)
+	v.errors = slices.Clone(errs[:min(len(errs), maxKept)])
+}
+
+// lookup finds the file that schemas refer to by a path: the highest layer's.
+func lookup(stack []*view, file string) schema.File {
+	for _, v := range slices.Backward(stack) {
+		own, ok := strings.CutPrefix(file, v.cache.prefix)
+		if !ok {
+			continue
+		}
+		i, ok := slices.BinarySearchFunc(v.snapshot.Files, own, func(f *source.File, p string) int { return strings.Compare(f.Path, p) })
+		if !ok {
+			continue
+		}
+		if e := v.cache.files[v.snapshot.Files[i]]; e.role != ignored {
+			return schema.File{Path: file, Doc: e.doc, File: e.file}
+		}
+	}
+	return schema.File{}
+}
+
+// cost is about how much memory the trees of the file take, in bytes.
+func (e *entry) cost(checked bool) int64 {
+	if e.marks < 0 {
+		e.marks = decode.Marks(e.file.Path, e.file.Data)
+	}
+	return decode.Memory(e.file.Path, e.marks, checked)
+}

@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/plan/decode"
+	"github.com/statesync/statesync/daemon/plan/layer"
+	"github.com/statesync/statesync/daemon/plan/tree"
+)
+
+// Origin is what one layer says of a key.
+type Origin struct {
+	Layer, Version string // Version is that of the layer's snapshot
+	File           string
+	Line, Column   int // 0 for a whole file
+	// Value is canonical JSON. A key that the layer deletes has none, nor has an opaque
+	// config.
+	Value   string
+	Deleted bool
+	Opaque  bool
+
+	SchemaLayer, SchemaFile string // of the schema that the config was checked with; empty if there is none
+}
+
+// Origins is where the value of a key comes from: the layer that wins first, and then
+// those that it beats. The key "" is the whole config. Of a mapping it is what each
+// layer contributes. The files of the config are read again for this.
+func (p *Plan) Origins(name, key string) ([]Origin, error) {
+	i, ok := slices.BinarySearchFunc(p.combos, name, func(c combo, name string) int { return strings.Compare(c.name, name) })
+	if !ok {
+		return nil, fmt.Errorf("no layer has the config %s", tree.Printable(name))
+	}
+	c := &p.combos[i]
+	var origins []Origin
+	parts := c.parts
+	for len(parts) > 0 {
+		// Opaque parts and documents can only meet where a null removed the lower ones.
+		n := len(parts) - 1
+		if parts[n].role == opaque {
+			if key == "" {
+				origins = append(origins, p.origin(c, parts[n], Origin{Opaque: true}))
+			} else if n == len(c.parts)-1 {
+				return nil, fmt.Errorf("the config %s is opaque, and has no keys", tree.Printable(name))
+			}
+			parts = parts[:n]
+			continue
+		}
+		for n > 0 && parts[n-1].role == document {
+			n--
+		}
+		found, err := documents(parts[n:], key)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range found {
+			from := Origin{Line: int(o.Place.Line), Column: int(o.Place.Column), Deleted: o.Value == nil}
+			if o.Value != nil {
+				from.Value = string(o.Value.AppendCanonical(nil))
+			}
+			origins = append(origins, p.origin(c, parts[n:][o.Place.Doc], from))
+		}
+		parts = parts[:n]
+	}
+	if len(origins) == 0 {
+		return nil, fmt.Errorf("no layer has the key %s of the config %s", tree.Printable(key), tree.Printable(name))
+	}
+	return origins, nil
+}
+
+// documents is what some documents say of a key.
+func documents(parts []*entry, key string) ([]layer.Origin, error) {
+	roots := make([]*tree.Node, len(parts))
+	r := &tree.Report{}
+	for i, e := range parts {
+		r.Docs = append(r.Docs, e.doc)
+		roots[i] = decode.Config(r, decode.Source{Path: e.file.Path, Data: e.file.Data, Doc: uint16(i)}, !e.bottom)
+		if roots[i] == nil {
+			problems := r.Done()
+			return nil, problems[slices.IndexFunc(problems, func(p *Problem) bool { return !p.Warning })]
+		}
+	}
+	return layer.Why(roots, key), nil
+}
+
+// origin completes an origin.
+func (p *Plan) origin(c *combo, e *entry, o Origin) Origin {
+	o.Layer, o.File = e.doc.Layer, e.doc.File
+	for i := range p.Layers {
+		if p.Layers[i].Name == o.Layer {
+			o.Version = p.Layers[i].Snapshot.Version
+		}
+	}
+	if c.schema != nil && c.parts[len(c.parts)-1].role == document {
+		o.SchemaLayer, o.SchemaFile = c.schema.doc.Layer, c.schema.doc.File
+	}
+	return o
+}
