@@ -5,7 +5,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/statesync/statesync/daemon/plan"
@@ -14,52 +16,71 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// ErrRefused says that what the source has is not what the region holds. The
+// ErrRefused says that what the sources have is not what the region holds. The
 // log has one line for each reason.
-var ErrRefused = errors.New("the source's newest revision is not published")
+var ErrRefused = errors.New("the sources' newest revision is not published")
 
-// Daemon publishes a source into a region. Make one with New, and call one of
+// ErrUnknownOrigin is the error of State.Why while what is live was published by an
+// earlier process, and the sources were not accepted since.
+var ErrUnknownOrigin = errors.New("where the current generation comes from is not known until its sources are read and accepted")
+
+// Daemon publishes sources into a region. Make one with New, and call one of
 // Run, Once and DryRun, once.
 type Daemon struct {
 	opt      Options
 	log      *slog.Logger
-	maker    *plan.Maker
-	reload   chan struct{}
-	counters *counters
+	open     func(source.Spec, source.Options) (source.Source, error)
+	wake     chan struct{} // capacity 1: a source was looked at
+	requests chan request
+	ended    chan struct{} // closed at the end of Run and Once
 
-	openSource func(string, source.Options) (source.Source, error)
+	state       atomic.Pointer[State]
+	watchErrors atomic.Uint64
 
-	// The rest belongs to the goroutine that Run or Once was called on.
-	source source.Source
-	state  *state
+	// The rest belongs to the owner: the goroutine that Run or Once was called on.
+	layers layers
+	worker *worker
 	region *region
+	dir    *stateDir
+	diary  *diary
+	tally  tally
 
-	snapshot *source.Snapshot // the last one that was decoded
-	plan     *plan.Plan       // what became of it
-	good     *content         // the newest good content; nil before the first
-	asked    bool             // whether the state directory was asked for its last good image
-	settled  *content         // the content that the region was last seen to hold
-	seenGood time.Duration    // when the source last had a valid revision, by shm.Boottime
+	planned   []plan.Layer  // what the newest plan was made of; nil before the first
+	good      *content      // the newest good content; nil before the first
+	settled   *content      // the content that the region was last seen to hold
+	held      *holding      // what the region holds, with its digest
+	judged    bool          // there was a verdict on what all sources have
+	asked     bool          // whether the state directory was asked for its last good image
+	reloading []uint64      // what Look.Rechecks of each layer has to reach; nil: no reload is under way
+	behind    time.Time     // since when it is not converged
+	seenGood  time.Duration // when the sources were last valid for the previous daemon, by shm.Boottime
 
-	sourceTrouble trouble
+	planTrouble   trouble
 	regionTrouble trouble
 	notices       notices
+	paused, slow  alarm
 }
 
 // New makes a daemon. It touches nothing.
 func New(o Options) *Daemon {
 	o = o.withDefaults()
-	return &Daemon{
+	d := &Daemon{
 		opt:           o,
 		log:           o.Log,
-		maker:         plan.New(plan.Options{Opaque: o.Opaque, AllowEmpty: o.AllowEmpty}),
-		reload:        make(chan struct{}, 1),
-		counters:      newCounters(),
-		openSource:    openSource,
-		sourceTrouble: trouble{log: o.Log},
-		regionTrouble: trouble{log: o.Log},
+		open:          Schemes.Open,
+		wake:          make(chan struct{}, 1),
+		requests:      make(chan request),
+		ended:         make(chan struct{}),
+		worker:        newWorker(plan.New(plan.Options{Opaque: o.Opaque, AllowEmpty: o.AllowEmpty})),
+		tally:         newTally(),
+		planTrouble:   trouble{log: o.Log, values: o.LogValues},
+		regionTrouble: trouble{log: o.Log, values: o.LogValues},
 		notices:       notices{log: o.Log},
+		paused:        alarm{log: o.Log},
+		slow:          alarm{log: o.Log},
 	}
+	d.state.Store(&State{Refusals: d.tally.refusals})
+	return d
 }
 
 // Run publishes until the context ends, and then returns nil: the region stays,
@@ -68,84 +89,47 @@ func New(o Options) *Daemon {
 // sealed as asked. Transient failures, from a missing source to a full file system,
 // are logged and retried, not returned.
 func (d *Daemon) Run(ctx context.Context) (err error) {
+	defer close(d.ended)
 	if err := d.start(ctx, true); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
-	d.turned()
-	if err := d.reconcile(ctx); err != nil {
-		return err
-	}
-	d.turned()
-	if d.region.held == nil && ctx.Err() == nil {
-		d.log.Warn("no region yet: waiting for the first good revision", "source", d.opt.Source)
-	}
-	beat := time.NewTicker(shm.HeartbeatInterval)
-	defer beat.Stop()
-	resync := time.NewTicker(d.opt.Resync)
-	defer resync.Stop()
-	for {
-		step := d.reconcile
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.reload:
-			step = d.recheck
-		case <-d.source.Hint():
-		case <-resync.C:
-		case <-beat.C:
-			step = d.tend
-		}
-		if err := step(ctx); err != nil {
-			return err
-		}
-		d.turned()
-	}
+	return d.loop(ctx, false)
 }
 
-// turned records that a turn of the loop has ended.
-func (d *Daemon) turned() {
-	d.counters.turnedAt.Store(time.Now())
-	d.opt.Hooks.Turned(d.Stats())
-}
-
-// Once publishes what the source has and returns. ErrRefused says that the
+// Once publishes what the sources have and returns. ErrRefused says that a
 // source can't be read or is refused, or that the region has no room for it;
 // the region then holds what it held before or, when there was none, the last
 // good image of the state directory.
 func (d *Daemon) Once(ctx context.Context) (err error) {
+	defer close(d.ended)
 	if err := d.start(ctx, false); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
-	if err := d.reconcile(ctx); err != nil {
+	if err := d.loop(ctx, true); err != nil {
 		return err
 	}
-	if d.settled == nil || d.sourceTrouble.now != nil || d.regionTrouble.now != nil {
+	if !d.converged() {
 		return errors.Join(ErrRefused, ctx.Err())
 	}
 	return nil
 }
 
-// Reload makes Run read the source now, by content as far as the source can.
-// It never blocks, and may be called from any goroutine.
-func (d *Daemon) Reload() {
-	select {
-	case d.reload <- struct{}{}:
-	default: // one is on its way already
-	}
-}
-
-// start takes the locks, and opens the state directory and the region. It returns
-// the context's error if the context ends while it waits for a lock.
+// start takes the locks, opens the state directory and the region, and begins to
+// follow the sources. It returns the context's error if the context ends while it
+// waits for a lock.
 func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
-	d.log.Info("starting", "source", d.opt.Source, "region", d.opt.Region, "state_dir", d.opt.StateDir,
+	d.log.Info("starting", "source", d.sourceTexts(), "region", d.opt.Region, "state_dir", d.opt.StateDir,
 		"resync", d.opt.Resync, "slots", d.opt.Writer.Slots, "max_image", d.opt.Writer.MaxImage)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.stop())
 		}
 	}()
+	if len(d.opt.Sources) == 0 || len(d.opt.Sources) > shm.MaxLayers {
+		return fmt.Errorf("there are %d sources; give 1 to %d", len(d.opt.Sources), shm.MaxLayers)
+	}
 	wait, cancel := context.WithTimeout(ctx, d.opt.LockWait)
 	defer cancel()
 	if err := d.own(wait); err != nil {
@@ -154,21 +138,54 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 	if d.opt.StateDir == "" {
 		d.log.Warn("no state directory: if the region is lost, generations start at 1 again, " +
 			"and nothing can be published while the source cannot be read")
-	} else if d.state, err = openState(wait, d.opt.StateDir, d.log, d.counters); err != nil {
-		return errors.Join(ctx.Err(), err)
+	} else {
+		takeOver(d.opt.OldStateDir, d.opt.StateDir, d.opt.Region, d.opt.Writer.MaxImage, d.log)
+		if d.dir, err = openState(wait, d.opt.StateDir, d.log); err != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		if err := d.dir.belongTo(d.opt.Region); err != nil {
+			return err
+		}
 	}
-	if err := d.region.attach(d.state); err != nil {
+	if err := d.region.attach(d.dir); err != nil {
 		return d.opt.advise(err)
 	}
 	d.seenGood = d.region.seenGood
-	d.counters.attached(d.region.whole, d.seenGood)
-	d.source, err = d.openSource(d.opt.Source, d.sourceOptions(watch))
-	return err
+	d.diary = openDiary(d.dir, d.opt.Version, d.log)
+	d.worker.diary = d.diary
+	return d.follow(watch)
+}
+
+// follow begins to follow every source.
+func (d *Daemon) follow(watch bool) error {
+	for i, spec := range d.opt.Sources {
+		src, err := d.open(spec, d.sourceOptions(spec, i, watch))
+		if err != nil {
+			return err
+		}
+		interval := d.opt.Resync
+		if spec.Interval > 0 {
+			interval = spec.Interval
+		}
+		d.layers = append(d.layers, &layer{
+			spec: spec, unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
+			follower: source.Follow(src, source.FollowOptions{Interval: interval, Wake: d.news}),
+		})
+	}
+	return nil
+}
+
+// news wakes the owner.
+func (d *Daemon) news() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
 }
 
 // own takes the region's lock, and logs it if it has to wait.
 func (d *Daemon) own(ctx context.Context) error {
-	r := &region{opt: d.opt, log: d.log, counters: d.counters}
+	r := &region{opt: d.opt, log: d.log}
 	now, cancel := context.WithCancel(ctx)
 	cancel()
 	err := r.own(now)
@@ -182,31 +199,47 @@ func (d *Daemon) own(ctx context.Context) error {
 	return err
 }
 
-func (d *Daemon) sourceOptions(watch bool) source.Options {
+// sourceOptions are those of layer i. An empty one is fine above others.
+func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Options {
 	return source.Options{
-		AllowEmpty: d.opt.AllowEmpty,
-		Wanted:     d.maker.Wanted,
+		AllowEmpty: d.opt.AllowEmpty || i > 0,
+		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
 		OnWatchError: func(err error) {
-			d.counters.watchErrors.Inc()
-			d.log.Warn("watching the source is impaired", "source", d.opt.Source, "error", err)
+			d.watchErrors.Add(1)
+			d.log.Warn("watching the source is impaired", "source", spec.Text, "error", err)
 		},
 	}
 }
 
+func (d *Daemon) sourceTexts() string {
+	var ls layers
+	for _, spec := range d.opt.Sources {
+		ls = append(ls, &layer{spec: spec})
+	}
+	return ls.names()
+}
+
 // stop releases everything that was opened. The region goes first, so that a
-// successor can attach while the last image is still being saved.
+// successor can attach while the last image is still being saved. A worker in the
+// middle of a file, and a source that hangs, are left behind.
 func (d *Daemon) stop() error {
 	var errs []error
 	if d.region != nil {
 		errs = append(errs, d.region.close())
 	}
-	if d.state != nil {
-		errs = append(errs, d.state.close())
+	if !d.worker.stop() {
+		d.diary.end() // the daemon does not die of it
+		d.log.Warn("ending in the middle of decoding a file")
 	}
-	if d.source != nil {
-		errs = append(errs, d.source.Close())
+	if d.dir != nil {
+		errs = append(errs, d.dir.close())
+	}
+	if err := d.layers.close(); err != nil {
+		d.log.Warn("a source did not end", "error", err)
+	}
+	if d.layers != nil {
 		d.log.Info("stopped", "generation", d.region.generation())
 	}
 	return errors.Join(errs...)

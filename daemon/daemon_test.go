@@ -46,8 +46,8 @@ func TestPublishesAndFollows(t *testing.T) {
 	if status.State != shm.Running || !status.Alive() || status.PID != os.Getpid() || status.SourceGood == 0 || status.Problem != "" {
 		t.Errorf("the status is %+v", status)
 	}
-	stats := d.Stats()
-	if stats.Publications != 3 || stats.Regions != 1 || stats.Generation != 3 || stats.Configs != 1 || !stats.Good ||
+	stats := d.State()
+	if stats.Publications != 3 || stats.Regions != 1 || stats.Generation != 3 || stats.Configs != 1 || !stats.Converged ||
 		stats.LastGood.IsZero() || stats.Published.IsZero() || stats.Bytes == 0 {
 		t.Errorf("the stats are %+v", stats)
 	}
@@ -72,7 +72,7 @@ func TestSameContentIsNoGeneration(t *testing.T) {
 	if after.generation != before.generation || after.revision != before.revision || after.status.Observed == after.revision {
 		t.Errorf("generation %d of revision %s, observed %s", after.generation, after.revision, after.status.Observed)
 	}
-	if n := d.Stats().Publications; n != 1 {
+	if n := d.State().Publications; n != 1 {
 		t.Errorf("%d publications", n)
 	}
 }
@@ -101,7 +101,7 @@ func TestBadFileKeepsTheLastGood(t *testing.T) {
 	if now := s.look(); now.generation != good.generation || now.status.Observed != good.revision {
 		t.Errorf("generation %d, observed %s", now.generation, now.status.Observed)
 	}
-	if stats := d.Stats(); stats.Good || stats.Refusals[ReasonInvalid] < 5 {
+	if stats := d.State(); stats.Converged || stats.Refusals[ReasonInvalid] < 5 {
 		t.Errorf("the stats are %+v", stats)
 	}
 
@@ -167,7 +167,7 @@ func TestBurst(t *testing.T) {
 	}
 	took := time.Since(began)
 	s.sees(map[string]string{"a": fmt.Sprintf(`{"n":%d}`, changes)})
-	stats := d.Stats()
+	stats := d.State()
 	if stats.Publications > changes/100 {
 		t.Errorf("%d changes made %d publications", changes, stats.Publications)
 	}
@@ -183,8 +183,8 @@ func TestReload(t *testing.T) {
 	s.put("a.yaml", "x: 1\n")
 	d := s.run()
 	s.sees(map[string]string{"a": `{"x":1}`})
-	d.Reload()
-	await(t, "a reading", func() bool { return d.Stats().Reconciles >= 2 })
+	d.reload(t)
+	await(t, "a reading", func() bool { return d.State().Looks >= 2 })
 }
 
 // checkedSource counts how often it was told to compare contents.
@@ -198,27 +198,19 @@ func (c *checkedSource) Recheck() { c.rechecks.Add(1) }
 func TestReloadComparesContents(t *testing.T) {
 	s := newSetup(t)
 	s.put("a.yaml", "x: 1\n")
-	d := New(s.opt)
 	wrapped := &checkedSource{}
-	d.openSource = func(spec string, o source.Options) (source.Source, error) {
-		opened, err := openSource(spec, o)
-		wrapped.Source = opened
-		return wrapped, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+	d := s.runWith(func(d *Daemon) {
+		d.open = func(spec source.Spec, o source.Options) (source.Source, error) {
+			opened, err := Schemes.Open(spec, o)
+			wrapped.Source = opened
+			return wrapped, err
 		}
-	}()
+	})
 	s.sees(map[string]string{"a": `{"x":1}`})
 	if n := wrapped.rechecks.Load(); n != 0 {
 		t.Errorf("%d checks before the reload", n)
 	}
-	d.Reload()
+	d.reload(t)
 	await(t, "the check", func() bool { return wrapped.rechecks.Load() == 1 })
 }
 
@@ -251,7 +243,7 @@ func TestSecondDaemon(t *testing.T) {
 	if p := s.sees(map[string]string{"a": `{"x":3}`}); p.generation != 3 {
 		t.Errorf("generation %d after the update", p.generation)
 	}
-	if n := second.Stats().Regions; n != 0 {
+	if n := second.State().Regions; n != 0 {
 		t.Errorf("the second daemon made %d regions", n)
 	}
 }

@@ -25,8 +25,8 @@ type holding struct {
 // and empty while there is no generation. It may be called from any goroutine.
 // The first call for a generation reads all of its content, which takes a
 // millisecond for each MiB or two; the daemon does not wait for that.
-func (d *Daemon) Digest() string {
-	h := d.counters.held.Load()
+func (s *State) Digest() string {
+	h := s.held
 	if h == nil {
 		return ""
 	}

@@ -7,48 +7,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
-	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
-	"github.com/statesync/statesync/shm/writer"
 )
 
-// DryRun reads and decodes the source, and writes to out what publishing it
-// would change: a line for the whole, and one for each config. It takes no lock
-// and writes nothing else anywhere. ErrRefused says that the source would be
-// refused; the log has the reasons.
-func (d *Daemon) DryRun(ctx context.Context, out io.Writer) (err error) {
-	if d.source, err = d.openSource(d.opt.Source, d.sourceOptions(false)); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.source.Close()) }()
-	if err := writer.CheckLimits(d.opt.Writer.Slots, d.opt.Writer.MaxImage); err != nil {
-		return err
-	}
+// DryRun reads the sources, and writes to out what publishing them would change: a
+// line for the whole, and one for each config. It takes no lock and writes nothing
+// else anywhere. ErrRefused says that the sources would be refused; the log has the
+// reasons.
+func (d *Daemon) DryRun(ctx context.Context, out io.Writer) error {
 	now, geometry, absent := readRegion(d.opt.Region)
 	var kept uint64
 	if now != nil {
 		kept = now.Generation()
 	}
-	refused := d.read(ctx)
-	var next *image.Image
-	if refused == nil {
-		if next, err = image.Build(kept+1, d.good.revision, d.good.sections, now); err == nil {
-			err = writer.CheckSize(int64(next.Size()), d.opt.Writer.MaxImage)
-		}
-		if err != nil {
-			refused = d.opt.unpublishable(d.good, err)
-		}
+	t, err := d.try(ctx, now)
+	if err != nil {
+		return errors.Join(err, ctx.Err())
 	}
-	if refused != nil {
-		d.sourceTrouble.set(refused, kept)
-		return errors.Join(ErrRefused, ctx.Err())
+	if t.Plan != nil {
+		d.notices.say(t.Plan)
 	}
-
+	if t.Refused {
+		errs := slices.DeleteFunc(slices.Clone(t.Problems), func(p *plan.Problem) bool { return p.Warning })
+		lines(errs, len(errs), d.opt.LogValues, func(a []any) { d.log.Error("refused", append(a, "kept_generation", kept)...) })
+		return ErrRefused
+	}
+	next := t.Image
 	report := &printer{out: out}
-	report.line("%s: %s: %d configs, %d bytes", plain.Path(d.opt.Source), next.Revision(), next.Len(), next.Size())
+	report.line("%s: %s: %d configs, %d bytes", d.sourceTexts(), next.Revision(), next.Len(), next.Size())
 	switch {
 	case now == nil:
 		report.line("a new region would be made: %v", absent)

@@ -106,7 +106,7 @@ func FuzzStateDirectory(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		s, err := openState(ctx, dir, log, newCounters())
+		s, err := openState(ctx, dir, log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func FuzzStateDirectory(f *testing.F) {
 		if err := s.close(); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = openState(ctx, dir, log, newCounters()); err != nil {
+		if s, err = openState(ctx, dir, log); err != nil {
 			t.Fatal(err)
 		}
 		if s.reserved != reserved {

@@ -60,16 +60,13 @@ func decodeHeader(r io.Reader) (header, error) {
 	return h, nil
 }
 
-// writeWords writes an image's parts as bytes.
+// writeWords writes an image's parts as they are in memory, which is little-endian as
+// on every machine that a region is for.
 func writeWords(w io.Writer, parts [][]uint64) error {
-	out := bufio.NewWriterSize(w, 64<<10)
+	out := bufio.NewWriterSize(w, 256<<10) // an image may have 100,000 small parts
 	for _, part := range parts {
-		for _, word := range part {
-			// Append to the buffer's own free space copies nothing.
-			b := out.AvailableBuffer()
-			if _, err := out.Write(binary.LittleEndian.AppendUint64(b, word)); err != nil {
-				return err
-			}
+		if _, err := out.Write(seqlock.BytesOf(part)); err != nil {
+			return err
 		}
 	}
 	return out.Flush()
@@ -85,7 +82,7 @@ func headerOf(m *image.Image) (header, error) {
 }
 
 // readHeader reads the header of the saved image.
-func (s *state) readHeader() (header, error) {
+func (s *stateDir) readHeader() (header, error) {
 	f, err := s.root.Open(lastGoodFile)
 	if err != nil {
 		return header{}, err
@@ -96,7 +93,7 @@ func (s *state) readHeader() (header, error) {
 
 // saved is the header of the saved image if the whole file is what it says,
 // and else a zero one.
-func (s *state) saved() header {
+func (s *stateDir) saved() header {
 	f, err := s.root.Open(lastGoodFile)
 	if err != nil {
 		return header{}
@@ -116,7 +113,7 @@ func (s *state) saved() header {
 
 // lastGood reads the saved image; nil without an error says that there is
 // none. An image of more than limit bytes is not read.
-func (s *state) lastGood(limit int64) (*image.Image, error) {
+func (s *stateDir) lastGood(limit int64) (*image.Image, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -179,7 +176,7 @@ const (
 // saver saves images in the background. Of those that come while
 // it saves or rests, the newest counts.
 type saver struct {
-	state *state
+	state *stateDir
 	next  chan *image.Image // capacity 1
 	done  chan struct{}
 
@@ -188,14 +185,14 @@ type saver struct {
 	fails string // why the last saving failed
 }
 
-func startSaver(s *state) *saver {
+func startSaver(s *stateDir) *saver {
 	v := &saver{state: s, next: make(chan *image.Image, 1), done: make(chan struct{})}
 	go v.run()
 	return v
 }
 
 // save has an image saved soon.
-func (s *state) save(m *image.Image) {
+func (s *stateDir) save(m *image.Image) {
 	if s == nil {
 		return
 	}
@@ -260,7 +257,7 @@ func (v *saver) save(m *image.Image) bool {
 	}
 	if err != nil {
 		v.known = header{}
-		s.counters.stateErrors.Inc()
+		s.errors.Inc()
 		if text := err.Error(); text != v.fails {
 			v.fails = text
 			s.log.Error("the last good image cannot be saved and will be retried", "state_dir", s.path,

@@ -145,7 +145,7 @@ func TestDamagedStateAtStart(t *testing.T) {
 // Images that come fast are saved seldom, and the last one always.
 func TestSavesTheNewest(t *testing.T) {
 	s := newSetup(t)
-	st, err := openState(context.Background(), s.opt.StateDir, s.opt.Log, newCounters())
+	st, err := openState(context.Background(), s.opt.StateDir, s.opt.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestSavesTheNewest(t *testing.T) {
 	if n := len(s.journal.find("saved the last good image")); n == 0 || n > images/20 {
 		t.Errorf("%d images were saved %d times", images, n)
 	}
-	st, err = openState(context.Background(), s.opt.StateDir, s.opt.Log, newCounters())
+	st, err = openState(context.Background(), s.opt.StateDir, s.opt.Log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -97,7 +98,7 @@ func newSetupBeside(t *testing.T) *setup {
 		t.Fatal(err)
 	}
 	s.opt = Options{
-		Source:   "dir:" + s.dir,
+		Sources:  sources(t, "dir:"+s.dir),
 		Region:   filepath.Join(base, "region"),
 		Writer:   writer.Options{MaxImage: 1 << 20, Group: -1},
 		StateDir: filepath.Join(base, "state"),
@@ -110,6 +111,16 @@ func newSetupBeside(t *testing.T) *setup {
 		}
 	})
 	return s
+}
+
+// sources are what --source would be given.
+func sources(t testing.TB, texts ...string) []source.Spec {
+	t.Helper()
+	specs, err := Schemes.Parse(texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return specs
 }
 
 // memory is a directory on a tmpfs where there is one.
@@ -160,11 +171,35 @@ type running struct {
 // run starts a daemon, which is stopped at the latest when the test ends.
 func (s *setup) run() *running {
 	s.Helper()
+	return s.runWith(func(*Daemon) {})
+}
+
+// runWith is run with a daemon that was changed before.
+func (s *setup) runWith(change func(*Daemon)) *running {
+	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Daemon: New(s.opt), cancel: cancel, ended: make(chan error, 1)}
+	change(r.Daemon)
 	go func() { r.ended <- r.Run(ctx) }()
 	s.Cleanup(func() { r.stop(s) })
 	return r
+}
+
+// step looks at the source of a daemon that was started without its loop, and publishes
+// what it has.
+func step(t testing.TB, d *Daemon) {
+	t.Helper()
+	follower := d.layers[0].follower
+	n := follower.Recheck()
+	await(t, "a look", func() bool { return follower.Look() != nil && follower.Look().Rechecks >= n })
+	err := d.look(t.Context())
+	if err == nil && d.worker.busy() {
+		err = d.decide(t.Context(), <-d.worker.done)
+	}
+	d.turned()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stop ends the daemon in good order.
@@ -179,11 +214,19 @@ func (r *running) stop(t testing.TB) {
 	}
 }
 
-// reconciled waits until the source was read n more times.
+// reload asks for a reload.
+func (r *running) reload(t testing.TB) {
+	t.Helper()
+	if err := r.Do(t.Context(), Reload{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// reconciled waits until the source was looked at n more times.
 func (r *running) reconciled(t testing.TB, n uint64) {
 	t.Helper()
-	until := r.Stats().Reconciles + n
-	await(t, "readings of the source", func() bool { return r.Stats().Reconciles >= until })
+	until := r.State().Looks + n
+	await(t, "readings of the source", func() bool { return r.State().Looks >= until })
 }
 
 // once runs Once with the setup's options.

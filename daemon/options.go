@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
 )
@@ -15,29 +16,35 @@ import (
 const (
 	DefaultResync   = 5 * time.Second
 	DefaultLockWait = 10 * time.Second
+	DefaultPlanTime = 30 * time.Second
 	DefaultMaxImage = 64 << 20 // bytes
 	DefaultMode     = fs.FileMode(0o644)
 )
 
 // Options say what a daemon publishes, where, and how.
 type Options struct {
-	// Source is where configs come from, as source.Spec has it: "dir:PATH".
-	Source string
+	// Sources are where configs come from, the lowest layer first: at most
+	// shm.MaxLayers. Schemes.Parse makes them.
+	Sources []source.Spec
 	// Region is the region's directory. The default is shm.DefaultDir.
 	Region string
 	// Writer configures the region. Its MaxImage, in bytes, defaults to 64 MiB; it
 	// also limits the size of each file of the source, and four times its value
-	// limits the size of all files together. Its Group is a group's number, also
+	// limits the size of all files of a source together. Its Group is a group's number, also
 	// if it is 0: -1 leaves the group as it is.
 	Writer writer.Options
 	// StateDir is where reserved generations and the last good image are kept.
 	// Without one, a region that is recreated starts at generation 1, and there
 	// is nothing to publish while the source cannot be read.
 	StateDir string
+	// OldStateDir is where the state was kept by default before: it becomes StateDir
+	// if there is none yet, and if what it has is what the region holds. It may be
+	// empty.
+	OldStateDir string
 	// LockWait is how long to wait for another daemon to release the region and
 	// the state directory. The daemon does not wait if it is 0.
 	LockWait time.Duration
-	// Resync is how often the source is read although it gave no hint. The
+	// Resync is how often a source is looked at although it gave no hint. The
 	// default is 5 s.
 	Resync time.Duration
 	// Opaque are globs of files that are published as they are, as in
@@ -45,24 +52,23 @@ type Options struct {
 	Opaque []string
 	// AllowEmpty accepts a source without any config.
 	AllowEmpty bool
+	// LogValues lets the log quote values of configs. The region's status quotes them
+	// anyway, since its readers see all configs.
+	LogValues bool
 	// Log is where the daemon says what it does. The default is slog.Default().
 	Log *slog.Logger
-	// Hooks are called as the daemon works. A nil hook is not called.
-	Hooks Hooks
-}
-
-// Hooks are called on the daemon's own goroutine, so that they must not block.
-type Hooks struct {
-	// Published is called after a commit, with the time since the reading that
-	// found the revision began.
-	Published func(took time.Duration)
-	// Reloading is called when a reload begins. The next Turned reports its end,
-	// whether it succeeded or not.
-	Reloading func()
-	// Turned is called when a turn of Run has ended: the start, or a reading of the
-	// source, or a heartbeat. One ends at least once in shm.HeartbeatInterval,
-	// unless something hangs.
-	Turned func(Stats)
+	// MaxAge is how long ago a source that is fresh was last looked at. The default
+	// is three times Resync, and at least a minute.
+	MaxAge time.Duration
+	// PlanTime is how long it may take to decode and validate a revision. What takes
+	// longer is an alarm, and is no refusal. The default is 30 s.
+	PlanTime time.Duration
+	// Version is the daemon's.
+	Version string
+	// Observe is called at the end of each turn, at least once in
+	// shm.HeartbeatInterval, on the owner's goroutine: it must not block. The default
+	// does nothing.
+	Observe func(*State)
 }
 
 func (o Options) withDefaults() Options {
@@ -81,14 +87,14 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if o.Hooks.Published == nil {
-		o.Hooks.Published = func(time.Duration) {}
+	if o.MaxAge <= 0 {
+		o.MaxAge = max(3*o.Resync, time.Minute)
 	}
-	if o.Hooks.Reloading == nil {
-		o.Hooks.Reloading = func() {}
+	if o.PlanTime <= 0 {
+		o.PlanTime = DefaultPlanTime
 	}
-	if o.Hooks.Turned == nil {
-		o.Hooks.Turned = func(Stats) {}
+	if o.Observe == nil {
+		o.Observe = func(*State) {}
 	}
 	return o
 }

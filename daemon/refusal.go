@@ -3,9 +3,11 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/statesync/statesync/daemon/plan"
@@ -45,21 +47,19 @@ func (f *refusal) String() string {
 	return f.text(f.problems[0])
 }
 
-// place is String without what a problem says of a file, which may quote a value.
+// place is String without values of the files.
 func (f *refusal) place() string {
-	if f == nil || f.reason != ReasonInvalid {
-		return f.String()
+	if f == nil {
+		return ""
 	}
-	p := *f.problems[0]
-	p.What = "the log says what is wrong"
-	return f.text(&p)
+	return f.text(f.problems[0].WithoutValues())
 }
 
 func (f *refusal) text(first *plan.Problem) string {
 	if f.count == 1 {
-		return first.Error()
+		return first.InLayer()
 	}
-	return fmt.Sprintf("%v (and %d more)", first, f.count-1)
+	return fmt.Sprintf("%s (and %d more)", first.InLayer(), f.count-1)
 }
 
 // add adds a problem. same is what tells it from others; it leaves out what is
@@ -69,34 +69,16 @@ func (f *refusal) add(p *plan.Problem, same string) {
 		return // a revision may have 50,000
 	}
 	f.problems = append(f.problems, p)
-	f.key += "\n" + p.File + ": " + same
+	f.key += "\n" + p.Layer + " " + p.File + ": " + same
 }
 
-// full reports whether a further problem is only counted.
-func (f *refusal) full() bool { return len(f.problems) == maxLines }
-
 // unreadable is the refusal of a source that could not be read.
-func unreadable(err error) *refusal {
+func unreadable(layer string, err error) *refusal {
 	f := &refusal{reason: ReasonSource, key: string(ReasonSource)}
-	causes := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // a source joins all that it found
-		causes = joined.Unwrap()
-	}
-	for _, cause := range causes {
-		if f.full() {
-			f.count++
-			continue
-		}
-		p := &plan.Problem{What: cause.Error()}
-		var of *source.FileError
-		if errors.As(cause, &of) {
-			p.File, p.What = of.Path, of.Err.Error()
-			if p.File == "" {
-				p.File = "."
-			}
-		}
+	for _, p := range causes(err) { // a source joins some 30 at most
+		p.Layer = layer
 		same := p.What
-		if errors.Is(cause, source.ErrUnstable) {
+		if errors.Is(err, source.ErrUnstable) && strings.Contains(same, source.ErrUnstable.Error()) {
 			same = source.ErrUnstable.Error() // the rest says since when
 		}
 		f.add(p, same)
@@ -104,23 +86,36 @@ func unreadable(err error) *refusal {
 	return f
 }
 
-// invalid is the refusal of a revision by the errors among its problems; nil
-// if there are none.
-func invalid(revision string, problems []*plan.Problem) *refusal {
-	f := &refusal{reason: ReasonInvalid, revision: revision, key: string(ReasonInvalid) + revision}
-	for _, p := range problems {
-		switch {
-		case p.Warning:
-		case f.full():
-			f.count++
-		default:
-			f.add(p, p.Error())
+// invalid is the refusal of a plan by the errors among its problems; nil if there are
+// none.
+func invalid(p *plan.Plan) *refusal {
+	var errs []*plan.Problem
+	for _, problem := range p.Problems {
+		if !problem.Warning {
+			errs = append(errs, problem)
 		}
 	}
-	if f.count == 0 {
+	return undecodable(p.Version, errs, len(errs))
+}
+
+// unused is the refusal of a layer's newest snapshot, in whose place a plan uses an
+// older one; nil if it uses the newest.
+func unused(u *plan.Used, version string) *refusal {
+	return undecodable(version, u.Problems, u.Count)
+}
+
+// undecodable is the refusal of a revision for count problems, of which the first are
+// given; nil for none.
+func undecodable(revision string, problems []*plan.Problem, count int) *refusal {
+	if count == 0 {
 		return nil
 	}
-	f.key += fmt.Sprint("\n", f.count)
+	f := &refusal{reason: ReasonInvalid, revision: revision, key: string(ReasonInvalid) + revision}
+	for _, p := range problems[:min(len(problems), maxLines)] {
+		f.add(p, p.InLayer())
+	}
+	f.count = count
+	f.key += fmt.Sprint("\n", count)
 	return f
 }
 
@@ -156,9 +151,12 @@ func (o *Options) unpublishable(c *content, err error) *refusal {
 
 // blame makes a problem one of the file of a config.
 func (c *content) blame(p *plan.Problem, config string) {
-	for i, s := range c.sections {
-		if c.files != nil && s.Name() == config {
-			p.File = c.files[i]
+	if c.plan == nil {
+		return
+	}
+	for i := range c.plan.Configs {
+		if from := &c.plan.Configs[i]; from.Name == config {
+			p.Layer, p.File = from.Layer, from.File
 		}
 	}
 }
@@ -166,20 +164,13 @@ func (c *content) blame(p *plan.Problem, config string) {
 // blameLargest makes a problem with the size of all one of the config that
 // takes the most of it.
 func (c *content) blameLargest(p *plan.Problem) {
-	largest := -1
-	for i, s := range c.sections {
-		if largest < 0 || s.Size() > c.sections[largest].Size() {
-			largest = i
-		}
-	}
-	if largest < 0 {
+	if len(c.sections) == 0 {
 		return
 	}
-	if c.files != nil {
-		p.File = c.files[largest]
-	}
+	largest := slices.MaxFunc(c.sections, func(a, b *image.Section) int { return cmp.Compare(a.Size(), b.Size()) })
+	c.blame(p, largest.Name())
 	p.What += fmt.Sprintf("; the largest config is %s with %d bytes: make it smaller, or raise --max-image",
-		c.sections[largest].Name(), c.sections[largest].Size())
+		largest.Name(), largest.Size())
 }
 
 // maxLines bounds how many lines of a kind one revision may add to the log, and how
@@ -188,8 +179,9 @@ const maxLines = 100
 
 // trouble is a refusal that lasts until an attempt succeeds. It logs each one once.
 type trouble struct {
-	log *slog.Logger
-	now *refusal // nil when all is well
+	log    *slog.Logger
+	values bool     // the log may quote them
+	now    *refusal // nil when all is well
 }
 
 // set takes the refusal of the newest attempt, or nil. kept is the generation that
@@ -199,9 +191,9 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	t.now = f
 	switch {
 	case f == nil && before != nil:
-		t.log.Info("recovered", "reason", before.reason, "was", before.String())
+		t.log.Info("recovered", "reason", before.reason, "was", before.place())
 	case f != nil && (before == nil || before.key != f.key):
-		lines(f.problems, f.count, func(a []any) {
+		lines(f.problems, f.count, t.values, func(a []any) {
 			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
 		})
 	}
@@ -211,40 +203,43 @@ func (t *trouble) set(f *refusal, kept uint64) {
 type notices struct {
 	log     *slog.Logger
 	warned  map[string]bool
-	skipped map[string]bool
+	skipped map[plan.Skipped]bool
 }
 
-// say logs the warnings and the skipped files that the revision before did not
-// have.
-func (n *notices) say(made *plan.Plan) {
-	warned, skipped := map[string]bool{}, map[string]bool{}
+// say logs the warnings and the skipped files that the plan before did not have.
+func (n *notices) say(p *plan.Plan) {
+	warned, skipped := map[string]bool{}, map[plan.Skipped]bool{}
 	var fresh []*plan.Problem
-	for _, p := range made.Problems {
-		if p.Warning {
-			text := p.Error()
+	for _, problem := range p.Problems {
+		if problem.Warning {
+			text := problem.InLayer()
 			if warned[text] = true; !n.warned[text] {
-				fresh = append(fresh, p)
+				fresh = append(fresh, problem)
 			}
 		}
 	}
-	lines(fresh, len(fresh), func(a []any) { n.log.Warn("warning", a...) })
+	lines(fresh, len(fresh), false, func(a []any) { n.log.Warn("warning", a...) })
 	fresh = nil
-	for _, s := range made.Skipped {
-		if skipped[s.Path] = true; !n.skipped[s.Path] {
+	for _, s := range p.Skipped {
+		if skipped[s] = true; !n.skipped[s] {
 			fresh = append(fresh, &plan.Problem{
-				File: s.Path, What: "neither a known format nor named by --opaque; give it a known extension, name it, or move it out of the source",
+				Layer: s.Layer, File: s.Path,
+				What: "neither a known format nor named by --opaque; give it a known extension, name it, or move it out of the source",
 			})
 		}
 	}
-	lines(fresh, len(fresh), func(a []any) { n.log.Warn("skipped", a...) })
+	lines(fresh, len(fresh), false, func(a []any) { n.log.Warn("skipped", a...) })
 	n.warned, n.skipped = warned, skipped
 }
 
 // lines calls say with the attributes of each of the first maxLines problems, and
-// then with how many more there are.
-func lines(problems []*plan.Problem, count int, say func(attributes []any)) {
+// then with how many more there are. values lets them quote values of the files.
+func lines(problems []*plan.Problem, count int, values bool, say func(attributes []any)) {
 	problems = problems[:min(len(problems), maxLines)]
 	for _, p := range problems {
+		if !values {
+			p = p.WithoutValues()
+		}
 		say(attributes(p))
 	}
 	if count > len(problems) {
@@ -255,6 +250,9 @@ func lines(problems []*plan.Problem, count int, say func(attributes []any)) {
 // attributes are a problem's parts, as far as it has them.
 func attributes(p *plan.Problem) []any {
 	var a []any
+	if p.Layer != "" {
+		a = append(a, "layer", p.Layer)
+	}
 	if p.File != "" {
 		a = append(a, "file", p.File)
 	}

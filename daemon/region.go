@@ -33,12 +33,12 @@ var errNotAsAsked = errors.New("the region is published, but not as asked")
 // region is the daemon's state of the region: the writer, the content of its file,
 // and what replaces the file when it is lost.
 type region struct {
-	w        *writer.Writer
-	dir      fs.FileInfo // the directory that w has the lock of
-	opt      Options
-	log      *slog.Logger
-	counters *counters
-	state    *state
+	w               *writer.Writer
+	dir             fs.FileInfo // the directory that w has the lock of
+	opt             Options
+	log             *slog.Logger
+	regions, losses uint64 // files that were made, and found gone or damaged
+	state           *stateDir
 
 	// held is the image in the file, or that was in it before it was lost; nil if
 	// there was no usable one.
@@ -74,7 +74,7 @@ func (r *region) own(ctx context.Context) error {
 
 // attach continues the region at the path. An unusable one is left to its readers
 // until there is an image to replace it with.
-func (r *region) attach(s *state) error {
+func (r *region) attach(s *stateDir) error {
 	r.state = s
 	r.warnOfSpace()
 	if s != nil {
@@ -90,7 +90,6 @@ func (r *region) attach(s *state) error {
 	case err == nil:
 		r.whole, r.verified = true, time.Now()
 		r.top = max(r.top, r.held.Generation())
-		r.counters.holds(r.held)
 		r.log.Info("attached", "region", r.w.Path(), "id", r.w.ID().String(), "generation", r.held.Generation(),
 			"revision", r.held.Revision(), "configs", r.held.Len(), "bytes", r.held.Size())
 		failpoint.Here("region.attached")
@@ -185,7 +184,7 @@ func (r *region) put(c *content, began time.Time) error {
 	}
 	committed, err := r.create(c)
 	if committed {
-		r.counters.regions.Inc()
+		r.regions++
 		r.published("published in a new region", before, began)
 	}
 	return err
@@ -233,7 +232,7 @@ func (r *region) publish(c *content) error {
 	err = r.w.Publish(g, m.Words())
 	grown := r.w.Attached() && r.w.Geometry().SlotSize != slot
 	if grown {
-		r.counters.regions.Inc()
+		r.regions++
 		r.log.Info("the region grew into a larger file", "region", r.w.Path(), "slot_bytes", r.w.Geometry().SlotSize, "before", slot)
 		if err != nil { // of what follows the commit
 			err = fmt.Errorf("%w: %w", errNotAsAsked, err)
@@ -277,10 +276,7 @@ func (r *region) create(c *content) (committed bool, err error) {
 func (r *region) published(how string, before *image.Image, began time.Time) {
 	failpoint.Here("region.published")
 	m := r.held
-	r.counters.holds(m)
-	r.counters.publications.Inc()
 	took := time.Since(began)
-	r.opt.Hooks.Published(took)
 	what := changesBetween(before, m)
 	attributes := append([]any{"generation", m.Generation()}, what.attributes()...)
 	r.log.Log(context.Background(), what.level(), how, append(attributes, "revision", m.Revision(), "configs", m.Len(),
@@ -361,16 +357,16 @@ func equal(words []uint64, parts [][]uint64) bool {
 // lose records that the file is lost.
 func (r *region) lose(err error) {
 	r.whole = false
-	r.counters.losses.Inc()
+	r.losses++
 	r.log.Error("the region is lost and will be recreated", "generation", r.generation(), "error", err)
 }
 
 // tell writes the status, with a new heartbeat, into the file that is attached.
-func (r *region) tell(observed string, seenGood time.Duration, problem string) {
+func (r *region) tell(o shm.Observation) {
 	if !r.w.Attached() {
 		return
 	}
-	r.w.Observe(shm.Observation{Observed: observed, SourceGood: seenGood, Problem: problem})
+	r.w.Observe(o)
 	if err := r.w.Beat(); err != nil && r.whole {
 		r.lose(err)
 	}

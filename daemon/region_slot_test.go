@@ -32,9 +32,7 @@ func TestOlderSlotDamaged(t *testing.T) {
 	publish := func(b string) {
 		t.Helper()
 		s.put("b.yaml", b)
-		if err := d.reconcile(ctx); err != nil {
-			t.Fatal(err)
-		}
+		step(t, d)
 	}
 	for round := range 2 * shm.DefaultSlots { // until each slot is this daemon's
 		publish("x: " + string(rune('a'+round)) + "\n")

@@ -109,7 +109,7 @@ func TestRegionLost(t *testing.T) {
 	if after := s.sees(map[string]string{"a": `{"x":2}`}); after.generation != p.generation+1 || after.id != p.id {
 		t.Errorf("generation %d followed %d", after.generation, p.generation)
 	}
-	if stats := d.Stats(); stats.Losses != 8 || stats.Regions != 9 || !stats.Good {
+	if stats := d.State(); stats.Losses != 8 || stats.Regions != 9 || !stats.Converged {
 		t.Errorf("the stats are %+v", stats)
 	}
 }
@@ -129,9 +129,10 @@ func TestImageDamaged(t *testing.T) {
 	s.put("a.yaml", "word: harmless\n")
 	d := New(s.opt)
 	ctx := context.Background()
-	if err := errors.Join(d.start(ctx, false), d.reconcile(ctx)); err != nil {
+	if err := d.start(ctx, false); err != nil {
 		t.Fatal(err)
 	}
+	step(t, d)
 	defer func() {
 		if err := d.stop(); err != nil {
 			t.Error(err)
@@ -266,7 +267,7 @@ func TestRegionGrows(t *testing.T) {
 			after.generation, after.id, after.changed["a"], before.generation, before.id, before.changed["a"])
 	}
 	s.logs("the region grew into a larger file")
-	if stats := d.Stats(); stats.Regions != 2 || stats.Losses != 0 {
+	if stats := d.State(); stats.Regions != 2 || stats.Losses != 0 {
 		t.Errorf("%d files were made, and %d lost", stats.Regions, stats.Losses)
 	}
 }
@@ -302,7 +303,7 @@ func TestTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := s.replaced(before)
-	if n := d.Stats().Refusals[ReasonTooLarge]; n < 4 {
+	if n := d.State().Refusals[ReasonTooLarge]; n < 4 {
 		t.Errorf("%d refusals were counted", n)
 	}
 	s.remove("new/large.yaml")

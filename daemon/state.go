@@ -3,234 +3,159 @@
 package daemon
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/statesync/statesync/seqlock"
-	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/daemon/plan"
 )
 
-// The files of a state directory.
-const (
-	lockFile       = "lock"
-	generationFile = "generation"
-	lastGoodFile   = "last-good.v1"
-)
+// State is how a daemon stands, made anew at the end of each turn of its owner. It
+// is immutable: metrics, health, the service manager, the sockets and the region's
+// status all tell the same. Its times have readings of the monotonic clock:
+// time.Since of them does not jump with the time of day.
+type State struct {
+	Turned time.Time // when the owner ended this turn; zero: it has not started
 
-// reserveBlock is how many generations are reserved at once, so that nearly no
-// publication has to wait for the disk.
-const reserveBlock = 1024
+	// What readers find.
+	Ready      bool      // the current generation is in the region
+	Generation uint64    // 0 is none
+	Revision   string    // that it came from
+	Configs    int       // in the current image
+	Bytes      int       // of the current image
+	Published  time.Time // when the current generation was committed, by whichever daemon
 
-// lockPoll is how often a daemon that waits for the lock tries it.
-const lockPoll = 50 * time.Millisecond
+	// Fresh, Converged and Held are three different things: each source was looked
+	// at within Options.MaxAge; what the sources come to is what is live; an operator
+	// holds it back on purpose.
+	Fresh, Converged, Held bool
+	Behind                 time.Time // since when it is not converged; zero: it is, or nothing was read yet
+	LastSuccess            time.Time // when it was last found to be converged; zero: never
+	LastGood               time.Time // when every layer's newest was last found to be used; zero: never
 
-// state is the state directory. A nil state is that of a daemon without one,
-// and does nothing.
-type state struct {
-	path     string
-	root     *os.Root
-	lock     *os.File
-	log      *slog.Logger
-	counters *counters
+	Layers  []LayerState // the lowest first
+	Problem string       // why a newer revision is not published, as the region's status has it
+	Place   string       // Problem with layer, file, line, column and key, and no value
+	// Alarm says that something takes longer, or failed more often, than it should;
+	// empty when nothing does.
+	Alarm string
+	// Planning is since when a plan is being made; zero: none is.
+	Planning time.Time
+	// Stuck says that a plan takes so long that only the daemon's end can end it. The
+	// watchdog is not fed then.
+	Stuck     bool
+	Reloading bool // a reload was asked for, and has not ended
 
-	reserved uint64 // on stable storage
-	trouble  string // why the last reservation failed
-	saver    *saver
+	// What happened since the start.
+	Looks        uint64 // at the sources
+	Publications uint64 // generations that were committed
+	Regions      uint64 // region files that were made
+	Losses       uint64 // region files that were found gone or damaged
+	// Refusals counts the looks and publications that were refused, each time anew,
+	// by reason; every reason has an entry.
+	Refusals    map[Reason]uint64
+	StateErrors uint64    // failures to write the state directory
+	WatchErrors uint64    // times that watching a source was found impaired
+	Took        Durations // from the beginning of the look that found a change to its commit
+
+	held *holding
+	live *plan.Plan // what the region holds came from it; nil if that is not known
 }
 
-// openState makes the directory if need be, and takes its lock, for which it
-// waits until ctx ends.
-func openState(ctx context.Context, path string, log *slog.Logger, c *counters) (_ *state, err error) {
-	root, err := openStateDir(path)
-	if err != nil {
-		return nil, err
-	}
-	s := &state{path: path, root: root, log: log, counters: c}
-	if s.lock, err = s.acquire(ctx); err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
-	failpoint.Here("state.locked")
-	if s.reserved, err = s.readReserved(); err != nil {
-		// Only the last good image's generation is left. At most one block was
-		// reserved above it, unless saving failed for long.
-		if h, headErr := s.readHeader(); headErr == nil {
-			s.reserved = min(h.generation+reserveBlock, seqlock.MaxGeneration-reserveBlock)
-		}
-		log.Warn("the reserved generations cannot be read", "state_dir", path, "assumed", s.reserved, "error", err)
-	}
-	failpoint.Here("state.read")
-	s.saver = startSaver(s)
-	return s, nil
+// LayerState is how one source stands.
+type LayerState struct {
+	Name    string    // "base"
+	Source  string    // "dir:/etc/app/config"
+	Version string    // of what is used of it; empty: nothing yet
+	Newest  string    // what the source has, where that is not what is used
+	Good    time.Time // when the newest was last found to be used; zero: never
+	Looked  time.Time // when a look last worked; zero: never
+	Problem string    // why the newest is not used; empty when it is
+	Place   string    // Problem without values
+	Looks   uint64
+	Failed  uint64 // of the looks
 }
 
-// openStateDir opens the directory, and refuses one that others may write. An
-// existing one keeps its mode.
-func openStateDir(path string) (*os.Root, error) {
-	const advice = "give the daemon a directory of its own with --state-dir, or --state-dir '' to do without"
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the state directory: %w; %s", err, advice)
+// Why says where a value of the current generation comes from, the winner first. An
+// empty key is the whole config. It reads the config's files anew. The error is
+// ErrUnknownOrigin while what is live was not made of sources that this daemon read.
+func (s *State) Why(config, key string) ([]plan.Origin, error) {
+	if s.live == nil {
+		return nil, ErrUnknownOrigin
 	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("making the state directory: %w; %s", err, advice)
-	}
-	failpoint.Here("state.made")
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return nil, fmt.Errorf("the state directory: %w; %s", err, advice)
-	}
-	if err := ownedAlone(root); err != nil {
-		return nil, errors.Join(fmt.Errorf("the state directory %s: %w, or %s", path, err, advice), root.Close())
-	}
-	return root, nil
+	return s.live.Origins(config, key)
 }
 
-// ownedAlone returns an error if other users could have written a directory.
-func ownedAlone(root *os.Root) error {
-	dir, err := root.Open(".")
-	if err != nil {
-		return err
+// Changed is the generation in which a config last changed, and whether there is such
+// a config. It looks at all of them.
+func (s *State) Changed(config string) (generation uint64, ok bool) {
+	if s.held == nil {
+		return 0, false
 	}
-	defer dir.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
-		return err
-	}
-	if int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to uid %d, and this process runs as uid %d: chown it", st.Uid, os.Geteuid())
-	}
-	if st.Mode&0o022 != 0 {
-		return fmt.Errorf("users other than its owner can write it (mode %04o): chmod go-w", st.Mode&0o7777)
-	}
-	return nil
-}
-
-// acquire takes the directory's lock. A lock file that was unlinked while this
-// process waited for it is not the one that the next daemon will find.
-func (s *state) acquire(ctx context.Context) (*os.File, error) {
-	for {
-		f, err := s.root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("the state directory %s: %w", s.path, err)
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			if s.isLock(f) {
-				return f, nil
-			}
-		} else if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(&os.PathError{Op: "lock", Path: filepath.Join(s.path, lockFile), Err: err}, f.Close())
-		}
-		_ = f.Close()
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the state directory %s is in use by another daemon; stop it, or give this daemon another --state-dir", s.path)
-		case <-time.After(lockPoll):
+	for c := range s.held.image.Configs() {
+		if c.Name() == config {
+			return c.Changed, true
 		}
 	}
+	return 0, false
 }
 
-// isLock reports whether an open file is the lock file that others find.
-func (s *state) isLock(f *os.File) bool {
-	open, err := f.Stat()
-	if err != nil {
-		return false
+// Durations counts times by their size, as a histogram does.
+type Durations struct {
+	Counts [len(durationBounds)]uint64 // of those that are at most each bound, and more than the one before
+	Total  uint64                      // all of them
+	Sum    time.Duration
+}
+
+// durationBounds go from 0.25 ms to 8 s.
+var durationBounds = func() (bounds [16]time.Duration) {
+	for i := range bounds {
+		bounds[i] = 250 * time.Microsecond << i
 	}
-	named, err := s.root.Lstat(lockFile)
-	return err == nil && os.SameFile(open, named)
+	return bounds
+}()
+
+// Buckets are the cumulative counts by bound in seconds, as Prometheus has them.
+func (d *Durations) Buckets() map[float64]uint64 {
+	buckets := make(map[float64]uint64, len(d.Counts))
+	var sum uint64
+	for i, n := range d.Counts {
+		sum += n
+		buckets[durationBounds[i].Seconds()] = sum
+	}
+	return buckets
 }
 
-// readReserved reads the highest reserved generation. A directory that was
-// never used has none reserved.
-func (s *state) readReserved() (uint64, error) {
-	f, err := s.root.Open(generationFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, headErr := s.root.Lstat(lastGoodFile); errors.Is(headErr, fs.ErrNotExist) {
-			return 0, nil
+func (d *Durations) add(took time.Duration) {
+	d.Total++
+	d.Sum += took
+	for i, bound := range durationBounds {
+		if took <= bound {
+			d.Counts[i]++
+			return
 		}
-		return 0, err
 	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 64))
-	if err != nil {
-		return 0, err
-	}
-	line, whole := strings.CutSuffix(string(text), "\n")
-	g, err := strconv.ParseUint(line, 10, 64)
-	if !whole || err != nil || g > seqlock.MaxGeneration {
-		return 0, fmt.Errorf("%s: %.40q is not a generation", filepath.Join(s.path, generationFile), text)
-	}
-	return g, nil
 }
 
-// reserve makes sure that a new region will start above g. When that fails the
-// publication continues all the same; see the package comment.
-func (s *state) reserve(g uint64) {
-	if s == nil || g <= s.reserved {
-		return
-	}
-	reserve := min(g+reserveBlock-1, seqlock.MaxGeneration)
-	failpoint.Here("reservation.begin")
-	err := s.replace(generationFile, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d\n", reserve)
-		failpoint.Here("reservation.written")
-		return err
-	})
-	if err != nil {
-		s.counters.stateErrors.Inc()
-		if text := err.Error(); text != s.trouble {
-			s.trouble = text
-			s.log.Error("generations cannot be reserved: if the region is lost before they are, some are given out twice",
-				"state_dir", s.path, "generation", g, "error", err)
-		}
-		return
-	}
-	failpoint.Here("reservation.done")
-	s.reserved, s.trouble = reserve, ""
-	s.log.Debug("reserved generations", "state_dir", s.path, "up_to", reserve)
+// State may be called at any time, from any goroutine. It never blocks.
+func (d *Daemon) State() *State { return d.state.Load() }
+
+// tally is what the owner counts.
+type tally struct {
+	publications uint64
+	refusals     map[Reason]uint64
+	took         Durations
 }
 
-// replace writes a file of the directory: whole, on stable storage, or not at
-// all.
-func (s *state) replace(name string, write func(io.Writer) error) error {
-	temp := "." + name + ".new"
-	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+func newTally() tally {
+	t := tally{refusals: make(map[Reason]uint64, len(reasons))}
+	for _, reason := range reasons {
+		t.refusals[reason] = 0
 	}
-	failpoint.Here("replace.opened")
-	if err = errors.Join(write(f), f.Sync(), f.Close()); err == nil {
-		failpoint.Here("replace.synced")
-		err = s.root.Rename(temp, name)
-	}
-	if err != nil {
-		_ = s.root.Remove(temp) // what is left of it is in the way of nothing
-		return err
-	}
-	failpoint.Here("replace.renamed")
-	dir, err := s.root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return t
 }
 
-// close saves what is yet to be saved and gives the lock back.
-func (s *state) close() error {
-	s.saver.close()
-	failpoint.Here("state.saved")
-	return errors.Join(s.lock.Close(), s.root.Close())
+// refused counts a refusal, if it is one.
+func (t *tally) refused(f *refusal) {
+	if f != nil {
+		t.refusals[f.reason]++
+	}
 }

@@ -4,24 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
-	"github.com/statesync/statesync/daemon/source/dir"
 	"github.com/statesync/statesync/shm"
-	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
 )
 
 // checking is one run of check.
 type checking struct {
-	app *app
-	dir string // as it was given, so that editors find what is named
+	app  *app
+	dirs map[string]string // by layer, as it was given, so that editors find what is named
 
 	opaque     []string
 	allowEmpty bool
@@ -33,31 +33,32 @@ type checking struct {
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	c := &checking{app: a, maxImage: 64 << 20}
+	c := &checking{app: a, maxImage: daemon.DefaultMaxImage, dirs: map[string]string{}}
 	cmd := &cobra.Command{
-		Use:   "check DIR",
-		Short: "Say what the daemon would say of a directory of configs",
+		Use:   "check [NAME=]DIR …",
+		Short: "Say what the daemon would say of directories of configs",
 		Long: `Read a directory as the daemon with --source dir:DIR would, and print one line
 for each thing that is wrong with it:
 
   FILE:LINE:COLUMN: KEY: what is wrong, and what to do
   FILE:LINE:COLUMN: warning: KEY: what is probably not meant
 
+Several directories are layers, in the order of the daemon's --source: a later
+one wins. A directory may have the options of a source, DIR?prefix=team/.
+
 It exits with 1 if the daemon would refuse to publish this, and with 0 if not,
 whatever the warnings (but see --strict). A summary, and which files are
 skipped, go to the standard error. No daemon and no region are needed: it is for
 a pre-commit hook, and for CI. Give it the flags that the daemon has.`,
 		Example: `  statesync check ./config
+  statesync check ./base ./hosts/a
   statesync check ./config --opaque '*.lua' --opaque 'certs/*' --strict
   statesync check . --max-image 256MiB`,
-		Args: arguments(1, 1),
+		Args: arguments(1, shm.MaxLayers),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c.dir = args[0]
-			return c.run(cmd.Context())
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&c.opaque, "opaque", nil, "publish the files that this `glob` matches as they are; may be repeated, or a list with commas")
@@ -67,7 +68,7 @@ a pre-commit hook, and for CI. Give it the flags that the daemon has.`,
 	return cmd
 }
 
-func (c *checking) run(ctx context.Context) error {
+func (c *checking) run(ctx context.Context, args []string) error {
 	for _, glob := range c.opaque {
 		if _, err := path.Match(glob, ""); err != nil {
 			return usageError{fmt.Errorf("--opaque %q: the glob is malformed", glob)}
@@ -76,12 +77,18 @@ func (c *checking) run(ctx context.Context) error {
 	if err := writer.CheckLimits(shm.DefaultSlots, int64(c.maxImage)); err != nil {
 		return usageError{fmt.Errorf("--max-image %s: %w", &c.maxImage, err)}
 	}
-	if c.dir == "" {
-		return usageError{errors.New("the directory's name is empty")}
+	sources, err := c.sources(args)
+	if err != nil {
+		return usageError{err}
 	}
-	if err := c.check(ctx); err != nil {
+	trial, err := daemon.Try(ctx, daemon.Options{
+		Sources: sources, Opaque: c.opaque, AllowEmpty: c.allowEmpty, Writer: writer.Options{MaxImage: int64(c.maxImage)},
+		Log: slog.New(slog.DiscardHandler),
+	}, nil)
+	if err != nil {
 		return err
 	}
+	c.report(trial)
 	summary := []string{count(c.errors, "error"), count(c.warnings, "warning")}
 	if c.found != "" {
 		summary = append([]string{c.found}, summary...)
@@ -93,85 +100,63 @@ func (c *checking) run(ctx context.Context) error {
 	return nil
 }
 
-// check goes the way of a revision up to its publication.
-func (c *checking) check(ctx context.Context) error {
-	maker := plan.New(plan.Options{Opaque: c.opaque, AllowEmpty: c.allowEmpty})
-	src, err := dir.Open(c.dir, source.Options{
-		AllowEmpty: c.allowEmpty, Wanted: maker.Wanted, MaxFile: int64(c.maxImage), NoWatch: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	snapshot, err := src.Fetch(ctx, nil)
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
+// sources are the layers that the arguments name.
+func (c *checking) sources(args []string) ([]source.Spec, error) {
+	texts := make([]string, len(args))
+	for i, arg := range args {
+		name, dir, named := strings.Cut(arg, "=")
+		if !named || strings.ContainsAny(name, "/.?") {
+			name, dir = "", arg
+		} else {
+			name += "="
 		}
-		for _, err := range parts(err) {
-			var in *source.FileError
-			if errors.As(err, &in) {
-				err = &plan.Problem{File: in.Path, What: in.Err.Error()}
-			}
-			c.finding(err)
+		if dir == "" {
+			return nil, errors.New("the directory's name is empty")
 		}
-		return nil
+		texts[i] = name + "dir:" + dir
 	}
-	made, err := maker.Make(ctx, []plan.Layer{{Name: "dir", Newest: snapshot}})
-	if err != nil {
-		return err
+	specs, err := daemon.Schemes.Parse(texts)
+	for _, spec := range specs {
+		c.dirs[spec.Name] = spec.Address
 	}
-	for _, p := range made.Problems {
+	if len(specs) == 1 { // its layer has no name in problems
+		c.dirs[""] = specs[0].Address
+	}
+	return specs, err
+}
+
+// report prints a line for each thing that is wrong.
+func (c *checking) report(t *daemon.Trial) {
+	for _, p := range t.Problems {
 		c.finding(p)
 	}
-	for _, skipped := range made.Skipped {
+	if t.Plan == nil {
+		return
+	}
+	for _, p := range t.Plan.Skipped {
 		fmt.Fprintf(c.app.stderr, "%s: skipped: it is neither .json, .yaml, .yml nor .toml, and no --opaque names it\n",
-			escape(filepath.Join(c.dir, skipped.Path)))
+			escape(filepath.Join(c.dirs[p.Layer], p.Path)))
 	}
-	c.found = count(len(snapshot.Files)-len(made.Skipped), "file")
-	if !made.Refused() {
-		c.found = count(len(made.Configs), "config")
-		c.checkImage(snapshot.Version, made.Configs)
+	files := 0
+	for _, l := range t.Layers {
+		files += len(l.Newest.Files)
 	}
-	return nil
+	c.found = count(files-len(t.Plan.Skipped), "file")
+	if !t.Plan.Refused() {
+		c.found = count(len(t.Plan.Configs), "config")
+	}
 }
 
 // finding prints one line, and counts it.
-func (c *checking) finding(err error) {
-	problem, ok := errors.AsType[*plan.Problem](err)
-	if ok {
-		at := *problem
-		at.File = filepath.Join(c.dir, at.File)
-		err = &at
+func (c *checking) finding(p *plan.Problem) {
+	at := *p
+	if at.Layer != "" || at.File != "" {
+		at.File = filepath.Join(c.dirs[at.Layer], at.File)
 	}
-	if ok && problem.Warning {
+	if at.Warning {
 		c.warnings++
 	} else {
 		c.errors++
 	}
-	fmt.Fprintln(c.app.stdout, escape(err.Error()))
-}
-
-// checkImage finds what is wrong with all configs together.
-func (c *checking) checkImage(revision string, configs []plan.Config) {
-	sections := make([]*image.Section, len(configs))
-	largest := 0
-	for i, config := range configs {
-		sections[i] = config.Section
-		if config.Section.Size() > sections[largest].Size() {
-			largest = i
-		}
-	}
-	built, err := image.Build(1, revision, sections, nil)
-	switch {
-	case err != nil:
-		c.finding(&plan.Problem{What: err.Error()})
-	case int64(built.Size()) > int64(c.maxImage):
-		what := fmt.Sprintf("all configs together take %d bytes with their indexes, and --max-image allows %d", built.Size(), int64(c.maxImage))
-		if len(configs) > 0 {
-			what += fmt.Sprintf("; the largest is %s with %d; make it smaller, or give statesyncd and this a larger --max-image",
-				configs[largest].Name, sections[largest].Size())
-		}
-		c.finding(&plan.Problem{What: what})
-	}
+	fmt.Fprintln(c.app.stdout, escape(at.Error()))
 }

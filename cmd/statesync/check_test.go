@@ -96,7 +96,7 @@ func TestCheck(t *testing.T) {
 		{
 			name: "too large", args: "--max-image 3KiB",
 			files: map[string]string{"a.yaml": "x: 1", "b.yaml": "x: " + long},
-			code:  exitNo, findings: []string{"DIR: all configs together take … and --max-image allows 3072; the largest is b with …"}, stderr: "2 configs, 1 error, 0 warnings\n",
+			code:  exitNo, findings: []string{"DIR/b.yaml: image too large: … the limit is 3072; the largest config is b with …"}, stderr: "2 configs, 1 error, 0 warnings\n",
 		},
 		{
 			// It would fit once its comment is gone; the daemon doesn't read it for that.

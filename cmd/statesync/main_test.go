@@ -197,7 +197,7 @@ func TestUsage(t *testing.T) {
 		{"wait --generation -1", "--generation"},
 		{"status --max-age 0s", "--max-age"},
 		{"watch", "watch NAME [KEY]"},
-		{"check", "check DIR"},
+		{"check", "check [NAME=]DIR"},
 		{"check . --opaque [", "malformed"},
 		{"check . --max-image 64MB", "64MiB"},
 		{"check . --max-image 99999999999GiB", "64MiB"},

@@ -49,7 +49,7 @@ const rootExample = `  statesync ls                           # what there is
   statesync get matchmaker               # a config
   statesync get matchmaker weights.elo   # one key of it
   statesync watch matchmaker             # a line whenever it changes
-  statesync status                       # how daemon and source are doing
+  statesync status                       # how daemon and sources are doing
   statesync check ./config               # before you commit`
 
 // command is the root command with everything below it.
@@ -80,7 +80,7 @@ func (a *app) command() *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "configs", Title: "The configs:"},
 		&cobra.Group{ID: "health", Title: "The region and its daemon:"},
-		&cobra.Group{ID: "source", Title: "The source:"},
+		&cobra.Group{ID: "source", Title: "The sources:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {

@@ -42,7 +42,21 @@ type report struct {
 	SourceAge      *float64   `json:"source_age_seconds"`
 	Problem        string     `json:"problem"` // why a newer revision is not published
 
+	Fresh     *bool         `json:"fresh"`     // each source was looked at in time
+	Converged *bool         `json:"converged"` // what the sources come to is what is live
+	Held      *bool         `json:"held"`      // an operator holds it back
+	Layers    []layerReport `json:"layers"`    // the lowest first
+
 	Damage string `json:"damage,omitempty"` // why the image or the status cannot be read
+}
+
+// layerReport is what status says of one source.
+type layerReport struct {
+	Name     string     `json:"name"`
+	Version  string     `json:"version"` // in use
+	LastGood *time.Time `json:"last_good"`
+	Age      *float64   `json:"age_seconds"`
+	Problem  string     `json:"problem"` // why its newest is not in use
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -159,6 +173,12 @@ func (s *report) writer(status shm.Status) {
 	s.Observed, s.Problem = &status.Observed, status.Problem
 	s.Heartbeat, s.HeartbeatAge = since(status.Heartbeat)
 	s.SourceLastGood, s.SourceAge = since(status.SourceGood)
+	s.Fresh, s.Converged, s.Held = &status.Fresh, &status.Converged, &status.Held
+	for _, l := range status.Layers {
+		layer := layerReport{Name: l.Name, Version: l.Version, Problem: l.Problem}
+		layer.LastGood, layer.Age = since(l.Good)
+		s.Layers = append(s.Layers, layer)
+	}
 }
 
 // since turns a point on the clock of Boottime into one of the calendar and

@@ -31,6 +31,11 @@ func (a *app) printReport(s *report) error {
 		source = "valid " + ago(s.SourceAge) + " ago"
 	}
 	line("source", "%s", source)
+	if len(s.Layers) > 1 {
+		for _, l := range s.Layers {
+			line("  "+l.Name, "%s", l.words())
+		}
+	}
 	line("daemon", "%s", s.daemon())
 	if err := w.Flush(); err != nil {
 		return err
@@ -41,6 +46,17 @@ func (a *app) printReport(s *report) error {
 		}
 	}
 	return nil
+}
+
+// words say how a layer is doing.
+func (l *layerReport) words() string {
+	switch {
+	case l.Problem != "":
+		return "the newest is not in use: " + l.Problem
+	case l.Age == nil:
+		return "never used"
+	}
+	return "used " + ago(l.Age) + " ago: " + short(l.Version)
 }
 
 // age words how old the generation is.

@@ -53,8 +53,17 @@ func applyEnv(flags *pflag.FlagSet, environ []string) error {
 		case !ok, f.Changed, env[name] == "":
 			continue
 		}
-		if err := flags.Set(f.Name, env[name]); err != nil {
-			return fmt.Errorf("the environment's %s: %w", name, err)
+		values := []string{env[name]}
+		if f.Value.Type() == "stringArray" { // one a line
+			values = strings.FieldsFunc(env[name], func(r rune) bool { return r == '\n' || r == '\r' })
+		}
+		for _, value := range values {
+			if value = strings.TrimSpace(value); value == "" && len(values) > 1 {
+				continue
+			}
+			if err := flags.Set(f.Name, value); err != nil {
+				return fmt.Errorf("the environment's %s: %w", name, err)
+			}
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
 )
@@ -26,9 +27,9 @@ import (
 // settings are what the command line and the environment ask for.
 type settings struct {
 	daemon.Options
-	listen    string        // where metrics and health are served; empty is nowhere
-	chosen    bool          // and that was asked for
-	maxAge    time.Duration // of a fresh source
+	listen    string // where metrics and health are served; empty is nowhere
+	chosen    bool   // and that was asked for
+	sources   []string
 	once      bool
 	dryRun    bool
 	logFormat string
@@ -41,20 +42,28 @@ type usageError struct{ error }
 
 func (e *usageError) Unwrap() error { return e.error }
 
-const long = `statesyncd takes configuration from a source, checks it as a whole, and publishes
+var long = `statesyncd takes configuration from a source, checks it as a whole, and publishes
 it into a region of shared memory. Every process of the host reads it there
 without a system call, and keeps reading when statesyncd is not running.
 
-A source is a directory: each file NAME.yaml, .yml, .json or .toml is the config
+A source is a directory, dir:PATH: each file NAME.yaml, .yml, .json or .toml is the config
 NAME, team/NAME.yaml is team/NAME, and NAME.schema.json is the JSON Schema of
 NAME. Files that --opaque names are published as they are. One bad file refuses
 the whole revision, and the last good one stays: the log says which file, line
 and why, and so does "statesync status". Replace files by rename (write another
 name, then mv): a file written in place may be read half-written.
 
+Several sources are layers: a later --source wins. Mappings are merged key by
+key, lists and scalars replace, null deletes. A layer that cannot be read or
+decoded goes on with what it had last; "statesync layers" says which, and
+"statesync why NAME KEY" where a value comes from. NAME= gives a layer a name,
+and a source has options, as in dir:/etc/app/host?prefix=team/&schemas=off:
+
+` + options() + `
+
 Every flag can be set in the environment too, --state-dir as STATESYNC_STATE_DIR;
 the command line wins, an empty variable counts as not set, and an unknown
-STATESYNC_ variable is refused.
+STATESYNC_ variable is refused. STATESYNC_SOURCE has one source a line.
 
 Signals
   HUP          reads the source now, all of its contents
@@ -64,15 +73,19 @@ Signals
 Files
   REGION/region.v1         the region, ` + shm.DefaultDir + `/region.v1 by default
   REGION/lock              held by the one daemon that writes the region
+  REGION/query.sock        answers statesync layers and statesync why
   STATE-DIR/generation     the generations that are reserved
   STATE-DIR/last-good.v1   published at start when the source can't be read
+  STATE-DIR/region         the path of the region that the directory belongs to
+  STATE-DIR/decoding       what is being decoded; there only while it is
 
 Metrics and health
   /metrics     for Prometheus, on --listen
   /livez       200 while the daemon works; 503 when it hangs
   /readyz      200 while readers find a generation in the region, else 503
-  /healthz     200 while it is live, ready, and found its source good within
-               --max-age; else 503. Not for probes: no restart repairs a source
+  /healthz     200 while it is live and ready, looked at each source within
+               --max-age, and has not been behind them for longer; else 503.
+               Not for probes: no restart repairs a source
   A service manager that sets NOTIFY_SOCKET is told the same (READY, STATUS,
   WATCHDOG, RELOADING, STOPPING).
 
@@ -81,11 +94,23 @@ Exit codes
   1   failed; with --once or --dry-run: the source can't be read or is refused
   64  the flags or the environment make no sense`
 
+// options are those that every source has, a line each.
+func options() string {
+	var lines []string
+	for _, o := range source.CommonOptions {
+		lines = append(lines, fmt.Sprintf("  %-9s %s", o.Name, o.What))
+	}
+	return strings.Join(lines, "\n")
+}
+
 const examples = `  # publish a directory, and follow it
   statesyncd --source dir:/etc/app/config
 
   # what would that change?
   statesyncd --source dir:/etc/app/config --dry-run
+
+  # a base for all hosts, and what this host has besides
+  statesyncd --source base=dir:/etc/app/config --source host=dir:/etc/app/host
 
   # a mounted ConfigMap, for members of the group app only
   statesyncd --source dir:/config --region-mode 0640 --region-group app --log-format json
@@ -101,7 +126,7 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	s := &settings{}
 	maxImage, mode, gid := byteSize(daemon.DefaultMaxImage), fileMode(daemon.DefaultMode), group(-1)
 	cmd := &cobra.Command{
-		Use:           "statesyncd --source dir:PATH [flags]",
+		Use:           "statesyncd --source [NAME=]dir:PATH … [flags]",
 		Short:         "Publish configuration into shared memory",
 		Long:          long,
 		Example:       examples,
@@ -112,13 +137,17 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&s.Source, "source", "", `where configs come from: dir:PATH (required); in the path,
-write %25 for a % and %3F for a ?`)
+	f.StringArrayVar(&s.sources, "source", nil, `where configs come from: [NAME=]dir:PATH[?OPTION=VALUE&…] (required);
+may be repeated, and a later one wins. In a path, write %25 for a %
+and %3F for a ?`)
 	f.StringVar(&s.Region, "region", shm.DefaultDir, "the region's directory")
 	f.StringVar(&s.StateDir, "state-dir", "", `where generations and the last good image are kept; '' is nowhere (default
-$STATE_DIRECTORY, else for root /var/lib/statesync/REGION, else
-$XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
-	f.DurationVar(&s.Resync, "resync", daemon.DefaultResync, "how often the source is looked at without a hint")
+$STATE_DIRECTORY, else for root /var/lib/statesync/NAME, else
+$XDG_STATE_HOME or ~/.local/state, /statesync/NAME; NAME is
+made of the region's whole path)`)
+	f.DurationVar(&s.Resync, "resync", daemon.DefaultResync, "how often a source is looked at without a hint")
+	f.DurationVar(&s.PlanTime, "plan-time", daemon.DefaultPlanTime, `how long decoding and validating a revision may take; what takes
+longer is an alarm in log, status and metrics`)
 	f.IntVar(&s.Writer.Slots, "slots", shm.DefaultSlots, "how many generations the region holds, 2 to 32")
 	f.Var(&maxImage, "max-image", "greatest size of all configs together with their indexes, in bytes, KiB, MiB or GiB")
 	f.Var(&mode, "region-mode", "which users may read the region: 0600, 0640 or 0644")
@@ -130,10 +159,12 @@ $XDG_STATE_HOME or ~/.local/state, /statesync/REGION)`)
 	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
 A chosen address that is not available is an error; the default
 is tried again`)
-	f.DurationVar(&s.maxAge, "max-age", 0, `how long ago a fresh source was last valid, for /healthz (default three
-times --resync, at least 1m)`)
+	f.DurationVar(&s.MaxAge, "max-age", 0, `how long ago a fresh source was last looked at, and how long the daemon
+may be behind its sources, for /healthz (default three times
+--resync, at least 1m)`)
 	f.StringVar(&s.logFormat, "log-format", "text", "text or json, to standard error")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.BoolVar(&s.LogValues, "log-values", false, "let the log quote values of configs where it says what is wrong with them")
 	f.BoolVar(&s.once, "once", false, "publish what the source has, and exit")
 	f.BoolVar(&s.dryRun, "dry-run", false, "say what would be published, write nothing, and exit")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
@@ -147,16 +178,17 @@ times --resync, at least 1m)`)
 			s.listen = ""
 		}
 		if !f.Changed("max-age") {
-			s.maxAge = max(3*s.Resync, time.Minute)
+			s.MaxAge = max(3*s.Resync, time.Minute)
 		}
 		s.Writer.MaxImage, s.Writer.Mode, s.Writer.Group = int64(maxImage), fs.FileMode(mode), int(gid)
 		if !f.Changed("state-dir") {
-			dir, err := defaultStateDir(environ, s.Region, os.Geteuid())
+			dir, before, err := defaultStateDir(environ, s.Region, os.Geteuid())
 			if err != nil {
 				return &usageError{err}
 			}
-			s.StateDir = dir
+			s.StateDir, s.OldStateDir = dir, before
 		}
+		s.Version = buildVersion()
 		if err := s.validate(); err != nil {
 			return &usageError{err}
 		}
@@ -197,11 +229,18 @@ const minResync = 100 * time.Millisecond
 
 // validate says what is wrong with the settings, and how it is put right.
 func (s *settings) validate() error {
-	if s.Source == "" {
+	if len(s.sources) == 0 {
 		return errors.New("--source is missing; give it as --source dir:PATH, or STATESYNC_SOURCE=dir:PATH")
 	}
-	if _, err := daemon.ParseSource(s.Source); err != nil {
+	var err error
+	if s.Sources, err = daemon.Schemes.Parse(s.sources); err != nil {
 		return fmt.Errorf("--source: %w", err)
+	}
+	if n := len(s.Sources); n > shm.MaxLayers {
+		return fmt.Errorf("--source is given %d times; at most %d layers are possible", n, shm.MaxLayers)
+	}
+	if s.PlanTime < time.Second {
+		return fmt.Errorf("--plan-time %v is too short; give at least 1s, such as %v", s.PlanTime, daemon.DefaultPlanTime)
 	}
 	if s.Region == "" {
 		return fmt.Errorf("--region is empty; give a directory, or leave it out for %s", shm.DefaultDir)
@@ -228,9 +267,9 @@ func (s *settings) validate() error {
 			return fmt.Errorf("--listen: %w, or off", err)
 		}
 	}
-	if s.maxAge <= s.Resync {
+	if s.MaxAge <= s.Resync {
 		return fmt.Errorf("--max-age %v is not longer than --resync %v, which is how often the source is looked at; give at least %v",
-			s.maxAge, s.Resync, 2*s.Resync)
+			s.MaxAge, s.Resync, 2*s.Resync)
 	}
 	if s.logFormat != "text" && s.logFormat != "json" {
 		return fmt.Errorf("--log-format %q is not known; give text or json", s.logFormat)
@@ -277,8 +316,9 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// defaultStateDir is where the state of a region is kept by default.
-func defaultStateDir(environ []string, region string, euid int) (string, error) {
+// defaultStateDir is where the state of a region is kept by default, and where it was
+// before directories were named by the whole path; empty if it was nowhere else.
+func defaultStateDir(environ []string, region string, euid int) (dir, before string, err error) {
 	env := func(name string) string {
 		for i := len(environ) - 1; i >= 0; i-- { // the last one counts, as for os.Getenv
 			if value, ok := strings.CutPrefix(environ[i], name+"="); ok {
@@ -289,22 +329,27 @@ func defaultStateDir(environ []string, region string, euid int) (string, error) 
 	}
 	if dir := env("STATE_DIRECTORY"); dir != "" {
 		if strings.Contains(dir, ":") {
-			return "", fmt.Errorf("STATE_DIRECTORY has several directories, %s; name the daemon's with --state-dir", dir)
+			return "", "", fmt.Errorf("STATE_DIRECTORY has several directories, %s; name the daemon's with --state-dir", dir)
 		}
-		return dir, nil
+		return dir, "", nil
 	}
-	below := filepath.Join("statesync", filepath.Base(filepath.Clean(region)))
+	parent := ""
 	if euid == 0 {
-		return filepath.Join("/var/lib", below), nil
+		parent = "/var/lib"
+	} else if xdg := env("XDG_STATE_HOME"); filepath.IsAbs(xdg) { // the specification has others ignored
+		parent = xdg
+	} else if home := env("HOME"); filepath.IsAbs(home) {
+		parent = filepath.Join(home, ".local/state")
+	} else {
+		return "", "", errors.New("no directory for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
+			"give --state-dir DIR, or --state-dir '' to do without")
 	}
-	if dir := env("XDG_STATE_HOME"); filepath.IsAbs(dir) { // the specification has others ignored
-		return filepath.Join(dir, below), nil
+	name, err := daemon.RegionName(region)
+	if err != nil {
+		return "", "", fmt.Errorf("--region: %w", err)
 	}
-	if home := env("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local/state", below), nil
-	}
-	return "", errors.New("no directory for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
-		"give --state-dir DIR, or --state-dir '' to do without")
+	parent = filepath.Join(parent, "statesync")
+	return filepath.Join(parent, name), filepath.Join(parent, filepath.Base(filepath.Clean(region))), nil
 }
 
 // version is set by the Makefile.

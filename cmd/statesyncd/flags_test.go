@@ -34,8 +34,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Source != "dir:/etc/app" || s.Region != "/dev/shm/statesync/default" || s.Resync != 5*time.Second ||
-		s.LockWait != 10*time.Second || s.listen != "127.0.0.1:17471" || s.chosen || s.maxAge != time.Minute || s.once || s.dryRun || s.AllowEmpty || s.Opaque != nil {
+	if !slices.Equal(s.sources, []string{"dir:/etc/app"}) || s.Region != "/dev/shm/statesync/default" || s.Resync != 5*time.Second ||
+		s.LockWait != 10*time.Second || s.listen != "127.0.0.1:17471" || s.chosen || s.MaxAge != time.Minute || s.once || s.dryRun || s.AllowEmpty || s.Opaque != nil {
 		t.Errorf("the settings are %+v", s)
 	}
 	if want := (writer.Options{Slots: 4, MaxImage: 64 << 20, Mode: 0o644, Group: -1}); !reflect.DeepEqual(s.Writer, want) {
@@ -53,7 +53,7 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		other       string
 		holdsOther  check
 	}{
-		{"source", "dir:/a", func(s *settings) bool { return s.Source == "dir:/a" }, "dir:/b", func(s *settings) bool { return s.Source == "dir:/b" }},
+		{"source", "dir:/a", func(s *settings) bool { return slices.Equal(s.sources, []string{"dir:/a"}) }, "dir:/b", func(s *settings) bool { return slices.Equal(s.sources, []string{"dir:/b"}) }},
 		{"region", "/r", func(s *settings) bool { return s.Region == "/r" }, "/q", func(s *settings) bool { return s.Region == "/q" }},
 		{"state-dir", "/s", func(s *settings) bool { return s.StateDir == "/s" }, "/z", func(s *settings) bool { return s.StateDir == "/z" }},
 		{"resync", "1m", func(s *settings) bool { return s.Resync == time.Minute }, "7s", func(s *settings) bool { return s.Resync == 7*time.Second }},
@@ -66,8 +66,10 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		{"allow-empty", "true", func(s *settings) bool { return s.AllowEmpty }, "false", func(s *settings) bool { return !s.AllowEmpty }},
 		{"seal", "true", func(s *settings) bool { return s.Writer.Seal }, "false", func(s *settings) bool { return !s.Writer.Seal }},
 		{"listen", "off", func(s *settings) bool { return s.listen == "" && s.chosen }, "unix:/x", func(s *settings) bool { return s.listen == "unix:/x" }},
-		{"max-age", "1h", func(s *settings) bool { return s.maxAge == time.Hour }, "6s", func(s *settings) bool { return s.maxAge == 6*time.Second }},
+		{"max-age", "1h", func(s *settings) bool { return s.MaxAge == time.Hour }, "6s", func(s *settings) bool { return s.MaxAge == 6*time.Second }},
 		{"log-format", "json", func(s *settings) bool { return s.logFormat == "json" }, "text", func(s *settings) bool { return s.logFormat == "text" }},
+		{"log-values", "true", func(s *settings) bool { return s.LogValues }, "false", func(s *settings) bool { return !s.LogValues }},
+		{"plan-time", "2m", func(s *settings) bool { return s.PlanTime == 2*time.Minute }, "1s", func(s *settings) bool { return s.PlanTime == time.Second }},
 		{"log-level", "debug", func(s *settings) bool { return s.logLevel == "debug" }, "WARN", func(s *settings) bool { return s.logLevel == "WARN" }},
 		{"once", "true", func(s *settings) bool { return s.once }, "false", func(s *settings) bool { return !s.once }},
 		{"dry-run", "true", func(s *settings) bool { return s.dryRun }, "false", func(s *settings) bool { return !s.dryRun }},
@@ -168,13 +170,15 @@ func TestBadUsage(t *testing.T) {
 		says string
 	}{
 		{nil, "--source is missing"},
-		{[]string{"--source="}, "--source is missing"},
+		{[]string{"--source="}, "has no scheme"},
 		{[]string{"--source=/etc/app"}, "dir:/etc/app"},
 		{[]string{"--source=git:x"}, "unknown scheme"},
 		{[]string{"--source=dir:"}, "dir:PATH"},
 		{[]string{"--source=dir:/100%"}, "write %25"},
 		{[]string{"--source=dir:/a?b"}, "%3F"},
-		{[]string{"--source=dir:/a?prefix=b"}, "leave it out"},
+		{[]string{"--source=dir:/a?prefx=b"}, "did you mean prefix"},
+		{[]string{"--source=a=dir:/a", "--source=a=dir:/b"}, "both called a"},
+		{[]string{"--source=dir:/a", "--plan-time=1ms"}, "at least 1s"},
 		{[]string{"dir:/etc/app"}, "--source dir:PATH"},
 		{[]string{"--source=dir:/a", "--region="}, "--region is empty"},
 		{[]string{"--source=dir:/a", "--resync=0s"}, "at least 100ms"},
@@ -240,16 +244,19 @@ func TestStateDir(t *testing.T) {
 	}{
 		{[]string{"STATE_DIRECTORY=/var/lib/mine", "HOME=/root"}, 0, "/var/lib/mine"},
 		{[]string{"STATE_DIRECTORY=/a:/b"}, 0, ""},
-		{[]string{"HOME=/root", "XDG_STATE_HOME=/x"}, 0, "/var/lib/statesync/tenant"},
-		{[]string{"HOME=/home/me", "XDG_STATE_HOME=/x"}, 1000, "/x/statesync/tenant"},
-		{[]string{"HOME=/home/me", "XDG_STATE_HOME=relative"}, 1000, "/home/me/.local/state/statesync/tenant"},
-		{[]string{"HOME=/home/me"}, 1000, "/home/me/.local/state/statesync/tenant"},
-		{[]string{"HOME=/home/old", "HOME=/home/me"}, 1000, "/home/me/.local/state/statesync/tenant"},
+		{[]string{"HOME=/root", "XDG_STATE_HOME=/x"}, 0, "/var/lib/statesync/tenant-1f83ee40"},
+		{[]string{"HOME=/home/me", "XDG_STATE_HOME=/x"}, 1000, "/x/statesync/tenant-1f83ee40"},
+		{[]string{"HOME=/home/me", "XDG_STATE_HOME=relative"}, 1000, "/home/me/.local/state/statesync/tenant-1f83ee40"},
+		{[]string{"HOME=/home/me"}, 1000, "/home/me/.local/state/statesync/tenant-1f83ee40"},
+		{[]string{"HOME=/home/old", "HOME=/home/me"}, 1000, "/home/me/.local/state/statesync/tenant-1f83ee40"},
 		{nil, 1000, ""},
 	} {
-		got, err := defaultStateDir(c.environ, "/dev/shm/statesync/tenant/", c.euid)
+		got, before, err := defaultStateDir(c.environ, "/dev/shm/statesync/tenant/", c.euid)
 		if got != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%q as %d: %s, %v", c.environ, c.euid, got, err)
+		}
+		if want := strings.TrimSuffix(c.want, "-1f83ee40"); want != c.want && before != want || want == c.want && before != "" {
+			t.Errorf("%q as %d: before %s", c.environ, c.euid, before)
 		}
 		if err != nil && !strings.Contains(err.Error(), "--state-dir") {
 			t.Error(err)

@@ -77,7 +77,7 @@ func run(s *settings, stdout, stderr io.Writer) error {
 	switch {
 	case s.dryRun, s.once:
 		d := daemon.New(s.Options)
-		defer s.listenFor(d.Reload, cancel)()
+		defer s.listenFor(d, cancel)()
 		if s.dryRun {
 			err = d.DryRun(ctx, stdout)
 		} else {
@@ -99,7 +99,7 @@ const oneSignal = time.Second
 
 // listenFor turns signals into what they mean until the returned function is
 // called: a reload, the end, and the end at once.
-func (s *settings) listenFor(reload, end func()) (stop func()) {
+func (s *settings) listenFor(d *daemon.Daemon, end func()) (stop func()) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
@@ -112,7 +112,7 @@ func (s *settings) listenFor(reload, end func()) (stop func()) {
 			case got := <-signals:
 				switch {
 				case got == syscall.SIGHUP:
-					reload()
+					go reload(d) // it waits for a daemon that is starting
 				case !stopping.IsZero() && time.Since(stopping) < oneSignal:
 				case !stopping.IsZero():
 					s.Log.Error("exiting at once", "signal", got.String())
@@ -132,4 +132,13 @@ func (s *settings) listenFor(reload, end func()) (stop func()) {
 		signal.Stop(signals)
 		close(done)
 	}
+}
+
+// reloadWait is how long a reload waits for a daemon that is starting.
+const reloadWait = time.Minute
+
+func reload(d *daemon.Daemon) {
+	ctx, cancel := context.WithTimeout(context.Background(), reloadWait)
+	defer cancel()
+	_ = d.Do(ctx, daemon.Reload{}) // one that ends has nothing to reload
 }

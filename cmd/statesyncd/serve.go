@@ -19,18 +19,13 @@ import (
 func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 	notifier := notify.New(s.Log, s.LockWait)
 	defer notifier.Close()
-	var server *admin.Server
-	s.Hooks = daemon.Hooks{
-		Published: func(took time.Duration) { server.Published(took) },
-		Reloading: notifier.Reloading,
-		Turned:    notifier.Turned,
-	}
+	s.Observe = notifier.Observe
 	d := daemon.New(s.Options)
-	server = admin.New(d, admin.Options{
+	server := admin.New(d, admin.Options{
 		Region: s.Region, Slots: s.Writer.Slots, MaxImage: s.Writer.MaxImage,
-		LockWait: s.LockWait, MaxAge: s.maxAge, Version: buildVersion(), Log: s.Log,
+		LockWait: s.LockWait, MaxAge: s.MaxAge, Version: s.Version, Log: s.Log,
 	})
-	defer s.listenFor(d.Reload, func() { notifier.Stopping(); cancel() })()
+	defer s.listenFor(d, func() { notifier.Stopping(); cancel() })()
 
 	var serving sync.WaitGroup
 	defer serving.Wait()

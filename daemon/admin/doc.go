@@ -4,15 +4,16 @@
 //	/metrics   the metrics, in Prometheus' text format
 //	/livez     200 while the daemon's loop turns, else 503
 //	/readyz    200 while readers find a generation in the region, else 503
-//	/healthz   200 while it is live, ready and fresh, else 503
+//	/healthz   200 while it is live, ready and fresh, and was not behind for long, else 503
 //
-// Live, ready and fresh are three different things. A daemon that is not live
-// hangs, and a restart may help. A daemon that is not ready has published nothing
-// for readers yet. A daemon that is not fresh has not had a valid source for a
-// while: readers have the last good generation, and a restart would not help, so
-// no probe should restart it for that. All three answers have a line for each of
-// the three, and one for what is refused and why. They are JSON for a client that
-// accepts application/json.
+// Live, ready, fresh and converged are different things. A daemon that is not live
+// hangs, and a restart may help. A daemon that is not ready has published nothing for
+// readers yet. One that is not fresh has not been able to look at a source for a while,
+// and one that is not converged has not published what the sources have: readers have
+// the last good generation, and a restart would not help, so no probe should restart it
+// for that. A revision that is held back on purpose is healthy. All three answers have
+// a line for each of the four, and one for what is refused and why. They are JSON for a
+// client that accepts application/json.
 //
 // # What it promises
 //

@@ -54,7 +54,7 @@ func FuzzAdmin(f *testing.F) {
 		if len(input) > maxFuzz {
 			return
 		}
-		fake.set(func(s *daemon.Stats) { s.Turned = time.Now() }) // it lives on, however long this takes
+		fake.set(func(s *daemon.State) { s.Turned = time.Now() }) // it lives on, however long this takes
 		answers := send(t, path, input)
 		if len(answers) > 0 && !bytes.HasPrefix(answers, []byte("HTTP/1.")) {
 			t.Errorf("it answers %.200q", answers)

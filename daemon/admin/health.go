@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
@@ -34,10 +35,16 @@ type health struct {
 	Live       verdict `json:"live"`
 	Ready      verdict `json:"ready"`
 	Fresh      verdict `json:"fresh"`
+	Converged  verdict `json:"converged"`
+	Held       bool    `json:"held"`       // on purpose, which is healthy
 	Generation uint64  `json:"generation"` // 0 is none
 	Revision   string  `json:"revision"`   // it came from
 	Configs    int     `json:"configs"`
 	Problem    string  `json:"problem"` // why a newer revision is not published
+	Alarm      string  `json:"alarm"`   // what takes longer, or failed more often, than it should
+
+	// overdue says that it is not converged for longer than a fresh source may be old.
+	overdue bool
 }
 
 func yes(format string, args ...any) verdict { return verdict{true, fmt.Sprintf(format, args...)} }
@@ -45,15 +52,19 @@ func no(format string, args ...any) verdict  { return verdict{false, fmt.Sprintf
 
 // health judges the daemon. Ages are by the monotonic clock, which cannot be set.
 func (s *Server) health() health {
-	stats := s.daemon.Stats()
+	stats := s.daemon.State()
+	problem := stats.Problem
 	if s.remote {
-		stats.Problem = stats.Place
+		problem = stats.Place
 	}
 	h := health{
-		Generation: stats.Generation, Configs: stats.Configs,
-		Revision: plain.Line(stats.Revision, maxRevision), Problem: plain.Line(stats.Problem, maxProblem),
+		Generation: stats.Generation, Configs: stats.Configs, Held: stats.Held, Alarm: plain.Line(stats.Alarm, maxProblem),
+		Revision: plain.Line(stats.Revision, maxRevision), Problem: plain.Line(problem, maxProblem),
 	}
 	switch age := time.Since(stats.Turned); {
+	case stats.Stuck:
+		h.Live = no("it has been decoding one revision for %s, and only its end can end that; "+
+			"readers keep reading, and a restart goes on with the last good one", round(time.Since(stats.Planning)))
 	case !stats.Turned.IsZero() && age <= liveWithin:
 		h.Live = yes("the loop ended a turn %s ago", round(age))
 	case !stats.Turned.IsZero():
@@ -72,15 +83,44 @@ func (s *Server) health() health {
 	default:
 		h.Ready = no("no generation is published yet; correct the source")
 	}
-	switch age := time.Since(stats.LastGood); {
-	case stats.LastGood.IsZero():
-		h.Fresh = no("the source was never valid")
-	case age <= s.opt.MaxAge:
-		h.Fresh = yes("the source was valid %s ago", round(age))
+	switch {
+	case stats.Fresh:
+		h.Fresh = yes("each source was looked at within %s", s.opt.MaxAge)
 	default:
-		h.Fresh = no("the source was last valid %s ago, and --max-age is %s; readers have what was good then", round(age), s.opt.MaxAge)
+		h.Fresh = no("%s", notFresh(stats, s.opt.MaxAge))
+	}
+	switch {
+	case stats.Converged:
+		h.Converged = yes("the sources were valid %s ago, and are published", round(time.Since(stats.LastGood)))
+	case stats.Behind.IsZero():
+		h.Converged = no("the sources are being read")
+	default:
+		age := time.Since(stats.Behind)
+		h.Converged = no("the sources' newest revision has not been published for %s; readers have %s", round(age), lastValid(stats))
+		h.overdue = age > s.opt.MaxAge
 	}
 	return h
+}
+
+// notFresh says which source was not looked at for how long.
+func notFresh(s *daemon.State, limit time.Duration) string {
+	for _, l := range s.Layers {
+		switch {
+		case l.Looked.IsZero():
+			return fmt.Sprintf("the source %s was never read", l.Source)
+		case time.Since(l.Looked) > limit:
+			return fmt.Sprintf("the source %s was last read %s ago, and --max-age is %s", l.Source, round(time.Since(l.Looked)), limit)
+		}
+	}
+	return "the sources are being read"
+}
+
+// lastValid words what readers have instead of the newest.
+func lastValid(s *daemon.State) string {
+	if s.LastGood.IsZero() {
+		return "what an earlier daemon published, if anything"
+	}
+	return fmt.Sprintf("what was valid %s ago", round(time.Since(s.LastGood)))
 }
 
 func round(d time.Duration) time.Duration {
@@ -110,21 +150,27 @@ func (s *Server) answer(question func(health) bool) http.Handler {
 	})
 }
 
-// text is a line for each of the three, and for what is refused.
+// text is a line for each verdict, and for what is refused.
 func (h health) text() string {
 	var b strings.Builder
 	for _, v := range []struct {
 		name string
 		verdict
-	}{{"live", h.Live}, {"ready", h.Ready}, {"fresh", h.Fresh}} {
+	}{{"live", h.Live}, {"ready", h.Ready}, {"fresh", h.Fresh}, {"converged", h.Converged}} {
 		word := "ok"
 		if !v.OK {
 			word = "NO"
 		}
-		fmt.Fprintf(&b, "%-6s %s  %s\n", v.name, word, v.Why)
+		fmt.Fprintf(&b, "%-9s  %s  %s\n", v.name, word, v.Why)
 	}
 	if h.Generation > 0 {
 		fmt.Fprintf(&b, "\ngeneration: %d, configs: %d, revision: %s\n", h.Generation, h.Configs, h.Revision)
+	}
+	if h.Held {
+		b.WriteString("held: an operator holds back what is newer\n")
+	}
+	if h.Alarm != "" {
+		fmt.Fprintf(&b, "alarm: %s\n", h.Alarm)
 	}
 	if h.Problem != "" {
 		fmt.Fprintf(&b, "refused: %s\n", h.Problem)

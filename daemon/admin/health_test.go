@@ -19,31 +19,45 @@ func TestHealth(t *testing.T) {
 	const ok, bad = http.StatusOK, http.StatusServiceUnavailable
 	for _, c := range []struct {
 		name                string
-		change              func(*daemon.Stats)
+		change              func(*daemon.State)
 		live, ready, health int
 		says                []string
 	}{
-		{"healthy", func(*daemon.Stats) {}, ok, ok, ok, []string{
-			"live   ok  the loop ended a turn ", "ready  ok  readers find generation 3\n", "fresh  ok  the source was valid ",
+		{"healthy", func(*daemon.State) {}, ok, ok, ok, []string{
+			"live       ok  the loop ended a turn ", "ready      ok  readers find generation 3\n", "fresh      ok  each source was looked at within 1m0s\n",
+			"converged  ok  the sources were valid ",
 			"\ngeneration: 3, configs: 2, revision: main@sha1:0123\n",
 		}},
-		{"hangs", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Hour) }, bad, ok, bad, []string{
-			"live   NO  the loop has not ended a turn for 1h0m0s",
+		{"hangs", func(s *daemon.State) { s.Turned = time.Now().Add(-time.Hour) }, bad, ok, bad, []string{
+			"live       NO  the loop has not ended a turn for 1h0m0s",
 		}},
-		{"busy", func(s *daemon.Stats) { s.Turned = time.Now().Add(-time.Minute) }, ok, ok, ok, nil},
-		{"starting", func(s *daemon.Stats) { *s = daemon.Stats{} }, ok, bad, bad, []string{
-			"live   ok  it is starting\n", "ready  NO  no generation is published yet", "fresh  NO  the source was never valid\n",
+		{"busy", func(s *daemon.State) { s.Turned = time.Now().Add(-time.Minute) }, ok, ok, ok, nil},
+		{"starting", func(s *daemon.State) { *s = daemon.State{} }, ok, bad, bad, []string{
+			"live       ok  it is starting\n", "ready      NO  no generation is published yet", "fresh      NO  the sources are being read\n",
 		}},
-		{"lost", func(s *daemon.Stats) { s.Ready, s.Problem = false, "no space left" }, ok, bad, bad, []string{
-			"ready  NO  the region that held generation 3 is lost", "\nrefused: no space left\n",
+		{"lost", func(s *daemon.State) { s.Ready, s.Problem = false, "no space left" }, ok, bad, bad, []string{
+			"ready      NO  the region that held generation 3 is lost", "\nrefused: no space left\n",
 		}},
-		{"stale", func(s *daemon.Stats) {
-			s.LastGood, s.Good, s.Problem = time.Now().Add(-time.Hour), false, "a.yaml:3:1: \x1b[2Jno\nlive   ok  a lie"
+		{"stale", func(s *daemon.State) {
+			s.Fresh, s.Layers[0].Looked, s.Problem = false, time.Now().Add(-time.Hour), "a.yaml:3:1: \x1b[2Jno\nlive   ok  a lie"
 		}, ok, ok, bad, []string{
-			"fresh  NO  the source was last valid 1h0m0s ago, and --max-age is 1m0s", "\nrefused: a.yaml:3:1: \ufffd[2Jno\ufffdlive",
+			"fresh      NO  the source dir:/etc/app was last read 1h0m0s ago, and --max-age is 1m0s", "\nrefused: a.yaml:3:1: \ufffd[2Jno\ufffdlive",
 		}},
-		{"refused, not yet stale", func(s *daemon.Stats) { s.Good, s.Problem = false, "a.yaml:3:1: no" }, ok, ok, ok, []string{
-			"\nrefused: a.yaml:3:1: no\n",
+		{"refused for long", func(s *daemon.State) {
+			s.Converged, s.Behind, s.Problem = false, time.Now().Add(-time.Hour), "a.yaml:3:1: no"
+		}, ok, ok, bad, []string{
+			"converged  NO  the sources' newest revision has not been published for 1h0m0s", "\nrefused: a.yaml:3:1: no\n",
+		}},
+		{"refused", func(s *daemon.State) {
+			s.Converged, s.Behind, s.Problem = false, time.Now(), "a.yaml:3:1: no"
+		}, ok, ok, ok, []string{
+			"converged  NO ", "\nrefused: a.yaml:3:1: no\n",
+		}},
+		{"held", func(s *daemon.State) { s.Held = true }, ok, ok, ok, []string{"\nheld: an operator"}},
+		{"stuck", func(s *daemon.State) {
+			s.Stuck, s.Planning, s.Alarm = true, time.Now().Add(-time.Hour), "decoding takes long"
+		}, bad, ok, bad, []string{
+			"live       NO  it has been decoding one revision for 1h0m0s", "\nalarm: decoding takes long\n",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,8 +107,8 @@ func TestHungStart(t *testing.T) {
 // Any user of the host can connect to a port. The region may be readable by one.
 func TestNoValueOverTCP(t *testing.T) {
 	f := healthy()
-	f.set(func(s *daemon.Stats) {
-		s.Good, s.Problem, s.Place = false, `a.yaml:3:1: password: "S3cret" is too short`, "a.yaml:3:1: password: the log says what is wrong"
+	f.set(func(s *daemon.State) {
+		s.Converged, s.Behind, s.Problem, s.Place = false, time.Now(), `a.yaml:3:1: password: "S3cret" is too short`, "a.yaml:3:1: password: the log says what is wrong"
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,7 +4,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -36,31 +35,31 @@ func await(t testing.TB, what string, condition func() bool) {
 // fake is a daemon that a test moves.
 type fake struct {
 	mu    sync.Mutex
-	stats daemon.Stats
+	state daemon.State
 }
 
-func (f *fake) Stats() daemon.Stats {
+func (f *fake) State() *daemon.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.stats
+	s := f.state
+	return &s
 }
 
-func (f *fake) Digest() string { return fmt.Sprintf("sha256:%064x", f.Stats().Generation) }
-
-func (f *fake) set(change func(*daemon.Stats)) {
+func (f *fake) set(change func(*daemon.State)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	change(&f.stats)
+	change(&f.state)
 }
 
 // healthy is a daemon that has just published its third generation.
 func healthy() *fake {
 	now := time.Now()
-	return &fake{stats: daemon.Stats{
-		Reconciles: 8, Publications: 2, Regions: 1, StateErrors: 4, WatchErrors: 5, Losses: 6,
+	return &fake{state: daemon.State{
+		Looks: 8, Publications: 2, Regions: 1, StateErrors: 4, WatchErrors: 5, Losses: 6,
 		Refusals: map[daemon.Reason]uint64{daemon.ReasonSource: 7, daemon.ReasonInvalid: 9, daemon.ReasonRegion: 0},
-		Ready:    true, Good: true, Generation: 3, Revision: "main@sha1:0123", Configs: 2, Bytes: 4096,
+		Ready:    true, Fresh: true, Converged: true, Generation: 3, Revision: "main@sha1:0123", Configs: 2, Bytes: 4096,
 		Turned: now, LastGood: now, LastSuccess: now, Published: now,
+		Layers: []daemon.LayerState{{Name: "base", Source: "dir:/etc/app", Version: "dir@sha256:01", Good: now, Looked: now, Looks: 8, Failed: 7}},
 	}}
 }
 

@@ -16,18 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/internal/httpd"
 	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/shm"
 )
 
 const namespace = "statesync_"
 
-// metrics are collected from the daemon's Stats at each scrape, so that all but the
-// durations cost the daemon nothing.
+// metrics are collected from the daemon's State at each scrape, so that they cost the
+// daemon nothing.
 type metrics struct {
 	server   *Server
 	registry *prometheus.Registry
-	took     prometheus.Histogram
 
 	build, config                                  *prometheus.Desc
 	generation, ready, configs                     *prometheus.Desc
@@ -38,6 +38,9 @@ type metrics struct {
 	reads, sourceErrors, watchErrors, good         *prometheus.Desc
 	lag                                            *prometheus.Desc
 	publications, published, rejected, stateErrors *prometheus.Desc
+	took, planning, alarm                          *prometheus.Desc
+	fresh, converged, held                         *prometheus.Desc
+	layer, layerGood, layerOK, layerFailed         *prometheus.Desc
 }
 
 func newMetrics(s *Server) *metrics {
@@ -45,13 +48,9 @@ func newMetrics(s *Server) *metrics {
 		return prometheus.NewDesc(namespace+name, help, labels, nil)
 	}
 	m := &metrics{
-		server:   s,
-		registry: prometheus.NewRegistry(),
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    namespace + "publish_duration_seconds",
-			Help:    "Time from the beginning of the reading that found a change to its commit.",
-			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16), // 0.25 ms to 8 s
-		}),
+		server:       s,
+		registry:     prometheus.NewRegistry(),
+		took:         desc("publish_duration_seconds", "Time from the beginning of the look that found a change to its commit."),
 		build:        desc("build_info", "The daemon's build, always 1.", "version", "goversion"),
 		generation:   desc("generation", "The region's current generation; 0 is none."),
 		config:       desc("config_info", "What the current generation came from, and what its content is, always 1.", "revision", "digest"),
@@ -74,9 +73,18 @@ func newMetrics(s *Server) *metrics {
 		publications: desc("publications_total", "Generations that were committed."),
 		published:    desc("last_publication_timestamp_seconds", "When the current generation was committed."),
 		rejected:     desc("rejections_total", "Revisions that were refused, counted anew at each try.", "reason"),
-		stateErrors:  desc("state_errors_total", "Failures to reserve a generation or to save the last good image."),
+		stateErrors:  desc("state_errors_total", "Failures to write the state directory: to reserve a generation, to save the last good image."),
+		planning:     desc("planning_seconds", "For how long a revision is being decoded and validated; 0 while none is."),
+		alarm:        desc("alarm", "Whether something takes longer, or failed more often, than it should; the log and /healthz say what."),
+		fresh:        desc("fresh", "Whether each source was looked at within --max-age."),
+		converged:    desc("converged", "Whether what the sources come to is what is live."),
+		held:         desc("held", "Whether an operator holds back what is newer, on purpose."),
+		layer:        desc("layer_info", "Which version of each layer is in use, always 1.", "layer", "version"),
+		layerGood:    desc("layer_last_good_timestamp_seconds", "When the newest of a layer was last found to be used.", "layer"),
+		layerOK:      desc("layer_ok", "Whether the newest of a layer can be used.", "layer"),
+		layerFailed:  desc("layer_errors_total", "Looks at a layer's source that failed.", "layer"),
 	}
-	m.registry.MustRegister(m, m.took, collectors.NewGoCollector(),
+	m.registry.MustRegister(m, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -86,7 +94,7 @@ func (m *metrics) handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxCollections,
-		Timeout:             requestTimeout,
+		Timeout:             httpd.RequestTimeout,
 		DisableCompression:  true,
 	})
 }
@@ -97,6 +105,7 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 		m.build, m.config, m.generation, m.ready, m.configs, m.successful, m.success, m.turned, m.image, m.imageLimit,
 		m.slots, m.regionBytes, m.created, m.lost, m.reads, m.sourceErrors, m.watchErrors, m.good, m.lag,
 		m.publications, m.published, m.rejected, m.stateErrors,
+		m.took, m.planning, m.alarm, m.fresh, m.converged, m.held, m.layer, m.layerGood, m.layerOK, m.layerFailed,
 	} {
 		descs <- d
 	}
@@ -104,26 +113,26 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. What never happened has no time.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
-	s, o := m.server.daemon.Stats(), m.server.opt
+	s, o := m.server.daemon.State(), m.server.opt
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	at := func(d *prometheus.Desc, t time.Time) {
+	at := func(d *prometheus.Desc, t time.Time, labels ...string) {
 		if !t.IsZero() {
-			gauge(d, float64(t.UnixMilli())/1e3)
+			gauge(d, float64(t.UnixMilli())/1e3, labels...)
 		}
 	}
 	gauge(m.build, 1, plain.Line(o.Version, maxRevision), runtime.Version())
 	gauge(m.generation, float64(s.Generation))
 	if s.Generation > 0 {
-		gauge(m.config, 1, plain.Line(s.Revision, maxRevision), m.server.daemon.Digest())
+		gauge(m.config, 1, plain.Line(s.Revision, maxRevision), s.Digest())
 	}
 	gauge(m.ready, truth(s.Ready))
 	gauge(m.configs, float64(s.Configs))
-	gauge(m.successful, truth(s.Good))
+	gauge(m.successful, truth(s.Converged))
 	at(m.success, s.LastSuccess)
 	at(m.turned, s.Turned)
 	gauge(m.image, float64(s.Bytes))
@@ -134,7 +143,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	counter(m.created, s.Regions)
 	counter(m.lost, s.Losses)
-	counter(m.reads, s.Reconciles)
+	counter(m.reads, s.Looks)
 	counter(m.sourceErrors, s.Refusals[daemon.ReasonSource])
 	counter(m.watchErrors, s.WatchErrors)
 	at(m.good, s.LastGood)
@@ -151,6 +160,24 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	counter(m.stateErrors, s.StateErrors)
+	out <- prometheus.MustNewConstHistogram(m.took, s.Took.Total, s.Took.Sum.Seconds(), s.Took.Buckets())
+	planning := 0.0
+	if !s.Planning.IsZero() {
+		planning = time.Since(s.Planning).Seconds()
+	}
+	gauge(m.planning, planning)
+	gauge(m.alarm, truth(s.Alarm != ""))
+	gauge(m.fresh, truth(s.Fresh))
+	gauge(m.converged, truth(s.Converged))
+	gauge(m.held, truth(s.Held))
+	for _, l := range s.Layers {
+		if l.Version != "" {
+			gauge(m.layer, 1, l.Name, plain.Line(l.Version, maxRevision))
+		}
+		at(m.layerGood, l.Good, l.Name)
+		gauge(m.layerOK, truth(l.Problem == "" && l.Looks > 0), l.Name)
+		counter(m.layerFailed, l.Failed, l.Name)
+	}
 }
 
 func truth(b bool) float64 {

@@ -29,7 +29,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.UnixMilli(1_700_000_000_250)
-	f.set(func(s *daemon.Stats) {
+	f.set(func(s *daemon.State) {
 		s.LastSuccess, s.LastGood, s.Published, s.Turned = at, at.Add(time.Second), at.Add(2*time.Second), at.Add(3*time.Second)
 	})
 	code, header, text := a.do(http.MethodGet, "/metrics", nil)
@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, line := range []string{
 		`statesync_generation 3`,
-		`statesync_config_info{digest="sha256:` + strings.Repeat("0", 63) + `3",revision="main@sha1:0123"} 1`,
+		`statesync_config_info{digest="",revision="main@sha1:0123"} 1`,
 		`statesync_config_last_reload_successful 1`,
 		`statesync_config_last_reload_success_timestamp_seconds 1.70000000025e+09`,
 		`statesync_source_last_good_timestamp_seconds 1.70000000125e+09`,
@@ -49,7 +49,9 @@ func TestMetrics(t *testing.T) {
 		`statesync_region_losses_total 6`, `statesync_source_reads_total 8`, `statesync_source_errors_total 7`,
 		`statesync_source_watch_errors_total 5`, `statesync_source_lag_seconds 0`, `statesync_publications_total 2`,
 		`statesync_rejections_total{reason="invalid"} 9`, `statesync_rejections_total{reason="region"} 0`,
-		`statesync_state_errors_total 4`, `statesync_publish_duration_seconds_count 0`,
+		`statesync_state_errors_total 4`, `statesync_fresh 1`, `statesync_converged 1`, `statesync_held 0`, `statesync_alarm 0`,
+		`statesync_planning_seconds 0`, `statesync_layer_info{layer="base",version="dir@sha256:01"} 1`, `statesync_layer_ok{layer="base"} 1`,
+		`statesync_layer_errors_total{layer="base"} 7`, `statesync_publish_duration_seconds_count 0`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("there is no line %s", line)
@@ -62,14 +64,14 @@ func TestMetrics(t *testing.T) {
 	}
 
 	// Something is wrong, and has been wrong for a minute.
-	f.set(func(s *daemon.Stats) { s.Good, s.Behind = false, time.Now().Add(-time.Minute) })
+	f.set(func(s *daemon.State) { s.Converged, s.Behind = false, time.Now().Add(-time.Minute) })
 	_, text = a.get("/metrics")
 	if !strings.Contains(text, "\nstatesync_config_last_reload_successful 0\n") || !strings.Contains(text, "\nstatesync_source_lag_seconds 6") {
 		t.Error(text)
 	}
 
 	// What never happened has no time, and without a generation there is no series.
-	f.set(func(s *daemon.Stats) { *s = daemon.Stats{} })
+	f.set(func(s *daemon.State) { *s = daemon.State{} })
 	code, text = a.get("/metrics")
 	if code != http.StatusOK || strings.Contains(text, "statesync_config_info{") || !strings.Contains(text, "\nstatesync_generation 0\n") {
 		t.Error(code, text)
@@ -82,9 +84,12 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestPublishDuration(t *testing.T) {
-	s := New(healthy(), options(t.TempDir()))
-	s.Published(3 * time.Millisecond)
-	s.Published(time.Hour)
+	f := healthy()
+	f.set(func(s *daemon.State) {
+		s.Took.Total, s.Took.Sum = 2, time.Hour+3*time.Millisecond
+		s.Took.Counts[4] = 1 // of 2 to 4 ms; the other one is in no bucket
+	})
+	s := New(f, options(t.TempDir()))
 	families, err := s.metrics.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +112,7 @@ func TestPublishDuration(t *testing.T) {
 // can't put anything between the lines.
 func TestMetricsAreClean(t *testing.T) {
 	f := healthy()
-	f.set(func(s *daemon.Stats) {
+	f.set(func(s *daemon.State) {
 		s.Revision = "a\"b\\c\nstatesync_generation 99\n\xff\x1b[2J\u202e" + strings.Repeat("ß", 5000)
 	})
 	code, text := start(t, f).get("/metrics")

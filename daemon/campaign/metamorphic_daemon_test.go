@@ -46,8 +46,12 @@ func init() {
 		if err != nil {
 			return err
 		}
+		sources, err := daemon.Schemes.Parse([]string{"dir:" + filepath.Join(args[0], "source")})
+		if err != nil {
+			return err
+		}
 		d := daemon.New(daemon.Options{
-			Source:   "dir:" + filepath.Join(args[0], "source"),
+			Sources:  sources,
 			Region:   filepath.Join(args[0], "region"),
 			StateDir: filepath.Join(args[0], "state"),
 			Writer:   writer.Options{Slots: slots, MaxImage: 100 << 10, Group: -1},
@@ -59,7 +63,7 @@ func init() {
 		signal.Notify(hup, syscall.SIGHUP)
 		go func() {
 			for range hup {
-				d.Reload()
+				_ = d.Do(ctx, daemon.Reload{}) // one that ends has nothing to reload
 			}
 		}()
 		ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM)

@@ -36,7 +36,7 @@ func (n *news) messages() []string {
 
 // status is a line for people. It changes only when there is something new. Any user
 // of the host can ask the service manager for it, so that it quotes no value.
-func status(s daemon.Stats) string {
+func status(s *daemon.State) string {
 	var line string
 	switch {
 	case s.Ready:
@@ -50,6 +50,9 @@ func status(s daemon.Stats) string {
 	}
 	if s.Place != "" {
 		line += "; refused: " + s.Place
+	}
+	if s.Alarm != "" {
+		line += "; alarm: " + s.Alarm
 	}
 	return line
 }

@@ -64,23 +64,17 @@ func New(log *slog.Logger, wait time.Duration) *Notifier {
 	return n
 }
 
-// Reloading is for daemon.Hooks.
-func (n *Notifier) Reloading() {
-	n.tell(func(next *news) {
-		if n.ready {
-			n.reload = true
-			next.reload, next.ready = sd.SdNotifyReloading+"\n"+sd.SdNotifyMonotonicUsec(), ""
-		}
-	})
-}
-
-// Turned is for daemon.Hooks.
-func (n *Notifier) Turned(s daemon.Stats) {
+// Observe is for daemon.Options.
+func (n *Notifier) Observe(s *daemon.State) {
 	n.tell(func(next *news) {
 		if n.stopped {
 			return
 		}
-		if !n.ready && s.Ready || n.reload {
+		switch {
+		case s.Reloading && n.ready && !n.reload:
+			n.reload = true
+			next.reload, next.ready = sd.SdNotifyReloading+"\n"+sd.SdNotifyMonotonicUsec(), ""
+		case !n.ready && s.Ready, n.reload && !s.Reloading:
 			n.ready, n.reload = true, false
 			next.ready = sd.SdNotifyReady
 		}
@@ -89,7 +83,7 @@ func (n *Notifier) Turned(s daemon.Stats) {
 		}
 		// Half of the time is what a manager wants. A turn ends each second, so
 		// that it is no more than a quarter and a second, or else each turn.
-		if n.watchdog > 0 && time.Since(n.fed) >= n.watchdog/4 {
+		if n.watchdog > 0 && !s.Stuck && time.Since(n.fed) >= n.watchdog/4 {
 			n.fed, next.watchdog = time.Now(), sd.SdNotifyWatchdog
 		}
 	})

@@ -51,8 +51,8 @@ func TestWithoutAManager(t *testing.T) {
 	if n != nil {
 		t.Error("New made a notifier without a NOTIFY_SOCKET")
 	}
-	n.Reloading()
-	n.Turned(daemon.Stats{Ready: true})
+	n.Observe(&daemon.State{Reloading: true})
+	n.Observe(&daemon.State{Ready: true})
 	n.Stopping()
 	n.Close()
 }
@@ -63,32 +63,35 @@ func TestMessages(t *testing.T) {
 	if got := receive(t, c); !strings.HasPrefix(got, "EXTEND_TIMEOUT_USEC=40000000\nSTATUS=starting") {
 		t.Errorf("%q", got)
 	}
-	n.Reloading() // is part of the start
-	n.Turned(daemon.Stats{})
+	n.Observe(&daemon.State{Reloading: true}) // is part of the start
+	n.Observe(&daemon.State{})
 	if got := receive(t, c); got != "STATUS=waiting for a first good revision" {
 		t.Errorf("%q", got)
 	}
-	n.Turned(daemon.Stats{}) // is nothing new
-	stats := daemon.Stats{Ready: true, Generation: 7, Configs: 2, Revision: "main@sha1:01"}
-	n.Turned(stats)
+	n.Observe(&daemon.State{}) // is nothing new
+	stats := daemon.State{Ready: true, Generation: 7, Configs: 2, Revision: "main@sha1:01"}
+	n.Observe(&stats)
 	if got := receive(t, c); got != "READY=1\nSTATUS=generation 7, configs: 2, revision: main@sha1:01" {
 		t.Errorf("%q", got)
 	}
 	stats.Place = "a.yaml:1: no\nREADY=1\nMAINPID=1\x00" + strings.Repeat("x", 5000)
-	n.Turned(stats)
+	n.Observe(&stats)
 	if got := receive(t, c); strings.Contains(got, "\n") || len(got) > len("STATUS=")+maxStatus || !strings.Contains(got, "; refused: a.yaml:1: no\ufffdREADY=1") {
 		t.Errorf("%q", got)
 	}
-	n.Reloading()
+	reloading := stats
+	reloading.Reloading = true
+	n.Observe(&reloading)
+	n.Observe(&reloading) // is nothing new
 	if got := receive(t, c); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
 		t.Errorf("%q", got)
 	}
-	n.Turned(stats)
+	n.Observe(&stats)
 	if got := receive(t, c); got != "READY=1" {
 		t.Errorf("%q", got)
 	}
 	n.Stopping()
-	n.Turned(daemon.Stats{Ready: true}) // has nothing to say any more
+	n.Observe(&daemon.State{Ready: true}) // has nothing to say any more
 	if got := receive(t, c); !strings.HasPrefix(got, "STOPPING=1\nSTATUS=stopping") {
 		t.Errorf("%q", got)
 	}
@@ -100,13 +103,13 @@ func TestMessages(t *testing.T) {
 // is reported as over.
 func TestNewsAreTheNewest(t *testing.T) {
 	n := &Notifier{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), watchdog: time.Hour}
-	n.Turned(daemon.Stats{Ready: true, Generation: 1})
-	n.Reloading()
+	n.Observe(&daemon.State{Ready: true, Generation: 1})
+	n.Observe(&daemon.State{Ready: true, Generation: 1, Reloading: true})
 	if n.next.ready != "" {
 		t.Error("ready, while it reloads")
 	}
-	n.Turned(daemon.Stats{Ready: true, Generation: 2})
-	n.Turned(daemon.Stats{Ready: true, Generation: 3})
+	n.Observe(&daemon.State{Ready: true, Generation: 2})
+	n.Observe(&daemon.State{Ready: true, Generation: 3})
 	messages := n.next.messages()
 	if len(messages) != 2 || !strings.HasPrefix(messages[0], "RELOADING=1\n") {
 		t.Fatalf("%q", messages)
@@ -117,7 +120,7 @@ func TestNewsAreTheNewest(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	for want, s := range map[string]daemon.Stats{
+	for want, s := range map[string]*daemon.State{
 		"waiting for a first good revision":                                             {},
 		"nothing is published yet; refused: no such file":                               {Place: "no such file"},
 		"the region is lost, and generation 7 can't be put into a new one; refused: no": {Generation: 7, Place: "no"},
@@ -149,7 +152,7 @@ func TestManagerIsGone(t *testing.T) {
 	var log bytes.Buffer
 	n := New(slog.New(slog.NewTextHandler(&log, nil)), 0)
 	for g := range uint64(3) {
-		n.Turned(daemon.Stats{Ready: true, Generation: g + 1})
+		n.Observe(&daemon.State{Ready: true, Generation: g + 1})
 	}
 	n.Close()
 	if strings.Count(log.String(), "can't be told") != 1 {

@@ -120,18 +120,18 @@ func (b *builder) integer(at tree.Pos, digits string, base int) *tree.Node {
 	if u, err := strconv.ParseUint(strings.TrimPrefix(digits, "+"), base, 64); err == nil {
 		return &tree.Node{Kind: tree.Uint, Doc: b.doc, At: at, Bits: u}
 	}
-	b.errorf(at, "%s does not fit in 64 bits; write it as a string", tree.Shown(digits))
+	b.errorf(at, "%s does not fit in 64 bits; write it as a string", tree.Value(digits))
 	return b.null(at)
 }
 
 func (b *builder) float(at tree.Pos, text string) *tree.Node {
 	if word := strings.ToLower(strings.TrimLeft(text, "+-")); word == "inf" || word == "nan" {
-		b.errorf(at, "%s has no counterpart in JSON; leave the key out, or write a string", tree.Shown(text))
+		b.errorf(at, "%s has no counterpart in JSON; leave the key out, or write a string", tree.Value(text))
 		return b.null(at)
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		b.errorf(at, "%s is beyond a 64-bit float; write it as a string", tree.Shown(text))
+		b.errorf(at, "%s is beyond a 64-bit float; write it as a string", tree.Value(text))
 		return b.null(at)
 	}
 	return &tree.Node{Kind: tree.Float, Doc: b.doc, At: at, Bits: math.Float64bits(f)}

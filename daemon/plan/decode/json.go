@@ -205,7 +205,7 @@ func (p *jsonParser) number(at tree.Pos) (*tree.Node, bool) {
 		return nil, false
 	}
 	if p.in[first] == '0' && p.pos > first+1 {
-		p.stop(at, "%s has a leading zero; remove it, or write a string", tree.Shown(string(p.in[start:p.pos])))
+		p.stop(at, "%s has a leading zero; remove it, or write a string", tree.Value(string(p.in[start:p.pos])))
 		return nil, false
 	}
 	if p.peek() == '.' {

@@ -286,7 +286,7 @@ func (t *tomlReader) inline(at tree.Pos, v *unstable.Node) (*tree.Node, bool) {
 func (t *tomlReader) time(at tree.Pos, text string) *tree.Node {
 	var checked map[string]any
 	if err := toml.Unmarshal([]byte("time = "+text), &checked); err != nil {
-		t.errorf(at, "%s is not a date or time (%s); correct it, or quote it", tree.Shown(text), strings.TrimPrefix(err.Error(), "toml: "))
+		t.errorf(at, "%s is not a date or time (%s); correct it, or quote it", tree.Value(text), tree.AboutValue(strings.TrimPrefix(err.Error(), "toml: ")))
 		return t.null(at)
 	}
 	s := strings.Map(func(r rune) rune {

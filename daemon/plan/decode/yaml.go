@@ -264,7 +264,7 @@ func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 	case "!!float":
 		if plain && decimalYAML.MatchString(number) {
 			if digits := strings.TrimLeft(number, "+-"); len(digits) > 1 && digits[0] == '0' {
-				y.errorf(at, "%s begins with 0 like an octal number but is none; remove the 0, or quote it", tree.Shown(s))
+				y.errorf(at, "%s begins with 0 like an octal number but is none; remove the 0, or quote it", tree.Value(s))
 				return y.null(at)
 			}
 			return y.integer(at, number, 10)
@@ -279,7 +279,7 @@ func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 		y.unknownTag(at, tag)
 		return y.null(at)
 	}
-	y.errorf(at, "%s can't be read as %s; correct it, or quote it to make it a string", tree.Shown(s), n.ShortTag())
+	y.errorf(at, "%s can't be read as %s; correct it, or quote it to make it a string", tree.Value(s), n.ShortTag())
 	return y.null(at)
 }
 

@@ -97,8 +97,8 @@ func TestSchemaProblems(t *testing.T) {
 		"empty":        {" ", "m.schema.json:1:1: " + tree.EmptyFile},
 		"type":         {"{\n \"properties\": {\"a\": {\"minimum\": \"x\"}}}", "m.schema.json:2:34: properties.a.minimum: got string, want number (the rules of JSON Schema itself)"},
 		"no schema":    {"1", "m.schema.json:1:1: got number, want boolean or object (the rules of JSON Schema itself)"},
-		"regexp":       {"{\n \"pattern\": \"(\"}", "m.schema.json:2:13: pattern: '(' is not valid regex: error parsing regexp: missing closing ): `(` (the rules of JSON Schema itself)"},
-		"look-ahead":   {`{"pattern": "(?=a)"}`, "m.schema.json:1:13: pattern: '(?=a)' is not valid regex: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (the rules of JSON Schema itself)"},
+		"regexp":       {"{\n \"pattern\": \"(\"}", "m.schema.json:2:13: pattern: \"(\" is not a valid regex: error parsing regexp: missing closing ): `(` (the rules of JSON Schema itself)"},
+		"look-ahead":   {`{"pattern": "(?=a)"}`, "m.schema.json:1:13: pattern: \"(?=a)\" is not a valid regex: error parsing regexp: invalid or unsupported Perl syntax: `(?=` (the rules of JSON Schema itself)"},
 		"remote":       {"{\n \"$ref\": \"http://example.com/x.json\"}", "m.schema.json:2:10: http://example.com/x.json can't be used: a schema can only refer to files of the source; copy it there, and refer to it by a relative path"},
 		"disk":         {`{"$ref": "file:///etc/passwd"}`, "m.schema.json:1:10: file:///etc/passwd can't be used: a schema can only refer to files of the source; copy it there, and refer to it by a relative path"},
 		"outside":      {`{"$ref": "../../../etc/passwd.json"}`, "m.schema.json:1:10: etc/passwd.json can't be used: there is no such file in the source; correct the path"},
@@ -194,7 +194,7 @@ func TestOldDraft(t *testing.T) {
 	r := made(plan.New(plan.Options{}), plantest.Files("m.json", `{"d": "x"}`, "m.schema.json",
 		`{"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"d": {"format": "date"}}}`))
 	plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), []string{
-		`m.json:1:7: d: 'x' is not valid date: parsing time "x" as "2006-01-02": cannot parse "x" as "2006" (m.schema.json#/properties/d)`,
+		`m.json:1:7: d: "x" is not a valid date: parsing time "x" as "2006-01-02": cannot parse "x" as "2006" (m.schema.json#/properties/d)`,
 	})
 }
 

@@ -132,17 +132,17 @@ func reason(e *jsonschema.ValidationError) string {
 	case nil:
 		return "does not fit the schema"
 	case *kind.Minimum:
-		return fmt.Sprintf("%s is less than the minimum %s", exact(k.Got), exact(k.Want))
+		return fmt.Sprintf("%s is less than the minimum %s", value(k.Got), exact(k.Want))
 	case *kind.Maximum:
-		return fmt.Sprintf("%s is more than the maximum %s", exact(k.Got), exact(k.Want))
+		return fmt.Sprintf("%s is more than the maximum %s", value(k.Got), exact(k.Want))
 	case *kind.ExclusiveMinimum:
-		return fmt.Sprintf("%s is not more than %s", exact(k.Got), exact(k.Want))
+		return fmt.Sprintf("%s is not more than %s", value(k.Got), exact(k.Want))
 	case *kind.ExclusiveMaximum:
-		return fmt.Sprintf("%s is not less than %s", exact(k.Got), exact(k.Want))
+		return fmt.Sprintf("%s is not less than %s", value(k.Got), exact(k.Want))
 	case *kind.MultipleOf:
-		return fmt.Sprintf("%s is not a multiple of %s", exact(k.Got), exact(k.Want))
+		return fmt.Sprintf("%s is not a multiple of %s", value(k.Got), exact(k.Want))
 	case *kind.Pattern:
-		return fmt.Sprintf("%s does not match the pattern %s", tree.Quoted(k.Got), tree.Quoted(k.Want))
+		return fmt.Sprintf("%s does not match the pattern %s", tree.QuotedValue(k.Got), tree.Quoted(k.Want))
 	case *kind.MinLength:
 		return fmt.Sprintf("length %d is below minLength %d", k.Got, k.Want)
 	case *kind.MaxLength:
@@ -180,6 +180,7 @@ func reason(e *jsonschema.ValidationError) string {
 		if _, ok := errors.AsType[patternError](k.Err); ok {
 			return k.Err.Error()
 		}
+		return fmt.Sprintf("%s is not a valid %s: %s", tree.QuotedValue(fmt.Sprint(k.Got)), k.Want, tree.AboutValue(fmt.Sprint(k.Err)))
 	}
 	return tree.Printable(tree.Clip(e.ErrorKind.LocalizedString(english), 300))
 }
@@ -225,6 +226,10 @@ func causes(e *jsonschema.ValidationError) string {
 	return ": " + strings.Join(reasons, "; or ")
 }
 
+// value is a number of the config, for a message.
+func value(r *big.Rat) string { return tree.Value(exact(r)) }
+
+// exact is a number.
 func exact(r *big.Rat) string {
 	if r.IsInt() {
 		return tree.Clip(r.Num().String(), 60)

@@ -15,6 +15,7 @@ type Problem struct { //nolint:errname // it is named for what an operator reads
 	Column  int    // from 1, in characters; 0 where it is not known
 	Key     string // dotted; empty where it is about no key
 	What    string // what is wrong, and what to do
+	Plain   string // What without values of the file; empty: What has none
 	Warning bool   // the file can be used all the same
 }
 
@@ -52,6 +53,17 @@ func (p *Problem) InLayer() string {
 		return p.Error()
 	}
 	return p.Layer + ": " + p.Error()
+}
+
+// WithoutValues is the problem without values of the file, which not all that may know
+// of it may see.
+func (p *Problem) WithoutValues() *Problem {
+	if p.Plain == "" {
+		return p
+	}
+	plain := *p
+	plain.What = p.Plain
+	return &plain
 }
 
 // Sort orders problems by layer, file and place.

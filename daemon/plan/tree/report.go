@@ -35,7 +35,8 @@ func (r *Report) Warning(at Place, key, what string) {
 func (r *Report) add(at Place, key, what string, warning bool) {
 	d := r.Docs[at.Doc]
 	r.problems = append(r.problems, &Problem{
-		Layer: d.Layer, File: d.File, Line: int(at.Line), Column: int(at.Column), Key: key, What: what, Warning: warning,
+		Layer: d.Layer, File: d.File, Line: int(at.Line), Column: int(at.Column), Key: key,
+		What: withValues(what), Plain: withoutValues(what), Warning: warning,
 	})
 }
 

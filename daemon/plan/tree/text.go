@@ -48,3 +48,46 @@ func Shown(s string) string { return Printable(Clip(s, 60)) }
 
 // Quoted is a key or a string of a file, for a message.
 func Quoted(s string) string { return strconv.Quote(Clip(s, 60)) }
+
+// What a message quotes of a file's values stands between two characters that no
+// printable text has. A Report takes them out.
+const (
+	valueBegins = '\ue000'
+	valueEnds   = '\ue001'
+)
+
+// Value is Shown for a value, which Problem.Plain leaves out.
+func Value(s string) string { return mark(Shown(s)) }
+
+// QuotedValue is Quoted for a value, which Problem.Plain leaves out.
+func QuotedValue(s string) string { return mark(Quoted(s)) }
+
+// AboutValue is a text of a library that may quote a value, which Problem.Plain leaves
+// out.
+func AboutValue(s string) string { return mark(Printable(Clip(s, 200))) }
+
+func mark(s string) string { return string(valueBegins) + s + string(valueEnds) }
+
+// withValues is a message with its values, and without their marks.
+func withValues(what string) string {
+	return strings.Map(func(r rune) rune {
+		if r == valueBegins || r == valueEnds {
+			return -1
+		}
+		return r
+	}, what)
+}
+
+// withoutValues is a message in which "the value" stands for each of its values.
+func withoutValues(what string) string {
+	var plain strings.Builder
+	for {
+		before, rest, ok := strings.Cut(what, string(valueBegins))
+		plain.WriteString(before)
+		if !ok {
+			return plain.String()
+		}
+		plain.WriteString("the value")
+		_, what, _ = strings.Cut(rest, string(valueEnds))
+	}
+}

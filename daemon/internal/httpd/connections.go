@@ -1,6 +1,6 @@
 //go:build unix
 
-package admin
+package httpd
 
 import (
 	"net"
@@ -8,6 +8,9 @@ import (
 	"sync"
 	"time"
 )
+
+// MaxConnections is how many connections a server has.
+const MaxConnections = 64
 
 // connections bounds how many connections there are. One that is too many takes
 // the place of the one that has been waiting for a request for longest, so that
@@ -35,7 +38,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 			c.open[conn] = time.Now()
 		}
 	case http.StateNew:
-		if len(c.open) == maxConnections {
+		if len(c.open) == MaxConnections {
 			victim := c.longestWaiting()
 			if victim == nil {
 				_ = conn.Close()

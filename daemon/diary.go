@@ -1,0 +1,138 @@
+//go:build unix
+
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/statesync/statesync/daemon/plan"
+)
+
+// decodingFile is what the diary writes in the state directory.
+const decodingFile = "decoding"
+
+// A daemon that died twice in a row over the same inputs tries them again after
+// pauses that double.
+const (
+	maxDeaths  = 2
+	firstPause = 10 * time.Second
+	maxPause   = time.Hour
+)
+
+// diary notes which inputs are being decoded, so that a daemon that a parser killed
+// (by a stack overflow, by all of the memory, or by an endless loop that the watchdog
+// ended) does not begin with them again and again. It is written before decoding and
+// removed after it, without an fsync: a death of the process is what it is for, and a
+// reboot clears it by the boot's id. The death of a neighbour, a kill or an upgrade in
+// the middle of a plan counts too, which costs a good revision a pause, and no more.
+type diary struct {
+	state   *stateDir
+	version string // of the daemon: another one may have the fault mended
+	boot    string
+	log     *slog.Logger
+
+	// Of the previous process: the inputs that it died over, and how often in a row.
+	inputs string
+	deaths int
+
+	// Of the owner.
+	until time.Time // those inputs are not decoded before
+}
+
+// openDiary reads what the process before left.
+func openDiary(s *stateDir, version string, log *slog.Logger) *diary {
+	d := &diary{state: s, version: version, boot: bootID(), log: log}
+	if s == nil {
+		return d
+	}
+	f, err := s.root.Open(decodingFile)
+	if err != nil {
+		return d
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 4096))
+	if err != nil {
+		return d
+	}
+	var deaths int
+	var boot, inputs, of string
+	if n, _ := fmt.Sscanf(string(text), "%d %s %s %q\n", &deaths, &boot, &inputs, &of); n == 4 && boot == d.boot && of == version && deaths >= 0 {
+		d.inputs, d.deaths = inputs, min(deaths, 100)+1
+	}
+	return d
+}
+
+// bootID names this boot of the machine; empty where that is not known.
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return "boot:" + strings.TrimSpace(string(text))
+}
+
+// inputsDigest names what a plan is made of.
+func inputsDigest(layers []plan.Layer) string {
+	sum := sha256.New()
+	for _, l := range layers {
+		fmt.Fprintf(sum, "%q %q %t\n", l.Name, l.Prefix, l.NoSchemas)
+		sum.Write(l.Newest.Digest[:])
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// pause says how long decoding these inputs has to wait, and why; 0 is not at all.
+func (d *diary) pause(inputs string) (time.Duration, string) {
+	if d.inputs != inputs || d.deaths < maxDeaths {
+		return 0, ""
+	}
+	if d.until.IsZero() {
+		pause := min(firstPause<<min(d.deaths-maxDeaths, 20), maxPause)
+		d.until = time.Now().Add(pause)
+	}
+	wait := time.Until(d.until)
+	if wait <= 0 {
+		return 0, ""
+	}
+	return wait, fmt.Sprintf("the daemon died %d times in a row while it decoded this revision: it is tried again at %s; "+
+		"readers keep the last good one", d.deaths, d.until.Format(time.TimeOnly))
+}
+
+// begin notes that these inputs are being decoded. The function that it returns
+// notes that this has ended, one way or the other.
+func (d *diary) begin(inputs string) (end func()) {
+	if d.state == nil {
+		return d.end
+	}
+	deaths := 0
+	if d.inputs == inputs {
+		deaths = d.deaths
+	}
+	text := fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version)
+	if err := d.state.root.WriteFile(decodingFile, []byte(text), 0o600); err != nil {
+		d.fail(err)
+	}
+	return d.end
+}
+
+// end notes that nothing is being decoded.
+func (d *diary) end() {
+	if d.state == nil {
+		return
+	}
+	if err := d.state.root.Remove(decodingFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.fail(err)
+	}
+}
+
+func (d *diary) fail(err error) {
+	d.state.errors.Inc()
+	d.log.Warn("what is being decoded cannot be noted in the state directory: a daemon that dies of it begins with it again",
+		"state_dir", d.state.path, "error", err)
+}

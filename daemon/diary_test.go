@@ -1,0 +1,112 @@
+//go:build unix
+
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+)
+
+// A daemon that died twice over the same inputs goes on with what was last good, and
+// tries again later. Other inputs are decoded at once.
+func TestInputsThatKill(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	s.put("a.yaml", "x: 2\n")
+	die := func() { // in the middle of decoding
+		t.Helper()
+		d := New(s.opt)
+		if err := d.start(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "a look", func() bool { return d.layers[0].follower.Look() != nil })
+		d.layers[0].look = d.layers[0].follower.Look()
+		d.diary.begin(inputsDigest(d.layers.inputs(d.label)))
+		note, err := os.ReadFile(s.stateFile(decodingFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(s.stateFile(decodingFile), note, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	die()
+	die()
+	d := s.run()
+	await(t, "the alarm", func() bool { return strings.Contains(d.State().Alarm, "died 2 times in a row") })
+	d.reconciled(t, 3)
+	if p := s.look(); p.configs["a"] != `{"x":1}` || p.status.Converged {
+		t.Errorf("%+v", p)
+	}
+	s.put("a.yaml", "x: 3\n")
+	s.sees(map[string]string{"a": `{"x":3}`})
+	await(t, "the end of the alarm", func() bool { return d.State().Alarm == "" })
+	d.stop(t)
+
+	// Once is enough to be tried again.
+	s.put("a.yaml", "x: 4\n")
+	die()
+	s.run()
+	s.sees(map[string]string{"a": `{"x":4}`})
+}
+
+func TestDiary(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := slog.New(slog.DiscardHandler)
+	open := func(version string) *diary {
+		t.Helper()
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = root.Close() })
+		return openDiary(&stateDir{path: dir, root: root, log: log}, version, log)
+	}
+	for deaths := range 5 {
+		d := open("v1")
+		if d.deaths != deaths || deaths > 0 && d.inputs != "abc" {
+			t.Errorf("%d deaths over %q, not %d", d.deaths, d.inputs, deaths)
+		}
+		pause, why := d.pause("abc")
+		if (pause > 0) != (deaths >= maxDeaths) || (why != "") != (pause > 0) {
+			t.Errorf("after %d deaths it pauses for %v: %s", deaths, pause, why)
+		}
+		if pause > firstPause<<max(deaths-maxDeaths, 0) {
+			t.Errorf("after %d deaths it pauses for %v", deaths, pause)
+		}
+		if other, _ := d.pause("def"); other != 0 {
+			t.Errorf("other inputs pause for %v", other)
+		}
+		d.begin("abc")
+	}
+	if d := open("v2"); d.deaths != 0 {
+		t.Error("another version has the deaths of this one")
+	}
+	d := open("v1")
+	d.begin("def")
+	if d = open("v1"); d.inputs != "def" || d.deaths != 1 {
+		t.Errorf("%d deaths over %q", d.deaths, d.inputs)
+	}
+	d.begin("def")()
+	if d = open("v1"); d.deaths != 0 {
+		t.Errorf("%d deaths after an end", d.deaths)
+	}
+	for _, text := range []string{"", "x", "-3 boot abc \"v1\"\n", fmt.Sprintf("1 %s abc", bootID()), "99999999999999999999 a b \"v1\"\n", strings.Repeat("9", 10_000)} {
+		if err := os.WriteFile(dir+"/"+decodingFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if d := open("v1"); d.deaths != 0 {
+			t.Errorf("%q is %d deaths", text, d.deaths)
+		}
+	}
+}

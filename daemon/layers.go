@@ -1,0 +1,198 @@
+//go:build unix
+
+package daemon
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/statesync/statesync/daemon/plan"
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm"
+)
+
+// layer is what the owner knows of one source.
+type layer struct {
+	spec     source.Spec
+	follower *source.Follower
+
+	look   *source.Look     // the newest that was taken; nil before the first
+	used   *source.Snapshot // in what is live; nil: not known
+	good   time.Time        // when look.Snapshot was last found to be used
+	goodAt time.Duration    // the same by shm.Boottime, which counts suspension
+
+	unread    trouble // why the newest look failed
+	undecoded trouble // why the newest snapshot is not used
+}
+
+// problem is why what the source has is not used; nil if it is.
+func (l *layer) problem() *refusal {
+	if l.unread.now != nil {
+		return l.unread.now
+	}
+	return l.undecoded.now
+}
+
+// layers are the owner's, the lowest first.
+type layers []*layer
+
+// looked reports whether every source has been looked at.
+func (ls layers) looked() bool {
+	for _, l := range ls {
+		if l.look == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// inputs are what a plan is made of; nil while a source has never been read. label is
+// what problems call a layer.
+func (ls layers) inputs(label func(string) string) []plan.Layer {
+	in := make([]plan.Layer, len(ls))
+	for i, l := range ls {
+		if l.look == nil || l.look.Snapshot == nil {
+			return nil
+		}
+		in[i] = plan.Layer{
+			Name: label(l.spec.Name), Newest: l.look.Snapshot, Accepted: l.used,
+			Prefix: l.spec.Prefix, NoSchemas: l.spec.NoSchemas,
+		}
+	}
+	return in
+}
+
+// sameInputs reports whether two plans would be made of the same newest snapshots.
+func sameInputs(a, b []plan.Layer) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Newest != b[i].Newest {
+			return false
+		}
+	}
+	return true
+}
+
+// newestVersions words what a plan would be made of.
+func newestVersions(in []plan.Layer) string {
+	var versions []string
+	for _, l := range in {
+		versions = append(versions, l.Newest.Version)
+	}
+	return strings.Join(versions, " ")
+}
+
+// current reports whether every source's newest look worked, and found what is used.
+func (ls layers) current() bool {
+	for _, l := range ls {
+		if l.look == nil || l.look.Err != nil || l.look.Snapshot != l.used {
+			return false
+		}
+	}
+	return true
+}
+
+// credit notes of each layer whose newest snapshot is used when that was seen, and
+// returns the oldest of the times, zero if a layer never was. live says that what is
+// used is what readers have.
+func (ls layers) credit(live bool) (oldest time.Time, at time.Duration) {
+	for i, l := range ls {
+		if live && l.look != nil && l.look.Err == nil && l.look.Snapshot == l.used && l.good != l.look.Good {
+			l.good, l.goodAt = l.look.Good, shm.Boottime()
+		}
+		if i == 0 || l.good.Before(oldest) {
+			oldest, at = l.good, l.goodAt
+		}
+	}
+	return oldest, at
+}
+
+// fresh reports whether every source was looked at lately.
+func (ls layers) fresh(within time.Duration) bool {
+	for _, l := range ls {
+		if l.look == nil || l.look.Good.IsZero() || time.Since(l.look.Good) > within {
+			return false
+		}
+	}
+	return true
+}
+
+// problem is the first layer's that has one; nil if none does.
+func (ls layers) problem() *refusal {
+	for _, l := range ls {
+		if f := l.problem(); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// looks are how often the sources were looked at.
+func (ls layers) looks() (n uint64) {
+	for _, l := range ls {
+		if l.look != nil {
+			n += l.look.Count
+		}
+	}
+	return n
+}
+
+func (ls layers) states() []LayerState {
+	states := make([]LayerState, len(ls))
+	for i, l := range ls {
+		f := l.problem()
+		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Good: l.good, Problem: f.String(), Place: f.place()}
+		if l.used != nil {
+			s.Version = l.used.Version
+		}
+		if look := l.look; look != nil {
+			s.Looked, s.Looks, s.Failed = look.Good, look.Count, look.Failures
+			if look.Snapshot != nil && look.Snapshot != l.used {
+				s.Newest = look.Snapshot.Version
+			}
+		}
+		states[i] = s
+	}
+	return states
+}
+
+// status is what the region's status says of them.
+func (ls layers) status() []shm.Layer {
+	status := make([]shm.Layer, len(ls))
+	for i, l := range ls {
+		status[i] = shm.Layer{Name: l.spec.Name, Problem: l.problem().String(), Good: l.goodAt}
+		if l.used != nil {
+			status[i].Version = l.used.Version
+		}
+	}
+	return status
+}
+
+// names words them for the log.
+func (ls layers) names() string {
+	var names []string
+	for _, l := range ls {
+		names = append(names, l.spec.Text)
+	}
+	return strings.Join(names, " ")
+}
+
+// close ends all followers at the same time.
+func (ls layers) close() error {
+	errs := make(chan error, len(ls))
+	n := 0
+	for _, l := range ls {
+		if l.follower != nil {
+			n++
+			go func() { errs <- l.follower.Close() }()
+		}
+	}
+	var err error
+	for range n {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}

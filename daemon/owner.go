@@ -1,0 +1,326 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/statesync/statesync/daemon/plan"
+	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// content is what a good revision comes to. It is immutable, and is compared by its
+// pointer.
+type content struct {
+	revision string
+	sections []*image.Section
+	plan     *plan.Plan // that it comes from; nil if that is not known
+}
+
+// contentOf is the content of an image that was published before.
+func contentOf(m *image.Image) *content {
+	return &content{revision: m.Revision(), sections: m.Sections()}
+}
+
+// contentOfPlan is the content of a plan that is not refused.
+func contentOfPlan(p *plan.Plan) *content {
+	c := &content{revision: p.Version, plan: p, sections: make([]*image.Section, len(p.Configs))}
+	for i := range p.Configs {
+		c.sections[i] = p.Configs[i].Section
+	}
+	return c
+}
+
+// loop is the owner: the one goroutine that the region, the layers and what was
+// decided belong to. It waits for news of the sources, for a plan, for a command and
+// for the heartbeat, and for nothing else: a turn takes milliseconds, whatever a
+// source, a parser or a client does. It ends with the context, with an error that ends
+// the daemon, and, if once is set, with the first verdict on what all sources have.
+func (d *Daemon) loop(ctx context.Context, once bool) error {
+	beat := time.NewTicker(shm.HeartbeatInterval)
+	defer beat.Stop()
+	d.turned()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+			err = d.look(ctx)
+		case m := <-d.worker.done:
+			err = d.decide(ctx, m)
+		case r := <-d.requests:
+			d.answer(r)
+		case <-beat.C:
+			err = d.tend(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		d.reloaded()
+		d.turned()
+		if once && d.judged && !d.worker.busy() {
+			return nil
+		}
+	}
+}
+
+// look takes what the sources have, and has a plan made of it if that is new.
+func (d *Daemon) look(ctx context.Context) error {
+	for _, l := range d.layers {
+		look := l.follower.Look()
+		if look == nil || look == l.look {
+			continue
+		}
+		l.look = look
+		var f *refusal
+		if look.Err != nil {
+			f = unreadable(d.label(l.spec.Name), look.Err)
+		}
+		d.tally.refused(f)
+		l.unread.set(f, d.region.generation())
+		if f == nil && !d.worker.busy() { // what is still refused counts again
+			d.tally.refused(l.undecoded.now)
+			d.tally.refused(d.planTrouble.now)
+		}
+	}
+	if !d.layers.looked() {
+		return nil
+	}
+	if d.regionTrouble.now != nil { // there may be room again
+		if err := d.settle(d.began()); err != nil {
+			return err
+		}
+	}
+	if d.plan(ctx) {
+		return nil
+	}
+	return d.judge()
+}
+
+// plan has a plan made of the newest snapshots, if none was made of them yet. It
+// reports whether one is being made.
+func (d *Daemon) plan(ctx context.Context) bool {
+	in := d.layers.inputs(d.label)
+	switch {
+	case d.worker.busy():
+		if in != nil && !sameInputs(in, d.worker.job.layers) {
+			d.worker.outdate()
+		}
+		return true
+	case in == nil, sameInputs(in, d.planned):
+		return false
+	}
+	wait, why := d.diary.pause(inputsDigest(in))
+	if d.paused.set(why); wait > 0 {
+		return false
+	}
+	d.worker.start(ctx, job{layers: in, began: d.began()})
+	return true
+}
+
+// began is when the oldest look began that brought something that was not planned yet.
+func (d *Daemon) began() time.Time {
+	began := time.Now()
+	for i, l := range d.layers {
+		if l.look.Began.Before(began) && (d.planned == nil || d.planned[i].Newest != l.look.Snapshot) {
+			began = l.look.Began
+		}
+	}
+	return began
+}
+
+// decide takes a plan from the worker, publishes it or says why not, and begins the
+// next if there is newer input already.
+func (d *Daemon) decide(ctx context.Context, m made) error {
+	d.worker.finished(m)
+	d.slow.set("")
+	switch {
+	case m.err != nil: // abandoned
+	case m.crowded != nil: // it is tried again after the next look
+		d.refuse(crowded(newestVersions(m.layers), d.opt.advise(m.crowded)))
+	default:
+		d.planned = m.layers
+		d.notices.say(m.plan)
+		d.undecoded(m.plan)
+		d.refuse(invalid(m.plan))
+		if d.planTrouble.now == nil {
+			d.good = contentOfPlan(m.plan)
+		}
+		if err := d.settle(m.began); err != nil {
+			return err
+		}
+	}
+	if m.crowded == nil && d.plan(ctx) {
+		return nil
+	}
+	return d.judge()
+}
+
+// undecoded takes what a plan says of the layers whose newest snapshot it does not use.
+func (d *Daemon) undecoded(p *plan.Plan) {
+	for i, l := range d.layers {
+		f := unused(&p.Layers[i], d.planned[i].Newest.Version)
+		d.tally.refused(f)
+		l.undecoded.set(f, d.region.generation())
+	}
+}
+
+// refuse takes the refusal of the newest plan, or nil.
+func (d *Daemon) refuse(f *refusal) {
+	d.tally.refused(f)
+	d.planTrouble.set(f, d.region.generation())
+}
+
+// judge ends the consideration of what all sources have: if nothing could be made of
+// it and there is no region, what was last good is published.
+func (d *Daemon) judge() error {
+	d.judged = true
+	if d.good != nil && d.settled == d.good || d.region.held != nil || d.asked {
+		return nil
+	}
+	d.asked = true
+	older := d.lastGood()
+	if older == nil {
+		d.log.Warn("no region yet: waiting for the first good revision", "source", d.layers.names())
+		return nil
+	}
+	err := d.put(older, time.Now())
+	switch {
+	case errors.Is(err, errNotAsAsked):
+		return d.opt.advise(err)
+	case err != nil && d.regionTrouble.now == nil:
+		d.regionTrouble.set(d.opt.unpublishable(older, err), 0)
+	}
+	return nil
+}
+
+// lastGood is the content of an unusable region, or else that of the state
+// directory, if any.
+func (d *Daemon) lastGood() *content {
+	if m := d.region.salvage(); m != nil {
+		d.log.Warn("publishing what the region held until the source is good", "revision", m.Revision(), "configs", m.Len(),
+			"published", m.Published())
+		return contentOf(m)
+	}
+	m, err := d.dir.lastGood(d.opt.Writer.MaxImage)
+	switch {
+	case err != nil:
+		d.log.Warn("the last good image cannot be used", "state_dir", d.opt.StateDir, "error", err)
+		return nil
+	case m == nil:
+		return nil
+	}
+	d.log.Warn("publishing the last good image until the source is good", "state_dir", d.opt.StateDir,
+		"revision", m.Revision(), "configs", m.Len(), "published", m.Published())
+	return contentOf(m)
+}
+
+// settle publishes the newest good content unless the region holds it. Content that
+// cannot be published is refused, and tried again after the next look. An error ends
+// the daemon.
+func (d *Daemon) settle(began time.Time) error {
+	var refused *refusal
+	r := d.region
+	switch {
+	case d.good == nil, r.whole && d.settled == d.good:
+	case r.whole && r.held.Same(d.good.sections):
+		d.settledOn(d.good)
+		d.log.Debug("unchanged", "generation", r.generation(), "revision", d.good.revision)
+	default:
+		err := d.put(d.good, began)
+		switch {
+		case errors.Is(err, errNotAsAsked):
+			return d.opt.advise(err)
+		case err != nil:
+			refused = d.opt.unpublishable(d.good, err)
+		default:
+			d.settledOn(d.good)
+		}
+	}
+	if !r.whole && r.held != nil && (d.good == nil || d.settled != d.good) {
+		// The file is lost, and what is newest does not fit: what it held before
+		// is better than nothing.
+		older := contentOf(r.held)
+		err := d.put(older, began)
+		if errors.Is(err, errNotAsAsked) {
+			return d.opt.advise(err)
+		}
+		if err != nil && refused == nil {
+			refused = d.opt.unpublishable(older, err)
+		}
+	}
+	d.tally.refused(refused)
+	d.regionTrouble.set(refused, r.generation())
+	return nil
+}
+
+// settledOn notes that the region holds a content.
+func (d *Daemon) settledOn(c *content) {
+	d.settled = c
+	if c.plan == nil {
+		return
+	}
+	for i, l := range d.layers {
+		l.used = c.plan.Layers[i].Snapshot
+	}
+}
+
+// put publishes a content, and counts it.
+func (d *Daemon) put(c *content, began time.Time) error {
+	before := d.region.held
+	err := d.region.put(c, began)
+	if d.region.held != before {
+		d.tally.publications++
+		d.tally.took.add(time.Since(began))
+	}
+	return err
+}
+
+// tend is the heartbeat: it checks that the region is still what was published,
+// recreates it if not, and looks at how long things take.
+func (d *Daemon) tend(ctx context.Context) error {
+	if d.region.held != nil {
+		d.region.check()
+		d.region.verify()
+		if !d.region.whole {
+			if err := d.settle(time.Now()); err != nil {
+				return err
+			}
+		}
+	}
+	if d.worker.busy() {
+		d.slow.set(d.overdue())
+		return nil
+	}
+	if d.layers.looked() && d.paused.text != "" { // its pause may be over
+		d.plan(ctx)
+	}
+	return nil
+}
+
+// overdue says that a plan takes too long; empty if it does not.
+func (d *Daemon) overdue() string {
+	took := time.Since(d.worker.job.since)
+	if took < d.opt.PlanTime {
+		return ""
+	}
+	file, done, total := d.worker.maker.Progress()
+	return fmt.Sprintf("decoding the newest revision takes longer than %s: %d of %d bytes, at %s; readers keep the last good one; "+
+		"make that file or its schema smaller, or raise --plan-time", d.opt.PlanTime, done, total, file)
+}
+
+// observed is the newest revision that was seen to have what the region holds.
+func (d *Daemon) observed() string {
+	switch {
+	case d.good != nil && d.settled == d.good:
+		return d.good.revision
+	case d.region.held != nil:
+		return d.region.held.Revision()
+	}
+	return ""
+}

@@ -1,0 +1,404 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func (s *setup) stateFile(name string) string { return filepath.Join(s.opt.StateDir, name) }
+
+// reserved is what the file says.
+func (s *setup) reserved() uint64 {
+	s.Helper()
+	text, err := os.ReadFile(s.stateFile(generationFile))
+	if err != nil {
+		s.Fatal(err)
+	}
+	var g uint64
+	if _, err := fmt.Sscanf(string(text), "%d\n", &g); err != nil {
+		s.Fatal(err)
+	}
+	return g
+}
+
+// loseRegion is what a reboot does.
+func (s *setup) loseRegion() {
+	s.Helper()
+	if err := os.RemoveAll(s.opt.Region); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func TestLastGoodIsPublishedAtStart(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	before, reserved := s.look(), s.reserved()
+	if reserved != reserveBlock {
+		t.Errorf("%d generations are reserved", reserved)
+	}
+	info, err := os.Stat(s.opt.StateDir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the state directory's mode is %v (%v)", info.Mode(), err)
+	}
+
+	s.loseRegion()
+	away := s.dir + ".away"
+	if err := os.Rename(s.dir, away); err != nil {
+		t.Fatal(err)
+	}
+	d := s.run()
+	p := s.sees(map[string]string{"a": `{"x":1}`})
+	if p.generation != reserved+1 || p.id == before.id || p.revision != before.revision {
+		t.Errorf("generation %d of revision %s", p.generation, p.revision)
+	}
+	await(t, "the status", func() bool { return strings.Contains(s.look().status.Problem, s.dir) })
+	if status := s.look().status; status.SourceGood != 0 || status.Observed != before.revision {
+		t.Errorf("the status is %+v", status)
+	}
+
+	// The same content is there when the source is: no new generation.
+	if err := os.Rename(away, s.dir); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the source to be good", func() bool { st := s.look().status; return st.SourceGood != 0 && st.Problem == "" })
+	if now := s.look(); now.generation != p.generation {
+		t.Errorf("generation %d", now.generation)
+	}
+	s.put("a.yaml", "x: 2\n")
+	if now := s.sees(map[string]string{"a": `{"x":2}`}); now.generation != p.generation+1 {
+		t.Errorf("generation %d", now.generation)
+	}
+	d.stop(t)
+
+	// A refused source is no better than none, and the newest image was saved.
+	s.loseRegion()
+	s.put("a.yaml", "x: [\n")
+	s.run()
+	if now := s.sees(map[string]string{"a": `{"x":2}`}); now.generation <= p.generation+1 {
+		t.Errorf("generation %d", now.generation)
+	}
+}
+
+// A region that can be attached wins over the state directory.
+func TestRegionWins(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	old := s.opt.StateDir + ".old"
+	if err := os.CopyFS(old, os.DirFS(s.opt.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	for i := 2; i <= 5; i++ {
+		s.put("a.yaml", fmt.Sprintf("x: %d\n", i))
+		if err := s.once(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.opt.StateDir = old
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.once(); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.generation != 5 || p.configs["a"] != `{"x":5}` {
+		t.Errorf("generation %d with %v", p.generation, p.configs)
+	}
+	// And the state directory has learnt from it.
+	s.loseRegion()
+	if err := s.once(); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.configs["a"] != `{"x":5}` {
+		t.Errorf("the state directory had %v", p.configs)
+	}
+}
+
+// A region above what is reserved raises the reservation.
+func TestAttachingRaisesTheReservation(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.stateFile(generationFile), []byte("5000\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.loseRegion()
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.generation != 5001 || s.reserved() != 5000+reserveBlock {
+		t.Errorf("generation %d, reserved up to %d", p.generation, s.reserved())
+	}
+	if err := os.RemoveAll(s.opt.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if s.reserved() < 5001 {
+		t.Errorf("reserved up to %d with a region at 5001", s.reserved())
+	}
+	s.loseRegion()
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.generation <= 5001 {
+		t.Errorf("generation %d came after 5001", p.generation)
+	}
+}
+
+// A publication within the block that is reserved does not touch the file.
+func TestReservesInBlocks(t *testing.T) {
+	s := newSetup(t)
+	st, err := openState(context.Background(), s.opt.StateDir, s.opt.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := st.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	st.reserve(1)
+	before, err := os.Stat(s.stateFile(generationFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for g := uint64(2); g <= reserveBlock; g++ {
+		st.reserve(g)
+	}
+	if after, err := os.Stat(s.stateFile(generationFile)); err != nil || !os.SameFile(before, after) || s.reserved() != reserveBlock {
+		t.Errorf("reserved up to %d (%v)", s.reserved(), err)
+	}
+	st.reserve(reserveBlock + 1)
+	if s.reserved() != 2*reserveBlock {
+		t.Errorf("reserved up to %d", s.reserved())
+	}
+}
+
+func TestBothLost(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	before := s.look()
+	s.put("a.yaml", "x: 2\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	s.loseRegion()
+	if err := os.RemoveAll(s.opt.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.generation != 1 || p.id == before.id || p.configs["a"] != `{"x":2}` {
+		t.Errorf("generation %d of %v with %v", p.generation, p.id, p.configs)
+	}
+}
+
+// With nothing at all the daemon waits, and a region comes with the source.
+func TestWaitsForTheSource(t *testing.T) {
+	s := newSetup(t)
+	if err := os.Remove(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	d := s.run()
+	s.logs("no region yet: waiting for the first good revision")
+	mustNotExist(t, s.file())
+	if line := s.logs("refused"); line["reason"] != "source" || !strings.Contains(line["what"].(string), s.dir) {
+		t.Errorf("the log line is %v", line)
+	}
+	if stats := d.State(); stats.Converged || stats.Generation != 0 || stats.Refusals[ReasonSource] == 0 || !stats.LastGood.IsZero() {
+		t.Errorf("the stats are %+v", stats)
+	}
+	s.put("a.yaml", "x: 1\n")
+	if p := s.sees(map[string]string{"a": `{"x":1}`}); p.generation != 1 {
+		t.Errorf("generation %d", p.generation)
+	}
+}
+
+func TestWithoutStateDir(t *testing.T) {
+	s := newSetup(t)
+	state := s.opt.StateDir
+	s.opt.StateDir = ""
+	s.put("a.yaml", "x: 1\n")
+	for want := uint64(1); want <= 2; want++ {
+		s.put("a.yaml", fmt.Sprintf("x: %d\n", want))
+		if err := s.once(); err != nil {
+			t.Fatal(err)
+		}
+		if p := s.look(); p.generation != want {
+			t.Errorf("generation %d instead of %d", p.generation, want)
+		}
+	}
+	s.loseRegion()
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.look(); p.generation != 1 {
+		t.Errorf("generation %d in a new region", p.generation)
+	}
+	mustNotExist(t, state)
+	s.logs("no state directory: if the region is lost, generations start at 1 again, and nothing can be published while the source cannot be read")
+}
+
+func TestStateDirIsRefused(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	for _, c := range []struct {
+		what, says string
+		make       func(path string) error
+	}{
+		{"a file", "--state-dir", func(p string) error { return os.WriteFile(p, nil, 0o600) }},
+		{"writable by others", "chmod go-w", func(p string) error {
+			return errors.Join(os.Mkdir(p, 0o700), os.Chmod(p, 0o777))
+		}},
+		{"another user's", "chown", func(p string) error {
+			if os.Geteuid() != 0 {
+				return errors.ErrUnsupported
+			}
+			return errors.Join(os.Mkdir(p, 0o700), os.Chown(p, 12345, -1))
+		}},
+	} {
+		s.opt.StateDir = filepath.Join(t.TempDir(), "state")
+		if err := c.make(s.opt.StateDir); errors.Is(err, errors.ErrUnsupported) {
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		err := s.once()
+		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), s.opt.StateDir) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+	if p := s.look(); p.generation != 0 {
+		t.Errorf("generation %d was published", p.generation)
+	}
+}
+
+// A disk that can't be written keeps no config from its readers.
+func TestStateCantBeWritten(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := os.MkdirAll(s.stateFile("."+generationFile+".new"), 0o700); err != nil { // in the way of both files
+		t.Fatal(err)
+	}
+	if err := os.Chmod(s.opt.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(s.stateFile("."+lastGoodFile+".new"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := s.run()
+	s.sees(map[string]string{"a": `{"x":1}`})
+	s.logs("generations cannot be reserved: if the region is lost before they are, some are given out twice")
+	s.logs("the last good image cannot be saved and will be retried")
+	s.put("a.yaml", "x: 2\n")
+	s.sees(map[string]string{"a": `{"x":2}`})
+	if n := d.State().StateErrors; n < 2 {
+		t.Errorf("%d state errors", n)
+	}
+	if n := len(s.journal.find("generations cannot be reserved: if the region is lost before they are, some are given out twice")); n != 1 {
+		t.Errorf("it was said %d times", n)
+	}
+	// With room again, the next generation is reserved, and the end saves.
+	for _, name := range []string{generationFile, lastGoodFile} {
+		if err := os.RemoveAll(s.stateFile("." + name + ".new")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	s.put("a.yaml", "x: 3\n")
+	s.sees(map[string]string{"a": `{"x":3}`})
+	await(t, "the reservation", func() bool { _, err := os.Stat(s.stateFile(generationFile)); return err == nil })
+	d.stop(t)
+	if s.reserved() < 3 {
+		t.Errorf("reserved up to %d", s.reserved())
+	}
+	s.loseRegion()
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	s.run()
+	s.sees(map[string]string{"a": `{"x":3}`})
+}
+
+// The state directory has one daemon, and the next one waits for it.
+func TestStateLock(t *testing.T) {
+	s := newSetup(t)
+	st, err := openState(context.Background(), s.opt.StateDir, s.opt.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A daemon that waits for a lock file that is unlinked meanwhile has the wrong one.
+	lock := s.stateFile(lockFile)
+	waiting := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		second, err := openState(ctx, s.opt.StateDir, s.opt.Log)
+		if err == nil {
+			err = second.close()
+		}
+		waiting <- err
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*lockPoll)
+	defer cancel()
+	if _, err := openState(ctx, s.opt.StateDir, s.opt.Log); err == nil {
+		t.Error("two daemons have the state directory")
+	}
+	if !st.isLock(st.lock) {
+		t.Error("the lock file is not the lock file")
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
+	}
+	if st.isLock(st.lock) {
+		t.Error("an unlinked file is taken for the lock")
+	}
+	if err := st.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+}
+
+// After a reboot, a revision that has no room is no reason to have no configs at all.
+func TestLastGoodIsPublishedForRevisionWithoutRoom(t *testing.T) {
+	s := newSetup(t)
+	s.opt.Writer.MaxImage = 256 << 10
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	s.loseRegion()
+	for i := range 3 { // each fits, and all together do not
+		s.put(fmt.Sprintf("large-%d.json", i), `{"x": "`+strings.Repeat("x", 100<<10)+`"}`)
+	}
+	d := s.run()
+	s.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the refusal", func() bool { return strings.Contains(d.State().Problem, "--max-image") })
+	d.reconciled(t, 3)
+	if now := d.State(); now.Converged || !now.Ready || now.Generation != reserveBlock+1 {
+		t.Errorf("%+v", now)
+	}
+	s.remove("large-0.json")
+	await(t, "the publication", func() bool { return d.State().Converged && d.State().Configs == 3 })
+}

@@ -1,0 +1,110 @@
+//go:build unix
+
+package daemon
+
+import (
+	"maps"
+	"time"
+
+	"github.com/statesync/statesync/shm"
+)
+
+// live reports whether readers have what was made of the sources last.
+func (d *Daemon) live() bool {
+	return d.region.whole && d.good != nil && d.good.plan != nil && d.settled == d.good && d.regionTrouble.now == nil
+}
+
+// converged reports whether what the sources come to is live.
+func (d *Daemon) converged() bool {
+	return d.live() && d.planTrouble.now == nil && d.layers.current()
+}
+
+// turned ends a turn: it makes the state, and tells it to all who ask, and to the
+// region's readers.
+func (d *Daemon) turned() {
+	now := time.Now()
+	was := d.State()
+	good, goodAt := d.layers.credit(d.live())
+	converged := d.converged()
+	if d.worker.busy() && now.Sub(d.worker.job.since) < shm.HeartbeatInterval {
+		converged = was.Converged // there is no verdict on what is newer
+	}
+	switch {
+	case converged:
+		d.behind = time.Time{}
+	case d.judged && d.behind.IsZero():
+		d.behind = now
+	}
+	problem := d.problem()
+	s := &State{
+		Turned:       now,
+		Fresh:        d.layers.fresh(d.opt.MaxAge),
+		Converged:    converged,
+		Behind:       d.behind,
+		LastSuccess:  good,
+		LastGood:     good,
+		Layers:       d.layers.states(),
+		Problem:      problem.String(),
+		Place:        problem.place(),
+		Alarm:        d.alarm(),
+		Reloading:    d.reloading != nil,
+		Looks:        d.layers.looks(),
+		Publications: d.tally.publications,
+		Regions:      d.region.regions,
+		Losses:       d.region.losses,
+		Refusals:     maps.Clone(d.tally.refusals),
+		StateErrors:  d.dir.errorCount(),
+		WatchErrors:  d.watchErrors.Load(),
+		Took:         d.tally.took,
+	}
+	if good.IsZero() {
+		goodAt = d.seenGood
+		if goodAt > 0 {
+			s.LastGood = now.Add(goodAt - shm.Boottime())
+		}
+	}
+	if d.worker.busy() {
+		s.Planning = d.worker.job.since
+		s.Stuck = now.Sub(s.Planning) > stuckAfter*d.opt.PlanTime
+	}
+	if d.settled != nil {
+		s.live = d.settled.plan
+	}
+	d.region.tell(shm.Observation{
+		SourceGood: goodAt, Observed: d.observed(), Problem: s.Problem,
+		Fresh: s.Fresh, Converged: s.Converged, Held: s.Held, Layers: d.layers.status(),
+	})
+	s.Ready = d.region.whole
+	if m := d.region.held; m != nil {
+		if d.held == nil || d.held.image != m {
+			d.held = &holding{image: m}
+		}
+		s.held = d.held
+		s.Generation, s.Revision, s.Configs, s.Bytes, s.Published = m.Generation(), m.Revision(), m.Len(), m.Size(), m.Published()
+	}
+	d.state.Store(s)
+	d.opt.Observe(s)
+}
+
+// problem is what keeps the newest from being published; nil if nothing does.
+func (d *Daemon) problem() *refusal {
+	if f := d.layers.problem(); f != nil {
+		return f
+	}
+	if d.planTrouble.now != nil {
+		return d.planTrouble.now
+	}
+	return d.regionTrouble.now
+}
+
+// stuckAfter is how many times Options.PlanTime a plan may take until the watchdog is
+// no longer fed.
+const stuckAfter = 10
+
+// alarm is what is wrong now besides what is refused.
+func (d *Daemon) alarm() string {
+	if d.slow.text != "" {
+		return d.slow.text
+	}
+	return d.paused.text
+}

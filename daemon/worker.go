@@ -1,0 +1,109 @@
+//go:build unix
+
+package daemon
+
+import (
+	"context"
+	"runtime/metrics"
+	"time"
+
+	"github.com/statesync/statesync/daemon/headroom"
+	"github.com/statesync/statesync/daemon/plan"
+)
+
+// worker makes plans, one at a time, on a goroutine of its own: Go cannot stop a
+// parser, and the owner must not wait for one. All methods are the owner's.
+type worker struct {
+	maker *plan.Maker
+	diary *diary
+	done  chan made // capacity 1, so that a plan that nobody takes ends
+
+	cancel context.CancelFunc // of the plan that is being made; nil: none is
+	job    job
+	gaveUp bool // the plan before was abandoned
+}
+
+// job is a plan to make.
+type job struct {
+	layers []plan.Layer
+	began  time.Time // when the look began that brought the newest of them
+	since  time.Time // when the plan was begun
+}
+
+// made is what became of a job.
+type made struct {
+	job
+	plan    *plan.Plan
+	crowded error // there is no memory for it now
+	err     error // it was abandoned
+}
+
+func newWorker(m *plan.Maker) *worker { return &worker{maker: m, done: make(chan made, 1)} }
+
+func (w *worker) busy() bool { return w.cancel != nil }
+
+// start begins a plan. No other is being made.
+func (w *worker) start(ctx context.Context, j job) {
+	ctx, w.cancel = context.WithCancel(ctx)
+	j.since = time.Now()
+	w.job = j
+	go func() { w.done <- w.make(ctx, j) }()
+}
+
+// finished takes note of what came from done.
+func (w *worker) finished(m made) {
+	w.cancel()
+	w.cancel = nil
+	w.gaveUp = m.err != nil
+}
+
+// outdate abandons the plan that is being made, because there is newer input: at the
+// next file, if it is less than half done. What was decoded is kept. The plan after an
+// abandoned one is always finished, so that input that changes all the time does not
+// keep everything from being published.
+func (w *worker) outdate() {
+	if _, done, total := w.maker.Progress(); !w.gaveUp && 2*done < total {
+		w.cancel()
+	}
+}
+
+// stopWait is how long a daemon that ends waits for the worker to come to the end of
+// a file. The process ends without it.
+const stopWait = 300 * time.Millisecond
+
+// stop abandons the plan that is being made. It reports whether the worker has ended.
+func (w *worker) stop() bool {
+	if !w.busy() {
+		return true
+	}
+	w.cancel()
+	select {
+	case m := <-w.done:
+		w.finished(m)
+		return true
+	case <-time.After(stopWait):
+		return false
+	}
+}
+
+// make runs on the worker's goroutine.
+func (w *worker) make(ctx context.Context, j job) made {
+	m := made{job: j}
+	need := w.maker.Memory(j.layers)
+	if m.crowded = roomFor(need); m.crowded != nil {
+		return m
+	}
+	if need > 0 { // else nothing is decoded that was not decoded before
+		defer w.diary.begin(inputsDigest(j.layers))()
+	}
+	m.plan, m.err = w.maker.Make(ctx, j.layers)
+	return m
+}
+
+// roomFor reports whether there is memory for decoding what changed. A daemon that
+// is killed for it would be killed again at its next start.
+func roomFor(need int64) error {
+	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
+	metrics.Read(idle)
+	return headroom.Check(need - int64(idle[0].Value.Uint64()))
+}
