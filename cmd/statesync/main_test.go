@@ -174,8 +174,8 @@ func TestEveryCommandTeaches(t *testing.T) {
 		}
 	}
 	visit(root)
-	if n := len(root.Commands()); n != 9 {
-		t.Errorf("there are %d commands, want 9", n)
+	if n := len(root.Commands()); n != 11 {
+		t.Errorf("there are %d commands, want 11", n)
 	}
 }
 

@@ -33,7 +33,8 @@ const rootLong = `statesync looks at what statesyncd publishes.
 The daemon statesyncd puts all configs of a host into one shared memory region.
 Every change makes a new generation of all of them, and programs read it through
 the package client without a request to the daemon. statesync shows people and
-scripts the same: it never writes, and needs no running daemon.
+scripts the same: it never writes, and only its commands layers and why need a
+running daemon.
 
 A region is a directory. The one to look at is, in this order: --region,
 $STATESYNC_REGION, ` + shm.DefaultDir + `. It must belong to root, to
@@ -50,6 +51,7 @@ const rootExample = `  statesync ls                           # what there is
   statesync get matchmaker weights.elo   # one key of it
   statesync watch matchmaker             # a line whenever it changes
   statesync status                       # how daemon and sources are doing
+  statesync why matchmaker weights.elo   # where a value comes from
   statesync check ./config               # before you commit`
 
 // command is the root command with everything below it.
@@ -90,7 +92,7 @@ func (a *app) command() *cobra.Command {
 	}
 	add("configs", a.getCommand(), a.lsCommand(), a.watchCommand())
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
-	add("source", a.checkCommand())
+	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand())
 	add("", a.completionCommand())
 	return root
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
+	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/daemon/notify"
 )
 
@@ -40,6 +41,13 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 	case s.listen != "":
 		serving.Go(func() { s.tell(telling, server, l) })
 	}
+	serving.Go(func() {
+		if err := control.Serve(telling, d, control.Options{
+			Region: s.Region, Mode: s.Writer.Mode, Group: s.Writer.Group, Version: s.Version, Log: s.Log,
+		}); err != nil {
+			s.Log.Error("queries are no longer answered; restart the daemon", "error", err)
+		}
+	})
 	if err := d.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}

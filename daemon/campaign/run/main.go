@@ -94,7 +94,7 @@ func plan(total time.Duration, seed uint64) []step {
 		"shm/writer:FuzzAttach", "shm/writer:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
 		"client/internal/decode:FuzzDecode",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
-		"daemon/source:FuzzSpec",
+		"daemon/source:FuzzSpec", "daemon/control:FuzzQuery",
 		"daemon/plan/decode:FuzzJSON", "daemon/plan/decode:FuzzYAML", "daemon/plan/decode:FuzzTOML", "daemon/plan/schema:FuzzSchema", "daemon/plan:FuzzLayers",
 	}
 	for _, target := range targets {

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/daemon/control"
+)
+
+// query is a client of the daemon of the region, whose process is trusted as the
+// region is.
+func (a *app) query() (*control.Client, error) {
+	owners, err := a.trusted()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.open(); err != nil { // says what is wrong with the region, if anything is
+		return nil, err
+	}
+	return control.Dial(a.dir(), append(owners, 0, os.Geteuid())), nil
+}
+
+// asked adds to the error of a query what an operator can do about it.
+func (a *app) asked(err error) error {
+	if errors.Is(err, control.ErrNoDaemon) {
+		return fmt.Errorf("%w; only a running daemon knows that: %s", err, startDaemon(a.dir(), packagedUnit))
+	}
+	return err
+}
+
+func (a *app) whyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why NAME [KEY]",
+		Short: "Show where a value comes from, and what it overrules",
+		Long: `Ask the daemon where a config, or the value of one of its keys, comes from: the
+winner first, with its layer, value, place and version, and below it what the
+lower layers have there. It needs the running daemon, unlike most of statesync.`,
+		Example: `  statesync why matchmaker weights.elo
+  statesync why matchmaker weights.elo -o json`,
+		Args:              arguments(1, 2),
+		ValidArgsFunction: a.complete,
+	}
+	format := output(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		region, err := a.open()
+		if err != nil {
+			return err
+		}
+		if _, err := a.config(region, args[0]); err != nil { // with what was perhaps meant
+			return err
+		}
+		c, err := a.query()
+		if err != nil {
+			return err
+		}
+		why, err := c.Why(cmd.Context(), args[0], strings.Join(args[1:], ""))
+		if err != nil {
+			return a.asked(err)
+		}
+		if format.word == "json" {
+			return printJSON(a.stdout, why, "  ")
+		}
+		return a.printWhy(why)
+	}
+	return cmd
+}
+
+func (a *app) printWhy(why control.Why) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for i, o := range why.Origins {
+		sign := " "
+		if i == 0 {
+			sign = "*"
+		}
+		place := o.File
+		if o.Line > 0 {
+			place = fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column)
+		}
+		value := clip(o.Value)
+		switch {
+		case o.Deleted:
+			value = "deleted"
+		case o.Opaque:
+			value = "opaque"
+		}
+		fmt.Fprintf(w, "%s %s\t%s\t%s\t%s\n", sign, escape(o.Layer), escape(value), escape(place), short(o.Version))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(why.Origins) > 0 && why.Origins[0].Schema != "" {
+		fmt.Fprintf(a.stdout, "checked by %s\n", escape(why.Origins[0].Schema))
+	}
+	_, err := fmt.Fprintf(a.stdout, "generation %d, in which %s last changed, of %d\n", why.Since, escape(why.Config), why.Generation)
+	return err
+}
+
+// clip shortens a value for a line; -o json has all of it.
+func clip(value string) string {
+	const most = 60
+	if r := []rune(value); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return value
+}
+
+func (a *app) layersCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "layers",
+		Short: "Show the daemon's sources, and how each is doing",
+		Long: `Ask the daemon for its sources, the lowest layer first: which version of each is
+in use, when its newest was last found to be used, and if it is not, why. It
+needs the running daemon; "statesync status" shows the same without it, shorter.
+
+It exits with 1 if the newest of a layer is not in use.`,
+		Example: `  statesync layers
+  statesync layers -o json | jq '.[].version'`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	format := output(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.query()
+		if err != nil {
+			return err
+		}
+		layers, err := c.Layers(cmd.Context())
+		if err != nil {
+			return a.asked(err)
+		}
+		if format.word == "json" {
+			err = printJSON(a.stdout, layers, "  ")
+		} else {
+			err = a.printLayers(layers)
+		}
+		for _, l := range layers {
+			if err == nil && l.Problem != "" {
+				err = errNo
+			}
+		}
+		return err
+	}
+	return cmd
+}
+
+func (a *app) printLayers(layers []control.Layer) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "LAYER\tSOURCE\tVERSION\tGOOD")
+	for _, l := range layers {
+		good := "never"
+		if l.Good != nil {
+			good = span(time.Since(*l.Good)) + " ago"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", escape(l.Name), escape(l.Source), short(l.Version), good)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, l := range layers {
+		if l.Problem == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(a.stdout, "\n%s: the newest %s is not in use:\n  %s\n", escape(l.Name), short(l.Newest), escape(l.Problem)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

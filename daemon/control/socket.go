@@ -1,0 +1,241 @@
+//go:build unix
+
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// SocketName is the socket's name in the region's directory.
+const SocketName = "query.sock"
+
+// tempName is the socket's until it can be connected to by those that may.
+const tempName = ".query.sock.new"
+
+// placeInterval is how often the socket is looked for in its place.
+const placeInterval = time.Second
+
+// socket listens in a directory that may be replaced. It is a net.Listener that
+// accepts from whatever socket is in the directory now.
+type socket struct {
+	region string
+	mode   fs.FileMode // of the region's file
+	group  int         // -1: as it is
+	log    *slog.Logger
+
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	wait  sync.WaitGroup
+
+	// Of the goroutine that keeps the socket in its place.
+	l     *net.UnixListener
+	is    fs.FileInfo // the socket that l listens on
+	fails string
+}
+
+// listen keeps a socket in a region's directory until Close.
+func listen(region string, mode fs.FileMode, group int, log *slog.Logger) *socket {
+	s := &socket{region: region, mode: mode, group: group, log: log, conns: make(chan net.Conn), done: make(chan struct{})}
+	s.wait.Go(s.keep)
+	return s
+}
+
+// keep makes the socket, and makes it again if it is not in its place.
+func (s *socket) keep() {
+	look := time.NewTicker(placeInterval)
+	defer look.Stop()
+	for {
+		s.place()
+		select {
+		case <-s.done:
+			if s.inPlace() {
+				_ = os.Remove(s.path())
+			}
+			s.drop()
+			return
+		case <-look.C:
+		}
+	}
+}
+
+func (s *socket) path() string { return filepath.Join(s.region, SocketName) }
+
+// inPlace reports whether clients come to the socket that this process listens on.
+func (s *socket) inPlace() bool {
+	info, err := os.Lstat(s.path())
+	return err == nil && s.is != nil && os.SameFile(info, s.is)
+}
+
+// place makes the socket unless it is in its place. A directory that does not exist
+// yet, or not any more, is waited for.
+func (s *socket) place() {
+	if s.inPlace() {
+		return
+	}
+	s.drop()
+	err := s.make()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		if text := err.Error(); text != s.fails {
+			s.fails = text
+			s.log.Warn("no query socket: statesync why and layers do not work; it is tried again, and publishing goes on",
+				"socket", s.path(), "error", err)
+		}
+	case s.fails != "":
+		s.fails = ""
+		s.log.Info("the query socket is there again", "socket", s.path())
+	}
+}
+
+// make binds a socket under a temporary name, by a handle of the directory, which is
+// short however long the path is, and moves it to its place.
+func (s *socket) make() error {
+	dir, err := os.OpenFile(s.region, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := ownedAlone(dir); err != nil {
+		return err
+	}
+	temp := inDir(dir, tempName)
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	l.SetUnlinkOnClose(false)
+	err = os.Chmod(temp, socketMode(s.mode))
+	if err == nil && s.group >= 0 {
+		err = os.Lchown(temp, -1, s.group)
+	}
+	if err == nil {
+		err = unix.Renameat(int(dir.Fd()), tempName, int(dir.Fd()), SocketName)
+	}
+	var is fs.FileInfo
+	if err == nil {
+		is, err = os.Lstat(inDir(dir, SocketName))
+	}
+	if err != nil {
+		return errors.Join(err, l.Close(), ignoreMissing(os.Remove(temp)))
+	}
+	s.l, s.is = l, is
+	s.wait.Go(func() { s.accept(l) })
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// ownedAlone returns an error unless this user alone can write the directory.
+func ownedAlone(dir *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return fmt.Errorf("%s: other users could have written it", dir.Name())
+	}
+	return nil
+}
+
+// socketMode lets those connect, which takes the permission to write, that may read
+// the region.
+func socketMode(region fs.FileMode) fs.FileMode {
+	mode := fs.FileMode(0o600)
+	if region&0o040 != 0 {
+		mode |= 0o060
+	}
+	if region&0o004 != 0 {
+		mode |= 0o006
+	}
+	return mode
+}
+
+// accept hands connections on until the listener is closed.
+func (s *socket) accept(l *net.UnixListener) {
+	for {
+		conn, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // of descriptors, say
+			select {
+			case <-s.done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		select {
+		case s.conns <- conn:
+		case <-s.done:
+			_ = conn.Close()
+		}
+	}
+}
+
+// drop ends listening on the socket that is not in its place any more.
+func (s *socket) drop() {
+	if s.l != nil {
+		_ = s.l.Close()
+		s.l, s.is = nil, nil
+	}
+}
+
+// Accept implements net.Listener.
+func (s *socket) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.conns:
+		return conn, nil
+	case <-s.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener. It removes the socket.
+func (s *socket) Close() error {
+	s.once.Do(func() { close(s.done) })
+	s.wait.Wait()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path(), Net: "unix"} }
+
+// dialing is how long a connection may take to be accepted by the kernel.
+const dialing = 2 * time.Second
+
+// dial connects to the socket of a directory.
+func dial(ctx context.Context, region string) (*net.UnixConn, error) {
+	dir, err := os.OpenFile(region, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	d := net.Dialer{Timeout: dialing}
+	c, err := d.DialContext(ctx, "unix", inDir(dir, SocketName))
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
