@@ -60,7 +60,12 @@ func BenchmarkChangeOneOf10000(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
 	await(b, "the publication", func() bool { return d.State().Converged })
 	const pause = 1500 * time.Millisecond
 	time.Sleep(2 * pause)

@@ -33,6 +33,7 @@ type Daemon struct {
 	wake     chan struct{} // capacity 1: a source was looked at
 	requests chan request
 	ended    chan struct{} // closed at the end of Run and Once
+	silence  time.Duration // maxSilence
 
 	state       atomic.Pointer[State]
 	watchErrors atomic.Uint64
@@ -52,13 +53,14 @@ type Daemon struct {
 	judged    bool          // there was a verdict on what all sources have
 	asked     bool          // whether the state directory was asked for its last good image
 	reloading []uint64      // what Look.Rechecks of each layer has to reach; nil: no reload is under way
+	started   time.Time     // when the sources began to be followed
 	behind    time.Time     // since when it is not converged
 	seenGood  time.Duration // when the sources were last valid for the previous daemon, by shm.Boottime
 
 	planTrouble   trouble
 	regionTrouble trouble
 	notices       notices
-	paused, slow  alarm
+	slow          alarm
 }
 
 // New makes a daemon. It touches nothing.
@@ -71,12 +73,12 @@ func New(o Options) *Daemon {
 		wake:          make(chan struct{}, 1),
 		requests:      make(chan request),
 		ended:         make(chan struct{}),
+		silence:       maxSilence,
 		worker:        newWorker(plan.New(plan.Options{Opaque: o.Opaque, AllowEmpty: o.AllowEmpty})),
 		tally:         newTally(),
 		planTrouble:   trouble{log: o.Log, values: o.LogValues},
 		regionTrouble: trouble{log: o.Log, values: o.LogValues},
 		notices:       notices{log: o.Log},
-		paused:        alarm{log: o.Log},
 		slow:          alarm{log: o.Log},
 	}
 	d.state.Store(&State{Refusals: d.tally.refusals})
@@ -158,6 +160,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 
 // follow begins to follow every source.
 func (d *Daemon) follow(watch bool) error {
+	d.started = time.Now()
 	for i, spec := range d.opt.Sources {
 		src, err := d.open(spec, d.sourceOptions(spec, i, watch))
 		if err != nil {

@@ -87,21 +87,18 @@ func inputsDigest(layers []plan.Layer) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// pause says how long decoding these inputs has to wait, and why; 0 is not at all.
-func (d *diary) pause(inputs string) (time.Duration, string) {
+// pause says why decoding these inputs has to wait; empty if it has not.
+func (d *diary) pause(inputs string) string {
 	if d.inputs != inputs || d.deaths < maxDeaths {
-		return 0, ""
+		return ""
 	}
 	if d.until.IsZero() {
-		pause := min(firstPause<<min(d.deaths-maxDeaths, 20), maxPause)
-		d.until = time.Now().Add(pause)
+		d.until = time.Now().Add(min(firstPause<<min(d.deaths-maxDeaths, 20), maxPause))
 	}
-	wait := time.Until(d.until)
-	if wait <= 0 {
-		return 0, ""
+	if time.Until(d.until) <= 0 {
+		return ""
 	}
-	return wait, fmt.Sprintf("the daemon died %d times in a row while it decoded this revision: it is tried again at %s; "+
-		"readers keep the last good one", d.deaths, d.until.Format(time.TimeOnly))
+	return fmt.Sprintf("the daemon died %d times in a row while it decoded this revision, which is tried again at %s", d.deaths, d.until.Format(time.TimeOnly))
 }
 
 // begin notes that these inputs are being decoded. The function that it returns

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A daemon that died twice over the same inputs goes on with what was last good, and
@@ -42,14 +43,14 @@ func TestInputsThatKill(t *testing.T) {
 	die()
 	die()
 	d := s.run()
-	await(t, "the alarm", func() bool { return strings.Contains(d.State().Alarm, "died 2 times in a row") })
+	await(t, "the refusal", func() bool { return strings.Contains(s.look().status.Problem, "died 2 times in a row") })
 	d.reconciled(t, 3)
 	if p := s.look(); p.configs["a"] != `{"x":1}` || p.status.Converged {
 		t.Errorf("%+v", p)
 	}
 	s.put("a.yaml", "x: 3\n")
 	s.sees(map[string]string{"a": `{"x":3}`})
-	await(t, "the end of the alarm", func() bool { return d.State().Alarm == "" })
+	await(t, "the end of the refusal", func() bool { return d.State().Problem == "" })
 	d.stop(t)
 
 	// Once is enough to be tried again.
@@ -77,15 +78,17 @@ func TestDiary(t *testing.T) {
 		if d.deaths != deaths || deaths > 0 && d.inputs != "abc" {
 			t.Errorf("%d deaths over %q, not %d", d.deaths, d.inputs, deaths)
 		}
-		pause, why := d.pause("abc")
-		if (pause > 0) != (deaths >= maxDeaths) || (why != "") != (pause > 0) {
-			t.Errorf("after %d deaths it pauses for %v: %s", deaths, pause, why)
+		if why := d.pause("abc"); (why != "") != (deaths >= maxDeaths) {
+			t.Errorf("after %d deaths it pauses: %q", deaths, why)
 		}
-		if pause > firstPause<<max(deaths-maxDeaths, 0) {
+		if pause := time.Until(d.until); pause > firstPause<<max(deaths-maxDeaths, 0) {
 			t.Errorf("after %d deaths it pauses for %v", deaths, pause)
 		}
-		if other, _ := d.pause("def"); other != 0 {
-			t.Errorf("other inputs pause for %v", other)
+		if why := d.pause("def"); why != "" {
+			t.Errorf("other inputs pause: %s", why)
+		}
+		if d.until = d.until.Add(-maxPause); d.pause("abc") != "" {
+			t.Error("the pause has no end")
 		}
 		d.begin("abc")
 	}

@@ -34,6 +34,21 @@ func (l *layer) problem() *refusal {
 	return l.undecoded.now
 }
 
+// maxSilence is how long a source may take to answer until that is a problem.
+const maxSilence = 10 * time.Second
+
+// silent is how long the source has not answered, in a look that is under way.
+func (l *layer) silent(now, started time.Time) time.Duration {
+	switch look := l.follower.Look(); {
+	case look == nil:
+		return now.Sub(started)
+	case look.Running.IsZero():
+		return 0
+	default:
+		return now.Sub(look.Running)
+	}
+}
+
 // layers are the owner's, the lowest first.
 type layers []*layer
 

@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // layered is a setup with a second source above the first.
@@ -127,6 +130,50 @@ func TestOnceWithLayers(t *testing.T) {
 	if p := s.look(); p.configs["a"] != `{"x":2}` {
 		t.Errorf("%v", p.configs)
 	}
+}
+
+// hangs is a source that does not answer until it is released.
+type hangs struct {
+	source.Source
+	release chan struct{}
+}
+
+func (h *hangs) Fetch(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
+	<-h.release // as a file system does, whatever the context says
+	return h.Source.Fetch(ctx, have)
+}
+
+// A source that hangs holds up neither the last good image nor the daemon's end.
+func TestSourceHangs(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	s.loseRegion()
+	s.put("a.yaml", "x: 2\n")
+	release := make(chan struct{})
+	start := func() *running {
+		return s.runWith(func(d *Daemon) {
+			d.silence = 100 * time.Millisecond
+			d.open = func(spec source.Spec, o source.Options) (source.Source, error) {
+				opened, err := Schemes.Open(spec, o)
+				return &hangs{opened, release}, err
+			}
+		})
+	}
+	d := start()
+	s.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the problem", func() bool { return strings.Contains(s.look().status.Problem, "has not answered") })
+	if now := d.State(); now.Fresh || now.Converged || !now.Ready {
+		t.Errorf("%+v", now)
+	}
+	d.stop(t)
+	d = start()
+	await(t, "the problem again", func() bool { return strings.Contains(d.State().Problem, "has not answered") })
+	close(release)
+	s.sees(map[string]string{"a": `{"x":2}`})
+	await(t, "the end of the problem", func() bool { return d.State().Problem == "" && d.State().Converged })
 }
 
 // dense is a YAML file that takes long to decode for its size.

@@ -115,8 +115,8 @@ func (d *Daemon) plan(ctx context.Context) bool {
 	case in == nil, sameInputs(in, d.planned):
 		return false
 	}
-	wait, why := d.diary.pause(inputsDigest(in))
-	if d.paused.set(why); wait > 0 {
+	if why := d.diary.pause(inputsDigest(in)); why != "" {
+		d.refuse(deadly(newestVersions(in), why))
 		return false
 	}
 	d.worker.start(ctx, job{layers: in, began: d.began()})
@@ -297,10 +297,26 @@ func (d *Daemon) tend(ctx context.Context) error {
 		d.slow.set(d.overdue())
 		return nil
 	}
-	if d.layers.looked() && d.paused.text != "" { // its pause may be over
+	if f := d.planTrouble.now; f != nil && f.reason == ReasonCrash { // its pause may be over
 		d.plan(ctx)
 	}
-	return nil
+	return d.notice(time.Now())
+}
+
+// notice finds sources that do not answer. If there is no region, what was last good is
+// published without them.
+func (d *Daemon) notice(now time.Time) error {
+	hangs := false
+	for _, l := range d.layers {
+		if since := l.silent(now, d.started); since > d.silence {
+			hangs = true
+			l.unread.set(hanging(d.label(l.spec.Name), since), d.region.generation())
+		}
+	}
+	if !hangs || d.layers.looked() {
+		return nil
+	}
+	return d.judge()
 }
 
 // overdue says that a plan takes too long; empty if it does not.

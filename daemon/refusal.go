@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
@@ -26,9 +27,10 @@ const (
 	ReasonTooLarge Reason = "too_large" // its image is larger than max-image
 	ReasonNoSpace  Reason = "no_space"  // memory to decode it, or pages for its image, are not available
 	ReasonRegion   Reason = "region"    // the region cannot be written
+	ReasonCrash    Reason = "crash"     // the daemon died while it decoded it
 )
 
-var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion}
+var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion, ReasonCrash}
 
 // refusal is everything that keeps a revision from being published.
 type refusal struct {
@@ -123,6 +125,21 @@ func undecodable(revision string, problems []*plan.Problem, count int) *refusal 
 func crowded(revision string, err error) *refusal {
 	f := &refusal{reason: ReasonNoSpace, revision: revision, key: string(ReasonNoSpace) + revision}
 	f.add(&plan.Problem{What: "the memory to decode it is not available: " + err.Error()}, string(ReasonNoSpace)) // bytes are others each time
+	return f
+}
+
+// hanging is the refusal of a source that does not answer.
+func hanging(layer string, since time.Duration) *refusal {
+	f := &refusal{reason: ReasonSource, key: "hangs"}
+	f.add(&plan.Problem{Layer: layer, What: fmt.Sprintf(
+		"the source has not answered for %s: it hangs in the file system or the network", since.Round(time.Second))}, "")
+	return f
+}
+
+// deadly is the refusal of a revision that the daemon died over.
+func deadly(revision, why string) *refusal {
+	f := &refusal{reason: ReasonCrash, revision: revision, key: string(ReasonCrash) + revision}
+	f.add(&plan.Problem{What: why}, why)
 	return f
 }
 

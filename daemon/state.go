@@ -34,8 +34,7 @@ type State struct {
 	Layers  []LayerState // the lowest first
 	Problem string       // why a newer revision is not published, as the region's status has it
 	Place   string       // Problem with layer, file, line, column and key, and no value
-	// Alarm says that something takes longer, or failed more often, than it should;
-	// empty when nothing does.
+	// Alarm says that something takes longer than it should; empty when nothing does.
 	Alarm string
 	// Planning is since when a plan is being made; zero: none is.
 	Planning time.Time

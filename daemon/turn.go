@@ -46,7 +46,7 @@ func (d *Daemon) turned() {
 		Layers:       d.layers.states(),
 		Problem:      problem.String(),
 		Place:        problem.place(),
-		Alarm:        d.alarm(),
+		Alarm:        d.slow.text,
 		Reloading:    d.reloading != nil,
 		Looks:        d.layers.looks(),
 		Publications: d.tally.publications,
@@ -56,6 +56,9 @@ func (d *Daemon) turned() {
 		StateErrors:  d.dir.errorCount(),
 		WatchErrors:  d.watchErrors.Load(),
 		Took:         d.tally.took,
+	}
+	if s.Problem == "" { // what is not published yet because it takes long
+		s.Problem, s.Place = s.Alarm, s.Alarm
 	}
 	if good.IsZero() {
 		goodAt = d.seenGood
@@ -100,11 +103,3 @@ func (d *Daemon) problem() *refusal {
 // stuckAfter is how many times Options.PlanTime a plan may take until the watchdog is
 // no longer fed.
 const stuckAfter = 10
-
-// alarm is what is wrong now besides what is refused.
-func (d *Daemon) alarm() string {
-	if d.slow.text != "" {
-		return d.slow.text
-	}
-	return d.paused.text
-}

@@ -41,7 +41,7 @@ type health struct {
 	Revision   string  `json:"revision"`   // it came from
 	Configs    int     `json:"configs"`
 	Problem    string  `json:"problem"` // why a newer revision is not published
-	Alarm      string  `json:"alarm"`   // what takes longer, or failed more often, than it should
+	Alarm      string  `json:"alarm"`   // what takes longer than it should
 
 	// overdue says that it is not converged for longer than a fresh source may be old.
 	overdue bool

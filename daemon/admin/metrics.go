@@ -75,7 +75,7 @@ func newMetrics(s *Server) *metrics {
 		rejected:     desc("rejections_total", "Revisions that were refused, counted anew at each try.", "reason"),
 		stateErrors:  desc("state_errors_total", "Failures to write the state directory: to reserve a generation, to save the last good image."),
 		planning:     desc("planning_seconds", "For how long a revision is being decoded and validated; 0 while none is."),
-		alarm:        desc("alarm", "Whether something takes longer, or failed more often, than it should; the log and /healthz say what."),
+		alarm:        desc("alarm", "Whether something takes longer than it should; the log and /healthz say what."),
 		fresh:        desc("fresh", "Whether each source was looked at within --max-age."),
 		converged:    desc("converged", "Whether what the sources come to is what is live."),
 		held:         desc("held", "Whether an operator holds back what is newer, on purpose."),

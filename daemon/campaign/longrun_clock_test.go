@@ -33,6 +33,7 @@ var wallClock = map[string]string{
 	"daemon/admin/server.go New time.Now":                               "a difference in one process",
 	"daemon/admin/health.go lastValid time.Since":                       "by the clock that does not jump",
 	"daemon/admin/health.go notFresh time.Since":                        "by the clock that does not jump",
+	"daemon/daemon.go Daemon.follow time.Now":                           "a difference in one process",
 	"daemon/diary.go diary.pause time.Now":                              "a difference in one process",
 	"daemon/diary.go diary.pause time.Until":                            "a difference in one process",
 	"daemon/internal/httpd/connections.go connections.changed time.Now": "a difference in one process",
