@@ -71,6 +71,8 @@ var rows = []row{
 	{"rename of a file to another process, p50", "Rename p50-ns", "", 5e6},
 	{"rename of a file to another process, p99", "Rename p99-ns", "", 50e6},
 	{"rescan of 10,000 unchanged files, CPU", "Rescan10000/stat cpu-ms/op", "", 40},
+	{"1 of 10,000 files changed, CPU of the daemon", "ChangeOneOf10000 cpu-ms/op", "", 20},
+	{"the same daemon idle for as long, CPU", "ChangeOneOf10000 idle-ms/op", "", 0},
 }
 
 func main() {
@@ -99,6 +101,7 @@ func run(count int, only string) error {
 			{"./bench", "^BenchmarkChange$", "3x"},
 			{"./bench", "^BenchmarkBusy$", "100x"},
 			{"./daemon/source/dir", "^BenchmarkRescan10000$", "5x"},
+			{"./daemon", "^BenchmarkChangeOneOf10000$", "8x"},
 		} {
 			if !regexp.MustCompile(pattern).MatchString(group.bench) {
 				continue
