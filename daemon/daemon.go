@@ -47,6 +47,7 @@ type Daemon struct {
 	tally  tally
 
 	planned   []plan.Layer  // what the newest plan was made of; nil before the first
+	verdict   *refusal      // on that plan; nil if it is good
 	good      *content      // the newest good content; nil before the first
 	settled   *content      // the content that the region was last seen to hold
 	held      *holding      // what the region holds, with its digest

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/daemon/plan"
 )
 
 // A daemon that died twice over the same inputs goes on with what was last good, and
@@ -111,5 +113,36 @@ func TestDiary(t *testing.T) {
 		if d := open("v1"); d.deaths != 0 {
 			t.Errorf("%q is %d deaths", text, d.deaths)
 		}
+	}
+}
+
+// A source that goes back to what is published leaves nothing of what was in the way
+// of the newer revision.
+func TestBackFromInputsThatKill(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	d := New(s.opt)
+	if err := d.start(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	step(t, d)
+	s.put("a.yaml", "x: 2\n")
+	follower := d.layers[0].follower
+	n := follower.Recheck()
+	await(t, "a look", func() bool { return follower.Look().Rechecks >= n })
+	d.diary.inputs, d.diary.deaths = inputsDigest([]plan.Layer{{Newest: follower.Look().Snapshot}}), maxDeaths
+	step(t, d)
+	if now := d.State(); now.Converged || now.Refusals[ReasonCrash] == 0 || now.Problem == "" {
+		t.Errorf("%+v", now)
+	}
+	s.put("a.yaml", "x: 1\n")
+	step(t, d)
+	if now := d.State(); !now.Converged || now.Problem != "" {
+		t.Errorf("%+v", now)
 	}
 }

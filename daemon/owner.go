@@ -73,7 +73,7 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 func (d *Daemon) look(ctx context.Context) error {
 	for _, l := range d.layers {
 		look := l.follower.Look()
-		if look == nil || look == l.look {
+		if look == nil || l.look != nil && look.Count == l.look.Count { // none has ended since
 			continue
 		}
 		l.look = look
@@ -112,7 +112,10 @@ func (d *Daemon) plan(ctx context.Context) bool {
 			d.worker.outdate()
 		}
 		return true
-	case in == nil, sameInputs(in, d.planned):
+	case in == nil:
+		return false
+	case sameInputs(in, d.planned): // what was in the way of newer ones is gone with them
+		d.planTrouble.set(d.verdict, d.region.generation())
 		return false
 	}
 	if why := d.diary.pause(inputsDigest(in)); why != "" {
@@ -147,8 +150,9 @@ func (d *Daemon) decide(ctx context.Context, m made) error {
 		d.planned = m.layers
 		d.notices.say(m.plan)
 		d.undecoded(m.plan)
-		d.refuse(invalid(m.plan))
-		if d.planTrouble.now == nil {
+		d.verdict = invalid(m.plan)
+		d.refuse(d.verdict)
+		if d.verdict == nil {
 			d.good = contentOfPlan(m.plan)
 		}
 		if err := d.settle(m.began); err != nil {
@@ -295,9 +299,7 @@ func (d *Daemon) tend(ctx context.Context) error {
 	}
 	if d.worker.busy() {
 		d.slow.set(d.overdue())
-		return nil
-	}
-	if f := d.planTrouble.now; f != nil && f.reason == ReasonCrash { // its pause may be over
+	} else if f := d.planTrouble.now; f != nil && f.reason == ReasonCrash { // its pause may be over
 		d.plan(ctx)
 	}
 	return d.notice(time.Now())
