@@ -6,7 +6,7 @@ BIN     := bin
 LINT    := $(GO) tool -modfile=.ci/lint/go.mod
 NESTED  := bench/guard bench/peers deploy/check
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/statesync/statesync/cmd/internal/cli.version=$(VERSION)
 
 .PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean test-nested \
 	image-root check-deploy e2e-kubernetes

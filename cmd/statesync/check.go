@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
@@ -26,7 +27,7 @@ type checking struct {
 	opaque     []string
 	allowEmpty bool
 	strict     bool
-	maxImage   byteSize
+	maxImage   cli.ByteSize
 
 	errors, warnings int
 	found            string // what there is to publish, in words

@@ -60,3 +60,11 @@ func (a *app) complete(_ *cobra.Command, args []string, start string) ([]cobra.C
 	})
 	return offers, cobra.ShellCompDirectiveNoFileComp
 }
+
+// completeName offers the names of configs as first argument.
+func (a *app) completeName(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.complete(cmd, args, start)
+}

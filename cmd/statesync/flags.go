@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,41 +61,4 @@ func (u *users) Set(list string) error {
 		*u = append(*u, int(uid))
 	}
 	return nil
-}
-
-// byteSize is a flag with a number of bytes, which may have a unit: 64MiB.
-type byteSize int64
-
-var units = []struct {
-	name  string
-	bytes int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
-
-func (b *byteSize) String() string {
-	n := int64(*b)
-	for _, u := range units[:3] {
-		if n > 0 && n%u.bytes == 0 {
-			return fmt.Sprint(n/u.bytes, u.name)
-		}
-	}
-	return fmt.Sprint(n)
-}
-
-// Type is what the help shows in the place of the value.
-func (b *byteSize) Type() string { return "size" }
-
-func (b *byteSize) Set(s string) error {
-	for _, u := range units {
-		number, ok := strings.CutSuffix(s, u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 63)
-		if err != nil || n > uint64(math.MaxInt64/u.bytes) {
-			break
-		}
-		*b = byteSize(n) * byteSize(u.bytes)
-		return nil
-	}
-	return fmt.Errorf("a size is a number of bytes, or one of KiB, MiB or GiB, as in 64MiB")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/daemon/suggest"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -83,7 +84,7 @@ func (a *app) config(r *shm.Region, name string) (*image.Section, error) {
 		return nil, err
 	case config == nil:
 		return nil, fmt.Errorf("there is no config %q in generation %d%s; statesync ls lists the configs",
-			name, generation, didYouMean(name, others))
+			name, generation, suggest.DidYouMean(name, others))
 	}
 	return config, nil
 }
@@ -93,7 +94,7 @@ func lookup(config *image.Section, key string) (v image.Value, err error) {
 	err = config.Lookup(&v, key)
 	if errors.Is(err, image.ErrNotFound) {
 		return v, fmt.Errorf("config %s has no key %q%s; statesync get %s shows all of it",
-			config.Name(), key, didYouMean(key, keys(config)), config.Name())
+			config.Name(), key, suggest.DidYouMean(key, keys(config)), config.Name())
 	}
 	return v, err
 }

@@ -42,6 +42,33 @@ func TestLsOfNothing(t *testing.T) {
 	call(t, w.dir, "ls").expect(t, exitOK, "NAME  KIND  SIZE  KEYS  CHANGED  REVISION\n")
 }
 
+func TestLsPrefix(t *testing.T) {
+	dir := newRegion(t).Dir()
+	o := call(t, dir, "ls", "team/", "-o", "json")
+	o.expect(t, exitOK, "*")
+	var list []listed
+	if err := json.Unmarshal([]byte(o.stdout), &list); err != nil || len(list) != 1 || list[0].Name != "team/limits" {
+		t.Errorf("%v (%v)", list, err)
+	}
+}
+
+func TestCut(t *testing.T) {
+	long := strings.Repeat("é", 40)
+	for _, test := range []struct {
+		columns int
+		want    string
+	}{
+		{-otherColumns, long},
+		{40, long},
+		{39, strings.Repeat("é", 38) + "…"},
+		{3, strings.Repeat("é", 15) + "…"},
+	} {
+		if got := cut(long, test.columns); got != test.want {
+			t.Errorf("in %d columns: %s", test.columns, got)
+		}
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	dir := newRegion(t).Dir()
 	for _, shell := range []string{"bash", "zsh", "fish"} {
@@ -62,7 +89,9 @@ func TestCompletion(t *testing.T) {
 		{"get --region /nowhere |", ""},
 		{"get -o |", "json yaml raw"},
 		{"completion |", "bash zsh fish"},
-		{"ls |", ""},
+		{"ls |", "matchmaker script team/limits"},
+		{"ls team/ |", ""},
+		{"help st|", "status"},
 		{"sta|", "status"},
 	} {
 		args := strings.Fields(strings.TrimSuffix(test.args, "|"))
@@ -78,43 +107,6 @@ func TestCompletion(t *testing.T) {
 		}
 		if got := strings.Join(offers, " "); o.code != exitOK || got != test.offers {
 			t.Errorf("%s: %d, %q, want %q", test.args, o.code, got, test.offers)
-		}
-	}
-}
-
-func TestDidYouMean(t *testing.T) {
-	there := []string{"matchmaker", "matchmaking", "team/limits", "weights.elo", "weights.ping", "x"}
-	for _, test := range []struct{ missing, want string }{
-		{"matchmakr", "; did you mean matchmaker, or matchmaking?"},
-		{"Matchmaker", "; did you mean matchmaker, or matchmaking?"},
-		{"limits", "; did you mean team/limits?"},
-		{"elo", "; did you mean weights.elo?"},
-		{"weights", "; did you mean weights.elo, or weights.ping?"},
-		{"y", "; did you mean x?"},
-		{"zebra", ""},
-		{"", ""},
-		{strings.Repeat("m", 1000), ""},
-	} {
-		if got := didYouMean(test.missing, there); got != test.want {
-			t.Errorf("%.20s: %q, want %q", test.missing, got, test.want)
-		}
-	}
-}
-
-func TestByteSize(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "17": 17, "17B": 17, "64KiB": 64 << 10, "64 MiB": 64 << 20, "2GiB": 2 << 30} {
-		var b byteSize
-		if err := b.Set(text); err != nil || int64(b) != want {
-			t.Errorf("%s: %d, %v", text, b, err)
-		}
-		var again byteSize
-		if err := again.Set(b.String()); err != nil || again != b {
-			t.Errorf("%s: %s comes back as %d, %v", text, &b, again, err)
-		}
-	}
-	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "64MB", "64mib", "9223372036854775808", "8589934592GiB"} {
-		if err := new(byteSize).Set(text); err == nil {
-			t.Errorf("%q is accepted", text)
 		}
 	}
 }

@@ -3,7 +3,7 @@
 // before they are committed.
 //
 // It only ever reads. It exits with 0 when all is well, with 1 when the answer
-// is no, and with 2 when it was called wrongly. What it was asked for goes to
+// is no, and with 64 when it was called wrongly. What it was asked for goes to
 // the standard output; errors and summaries go to the standard error. Text from
 // a region that a terminal could take for a command is shown as an escape.
 package main
@@ -17,14 +17,14 @@ import (
 	"os/signal"
 	"strings"
 
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"golang.org/x/sys/unix"
 )
 
 // The exit codes.
 const (
-	exitOK    = 0
-	exitNo    = 1
-	exitUsage = 2
+	exitOK = 0
+	exitNo = 1
 )
 
 func main() { os.Exit(start()) }
@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 		// What cobra says may continue with suggestions, on lines of their own.
 		fmt.Fprintf(stderr, "statesync: %s\n", escapeLines(strings.TrimSpace(err.Error())))
 		fmt.Fprintf(stderr, "Run '%s --help' to see how it is used.\n", command.CommandPath())
-		return exitUsage
+		return cli.ExitUsage
 	}
 	for _, err := range parts(err) {
 		fmt.Fprintf(stderr, "statesync: %s\n", escape(err.Error()))

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/client/clienttest"
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
@@ -190,7 +191,11 @@ func TestUsage(t *testing.T) {
 		{"get", "get NAME [KEY]"},
 		{"get a b c", "get NAME [KEY]"},
 		{"get matchmaker -o xml", "json, yaml, raw"},
-		{"ls x", "given 1 argument;"},
+		{"ls x y", "given 2 arguments;"},
+		{"help nosuch", "no command \"nosuch\""},
+		{"wait --timeout=-1s", "must not be negative"},
+		{"watch x --timeout=-1s", "must not be negative"},
+		{"watch team/ key", "team/ is a prefix"},
 		{"ls --no-such-flag", "--no-such-flag"},
 		{"ls --owner root", "numbers of users"},
 		{"wait --timeout soon", "--timeout"},
@@ -201,21 +206,21 @@ func TestUsage(t *testing.T) {
 		{"check . --opaque [", "malformed"},
 		{"check . --max-image 64MB", "64MiB"},
 		{"check . --max-image 99999999999GiB", "64MiB"},
-		{"check . --max-image 0", "--max-image 0"},
+		{"check . --max-image 0", "\"0\" is not a valid size"},
 		{"completion tcsh", "tcsh"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
-			call(t, dir, strings.Fields(test.args)...).expect(t, exitUsage, "", test.stderr, "Run 'statesync")
+			call(t, dir, strings.Fields(test.args)...).expect(t, cli.ExitUsage, "", test.stderr, "Run 'statesync")
 		})
 	}
 	t.Run("empty key", func(t *testing.T) {
-		call(t, dir, "watch", "matchmaker", "").expect(t, exitUsage, "", "the key is empty")
+		call(t, dir, "watch", "matchmaker", "").expect(t, cli.ExitUsage, "", "the key is empty")
 	})
 	t.Run("environment", func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		env := map[string]string{"STATESYNC_REGION": dir, "STATESYNC_OWNER": "root"}
 		code := run(t.Context(), []string{"ls"}, func(name string) string { return env[name] }, &stdout, &stderr)
-		outcome{code, stdout.String(), stderr.String()}.expect(t, exitUsage, "", `STATESYNC_OWNER="root"`)
+		outcome{code, stdout.String(), stderr.String()}.expect(t, cli.ExitUsage, "", `STATESYNC_OWNER="root"`)
 	})
 }
 

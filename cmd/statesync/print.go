@@ -85,14 +85,32 @@ func printJSON(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// isTerminal reports whether w leads to a terminal, which is what has a size.
-func isTerminal(w io.Writer) bool {
+// columns is how wide the terminal is that w leads to; 0 if it leads to none.
+func columns(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
-		return false
+		return 0
 	}
-	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	return err == nil
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return max(1, int(size.Col))
+}
+
+// isTerminal reports whether w leads to a terminal, which is what has a size.
+func isTerminal(w io.Writer) bool { return columns(w) > 0 }
+
+// columns is how wide the terminal of the output is; 0 if it is none.
+func (a *app) columns() int { return columns(a.stdout) }
+
+// alarming is a word that stands out on a terminal, unless --no-color or NO_COLOR
+// says that there are to be no colors.
+func (a *app) alarming(word string) string {
+	if a.noColor || a.env("NO_COLOR") != "" || !isTerminal(a.stdout) {
+		return word
+	}
+	return "\x1b[1;31m" + word + "\x1b[0m"
 }
 
 // size words a number of bytes.

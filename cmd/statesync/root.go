@@ -1,16 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/shm"
 )
 
@@ -20,8 +20,9 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer
 
-	region string // --region
-	owners users  // --owner
+	region  string // --region
+	owners  users  // --owner
+	noColor bool   // --no-color
 
 	// running is set once the call has been understood: errors from then on
 	// are answers.
@@ -44,7 +45,7 @@ directory of root's.
 A KEY is a dotted path inside a config: weights.elo, pools.0.name.
 
 The exit code is 0 when all is well, 1 when the answer is no (not found, stale,
-bad, timed out), and 2 when the command was called wrongly.`
+bad, timed out), and 64 when the command was called wrongly.`
 
 const rootExample = `  statesync ls                           # what there is
   statesync get matchmaker               # a config
@@ -78,6 +79,7 @@ func (a *app) command() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.region, "region", "", "the region's `directory` (default $STATESYNC_REGION, then "+shm.DefaultDir+")")
 	flags.Var(&a.owners, "owner", "trust the regions of the user of this number, too, as $STATESYNC_OWNER does")
+	flags.BoolVar(&a.noColor, "no-color", false, "print no colors on a terminal, as $NO_COLOR does")
 	_ = root.MarkPersistentFlagDirname("region") // fails for an unknown flag only
 	root.AddGroup(
 		&cobra.Group{ID: "configs", Title: "The configs:"},
@@ -94,19 +96,41 @@ func (a *app) command() *cobra.Command {
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
 	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand())
 	add("", a.completionCommand())
+	root.SetHelpCommand(helpCommand())
 	return root
 }
 
-// version is set by the Makefile.
-var version string
+// helpCommand is cobra's, except that a command that does not exist is an error.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		Long:  "Print how a command is used: the same as COMMAND --help.",
+		Example: `  statesync help
+  statesync help get`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range cmd.Root().Commands() {
+				if len(args) == 0 && c.IsAvailableCommand() && strings.HasPrefix(c.Name(), start) {
+					names = append(names, c.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || of == nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", strings.Join(args, " "))}
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
 
 // versionText is what the build knows of itself.
 func versionText() string {
-	v := cmp.Or(version, "(unknown)")
-	if info, ok := debug.ReadBuildInfo(); version == "" && ok && info.Main.Version != "" {
-		v = info.Main.Version
-	}
-	return fmt.Sprintf("%s, region layout %d, %s", v, shm.LayoutVersion, runtime.Version())
+	return fmt.Sprintf("%s, region layout %d, %s", cli.Version(), shm.LayoutVersion, runtime.Version())
 }
 
 // arguments wants a number of arguments.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"slices"
@@ -177,4 +178,26 @@ func TestStatusProblems(t *testing.T) {
 		t.Error(o.stdout)
 	}
 	call(t, w.dir, "status").expect(t, exitNo, "*")
+}
+
+// Words stand out on a terminal, where nothing is said against it.
+func TestColors(t *testing.T) {
+	env := map[string]string{}
+	_, program := terminal(t)
+	a := &app{stdout: program, env: func(name string) string { return env[name] }}
+	if got := a.alarming("DEAD"); got != "\x1b[1;31mDEAD\x1b[0m" {
+		t.Errorf("%q", got)
+	}
+	env["NO_COLOR"] = "1"
+	if got := a.alarming("DEAD"); got != "DEAD" {
+		t.Errorf("with NO_COLOR %q", got)
+	}
+	env["NO_COLOR"], a.noColor = "", true
+	if got := a.alarming("DEAD"); got != "DEAD" {
+		t.Errorf("with --no-color %q", got)
+	}
+	a.noColor, a.stdout = false, new(bytes.Buffer)
+	if got := a.alarming("DEAD"); got != "DEAD" {
+		t.Errorf("without a terminal %q", got)
+	}
 }

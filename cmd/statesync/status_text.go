@@ -41,7 +41,8 @@ func (a *app) printReport(s *report) error {
 		return err
 	}
 	for _, what := range s.wrong() {
-		if _, err := fmt.Fprintf(a.stdout, "\n%s\n", what); err != nil {
+		word, rest, _ := strings.Cut(what, ":")
+		if _, err := fmt.Fprintf(a.stdout, "\n%s:%s\n", a.alarming(word), rest); err != nil {
 			return err
 		}
 	}

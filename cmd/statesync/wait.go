@@ -37,6 +37,9 @@ another question: statesync status --max-age.`,
 				fmt.Fprintln(a.stderr, escape(fmt.Sprintf(format, args...)))
 			}
 		}
+		if *timeout < 0 {
+			return usageError{fmt.Errorf("--timeout %s: it must not be negative; 0 is without end", timeout)}
+		}
 		ctx, cancel := until(cmd.Context(), *timeout)
 		defer cancel()
 		if _, err := a.open(); err != nil {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -29,11 +31,15 @@ type changed struct {
 
 func (a *app) watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "watch NAME [KEY]",
-		Short: "Print a line whenever a config, or one key of it, changes",
+		Use:   "watch NAME [KEY] | PREFIX/",
+		Short: "Print a line whenever a config, one key of it, or one of several changes",
 		Long: `Print a line for the present state of a config, or of one of its keys, and one
 more after each change, until it is interrupted. A line has the time, from which
 generation to which the change led, and the value.
+
+A name that ends with a slash is a prefix: there is a line for each config whose
+name begins with it, first for those that are there, and then for each that is
+added, changed or removed.
 
 A config, key or region that is not there is a state, too. What changes twice
 while a line is being printed is printed once, as it is then. Between changes
@@ -43,6 +49,7 @@ With --count it ends after so many lines, the first one included, and exits with
 1 when --timeout is over before that.`,
 		Example: `  statesync watch matchmaker
   statesync watch matchmaker weights.elo -o json
+  statesync watch team/
   statesync watch matchmaker --count 2 --timeout 1m    # the next change`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.complete,
@@ -57,6 +64,13 @@ With --count it ends after so many lines, the first one included, and exits with
 				return usageError{errors.New("the key is empty")}
 			}
 		}
+		if *timeout < 0 {
+			return usageError{fmt.Errorf("--timeout %s: it must not be negative", timeout)}
+		}
+		several := strings.HasSuffix(name, "/")
+		if several && key != "" {
+			return usageError{fmt.Errorf("%s is a prefix, which has no keys", name)}
+		}
 		c, err := a.connect()
 		if errors.Is(err, client.ErrNoRegion) {
 			c, err = a.connect(client.Lazy())
@@ -68,12 +82,15 @@ With --count it ends after so many lines, the first one included, and exits with
 		ctx, cancel := until(cmd.Context(), *timeout)
 		defer cancel()
 		states := c.Watch(ctx, name)
-		if key != "" {
+		switch {
+		case several:
+			states = eachChange(c.WatchPrefix(ctx, name))
+		case key != "":
 			states = c.WatchKey(ctx, name, key)
 		}
 		n := uint(0)
 		for change := range states {
-			if err := a.printChange(change, format.word); err != nil {
+			if err := a.printChange(change, format.word, several); err != nil {
 				return err
 			}
 			if n++; n == *lines {
@@ -96,8 +113,24 @@ func until(ctx context.Context, timeout time.Duration) (context.Context, context
 	return context.WithTimeout(ctx, timeout)
 }
 
-// printChange prints a change on one line.
-func (a *app) printChange(change client.Change, format string) error {
+// eachChange has the changes of several configs in the form of one config's.
+func eachChange(changes iter.Seq[client.PrefixChange]) iter.Seq[client.Change] {
+	return func(yield func(client.Change) bool) {
+		for c := range changes {
+			change := client.Change{Config: c.Config, To: c.Generation, Doc: c.Doc}
+			if c.Kind == client.ConfigRemoved {
+				change.Err = client.ErrNotFound
+			}
+			if !yield(change) {
+				return
+			}
+		}
+	}
+}
+
+// printChange prints a change on one line, with the config's name if it may be one of
+// several.
+func (a *app) printChange(change client.Change, format string, several bool) error {
 	now := time.Now()
 	var text []byte
 	err := change.Err
@@ -146,6 +179,11 @@ func (a *app) printChange(change client.Change, format string) error {
 	default:
 		value = fmt.Sprintf("(%s that are not text)", count(len(text), "byte"))
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s  %d→%d  %s\n", now.Format("2006-01-02T15:04:05.000Z07:00"), change.From, change.To, value)
+	stamp := now.Format("2006-01-02T15:04:05.000Z07:00")
+	if several {
+		_, err = fmt.Fprintf(a.stdout, "%s  %d  %s  %s\n", stamp, change.To, escape(change.Config), value)
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "%s  %d→%d  %s\n", stamp, change.From, change.To, value)
+	}
 	return err
 }

@@ -212,3 +212,17 @@ func TestWaitReplaced(t *testing.T) {
 		}
 	}
 }
+
+// A prefix has a line for each of its configs.
+func TestWatchPrefix(t *testing.T) {
+	r := clienttest.New(t)
+	r.Publish(map[string]any{"team/a": object{"x": 1}, "team/b": object{}, "other": object{}})
+	w := watch(t, r.Dir(), "team/", "--count", "4")
+	w.next(`2  team/a  {"x":1}`)
+	w.next(`2  team/b  {}`)
+	r.Publish(map[string]any{"team/a": object{"x": 2}, "team/b": object{}, "other": object{"y": 1}})
+	w.next(`3  team/a  {"x":2}`)
+	r.Publish(map[string]any{"team/a": object{"x": 2}})
+	w.next(`4  team/b  (no such config)`)
+	w.end()
+}

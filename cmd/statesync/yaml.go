@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -94,12 +95,15 @@ func yamlString(s string) *yaml.Node {
 	return n
 }
 
+// oldTime begins as a timestamp of YAML 1.1 does.
+var oldTime = regexp.MustCompile(`^\d{4}-\d\d?-\d\d?([Tt \t]|$)`)
+
 // oldWord reports whether YAML 1.1 takes s for a bool, or could take it for a
-// number in base 60, a merge key or a default.
+// timestamp, a number in base 60, a merge key or a default.
 func oldWord(s string) bool {
 	switch strings.ToLower(s) {
 	case "y", "yes", "on", "n", "no", "off", "<<", "=":
 		return true
 	}
-	return strings.Contains(s, ":") && strings.Trim(s, "+-0123456789_:.") == ""
+	return oldTime.MatchString(s) || strings.Contains(s, ":") && strings.Trim(s, "+-0123456789_:.") == ""
 }

@@ -3,12 +3,15 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/spf13/pflag"
+
+	"github.com/statesync/statesync/daemon/suggest"
 )
 
 // envPrefix begins every variable of this project.
@@ -49,7 +52,7 @@ func applyEnv(flags *pflag.FlagSet, environ []string) error {
 		f, ok := known[name]
 		switch {
 		case !ok && !slices.Contains(readersEnv, name) && !isServiceEnv(name, env):
-			return fmt.Errorf("the environment has %s, which is not known; did you mean %s? unset it otherwise", name, nearest(name, known))
+			return fmt.Errorf("the environment has %s, which is not known%s unset it otherwise", name, cmp.Or(suggest.DidYouMean(name, slices.Sorted(maps.Keys(known))), ";"))
 		case !ok, f.Changed, env[name] == "":
 			continue
 		}
@@ -92,17 +95,4 @@ func isServiceEnv(name string, env map[string]string) bool {
 		}
 	}
 	return false
-}
-
-// nearest is the known name that takes the fewest edits to get to.
-func nearest(name string, known map[string]*pflag.Flag) string {
-	name = strings.ToUpper(name)
-	best, fewest := "", 0
-	for candidate := range known {
-		n := levenshtein.ComputeDistance(name, candidate)
-		if best == "" || n < fewest || n == fewest && candidate < best {
-			best, fewest = candidate, n
-		}
-	}
-	return best
 }

@@ -11,12 +11,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
 	"github.com/statesync/statesync/daemon/source"
@@ -124,13 +124,13 @@ const examples = `  # publish a directory, and follow it
 // known to make sense.
 func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	s := &settings{}
-	maxImage, mode, gid := byteSize(daemon.DefaultMaxImage), fileMode(daemon.DefaultMode), group(-1)
+	maxImage, mode, gid := cli.ByteSize(daemon.DefaultMaxImage), fileMode(daemon.DefaultMode), group(-1)
 	cmd := &cobra.Command{
 		Use:           "statesyncd --source [NAME=]dir:PATH … [flags]",
 		Short:         "Publish configuration into shared memory",
 		Long:          long,
 		Example:       examples,
-		Version:       buildVersion(),
+		Version:       cli.Version(),
 		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -188,7 +188,7 @@ may be behind its sources, for /healthz (default three times
 			}
 			s.StateDir, s.OldStateDir = dir, before
 		}
-		s.Version = buildVersion()
+		s.Version = cli.Version()
 		if err := s.validate(); err != nil {
 			return &usageError{err}
 		}
@@ -350,18 +350,4 @@ func defaultStateDir(environ []string, region string, euid int) (dir, before str
 	}
 	parent = filepath.Join(parent, "statesync")
 	return filepath.Join(parent, name), filepath.Join(parent, filepath.Base(filepath.Clean(region))), nil
-}
-
-// version is set by the Makefile.
-var version string
-
-// buildVersion is what the build knows of itself.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -129,7 +130,6 @@ func TestUnknownVariables(t *testing.T) {
 		"STATESYNC_MAX_IMAGES":    "STATESYNC_MAX_IMAGE",
 		"STATESYNC_REGION_GRUOP":  "STATESYNC_REGION_GROUP",
 		"STATESYNC_LOGLEVEL":      "STATESYNC_LOG_LEVEL",
-		"STATESYNC_":              "STATESYNC_ONCE",
 		"STATESYNC_source":        "STATESYNC_SOURCE",
 		"STATESYNC_HELP":          "STATESYNC_SEAL",
 		"STATESYNC_OWNERS":        "STATESYNC_ONCE",
@@ -139,7 +139,7 @@ func TestUnknownVariables(t *testing.T) {
 		for _, value := range []string{"x", ""} {
 			_, err := parse(append(home, variable+"="+value), "--source=dir:/a")
 			var usage *usageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), variable) || !strings.Contains(err.Error(), "did you mean "+meant) {
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), variable) || !strings.Contains(err.Error(), meant) {
 				t.Errorf("%s: %v", variable, err)
 			}
 		}
@@ -206,7 +206,7 @@ func TestBadUsage(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := execute(c.args, []string{"HOME=/"}, &stdout, &stderr)
-		if code != exitUsage || !strings.Contains(stderr.String(), c.says) || !strings.Contains(stderr.String(), "--help") || stdout.Len() > 0 {
+		if code != cli.ExitUsage || !strings.Contains(stderr.String(), c.says) || !strings.Contains(stderr.String(), "--help") || stdout.Len() > 0 {
 			t.Errorf("%q: exit %d, %s", c.args, code, stderr.String())
 		}
 	}
@@ -264,31 +264,6 @@ func TestStateDir(t *testing.T) {
 	}
 	if s, err := parse(nil, "--source=dir:/a", "--state-dir", ""); err != nil || s.StateDir != "" {
 		t.Error("an empty --state-dir is not none:", err)
-	}
-}
-
-func TestByteSize(t *testing.T) {
-	for text, want := range map[string]int64{
-		"1": 1, "4096": 4096, "64KiB": 64 << 10, "64MiB": 64 << 20, "2GiB": 2 << 30, "512B": 512, "8589934591GiB": 8589934591 << 30,
-		"9223372036854775807": 1<<63 - 1,
-	} {
-		var b byteSize
-		if err := b.Set(text); err != nil || int64(b) != want {
-			t.Errorf("%s: %d, %v", text, b, err)
-		}
-		var again byteSize
-		if err := again.Set(b.String()); err != nil || again != b {
-			t.Errorf("%s prints as %s", text, b.String())
-		}
-	}
-	for _, text := range []string{
-		"", "0", "-1", "+1", "1.5GiB", "64M", "64MB", "64 MiB", " 64MiB", "MiB", "1e6", "0x10", "64mib", "1_000", "KiBKiB", "1KiBMiB",
-		"9223372036854775808", "8589934592GiB", "99999999999999999999", "٣",
-	} {
-		var b byteSize
-		if err := b.Set(text); err == nil || !strings.Contains(err.Error(), "64MiB") {
-			t.Errorf("%q: %d, %v", text, b, err)
-		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/daemon"
 )
 
@@ -22,11 +23,6 @@ import (
 const (
 	exitOK     = 0
 	exitFailed = 1 // the answer is no, or something went wrong
-	// exitUsage is for flags or an environment that make no sense, with which it
-	// is of no use to start the daemon again. It is EX_USAGE of sysexits.h, and
-	// not the usual 2: with that a Go program ends that panics, or that a watchdog
-	// ends by SIGABRT, and those are to be started again.
-	exitUsage = 64
 )
 
 // errLogged stands for an error that is in the log already.
@@ -51,7 +47,7 @@ func execute(args, environ []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "statesyncd: %v\nsee statesyncd --help\n", err)
-		return exitUsage
+		return cli.ExitUsage
 	default:
 		fmt.Fprintf(stderr, "statesyncd: %v\n", err)
 		return exitFailed

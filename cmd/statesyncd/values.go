@@ -5,50 +5,10 @@ package main
 import (
 	"fmt"
 	"io/fs"
-	"math"
 	"os/user"
 	"strconv"
 	"strings"
 )
-
-// byteSize is a flag's number of bytes.
-type byteSize int64
-
-// units are what a size may end in, the greatest first.
-var units = []struct {
-	name  string
-	bytes byteSize
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
-
-// String is the size in the greatest unit that it is a whole number of.
-func (b *byteSize) String() string {
-	for _, u := range units[:3] {
-		if *b >= u.bytes && *b%u.bytes == 0 {
-			return strconv.FormatInt(int64(*b/u.bytes), 10) + u.name
-		}
-	}
-	return strconv.FormatInt(int64(*b), 10)
-}
-
-// Set accepts a whole number, with a unit or without.
-func (b *byteSize) Set(text string) error {
-	digits, unit := text, byteSize(1)
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(text, u.name); ok {
-			digits, unit = rest, u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 63) // no sign, no space
-	if err != nil || n == 0 || n > math.MaxInt64/uint64(unit) {
-		return fmt.Errorf("%q is not a valid size; write a whole number of bytes, or of KiB, MiB or GiB, such as 64MiB", text)
-	}
-	*b = byteSize(n) * unit
-	return nil
-}
-
-// Type is what the help calls the value.
-func (b *byteSize) Type() string { return "size" }
 
 // fileMode is the flag of the region's mode.
 type fileMode fs.FileMode

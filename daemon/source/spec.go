@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
-
 	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/suggest"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -261,21 +260,12 @@ func (spec *Spec) set(name, value string) error {
 
 // unknownOption names the option that was probably meant.
 func unknownOption(name string, known []OptionDoc) error {
-	var names []string
-	meant, fewest := "", max(1, min(len(name), 64)/3)
-	for _, o := range known {
-		names = append(names, o.Name)
-		if len(name) <= 64 {
-			if n := levenshtein.ComputeDistance(strings.ToLower(name), o.Name); n <= fewest {
-				meant, fewest = o.Name, n-1
-			}
-		}
+	names := make([]string, len(known))
+	for i, o := range known {
+		names[i] = o.Name
 	}
-	hint := ""
-	if meant != "" {
-		hint = "did you mean " + meant + "? "
-	}
-	return fmt.Errorf("has an unknown option %s; %sknown: %s; a ? of the address itself is written %%3F", quote(name), hint, strings.Join(names, ", "))
+	return fmt.Errorf("has an unknown option %s%s; known: %s; a ? of the address itself is written %%3F",
+		quote(name), suggest.DidYouMean(name, names), strings.Join(names, ", "))
 }
 
 // decode undoes the percent-encoding. No address or value has a NUL.

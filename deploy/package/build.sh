@@ -39,7 +39,7 @@ export PACKAGE_VERSION
 # build ARCH DIR compiles both commands, without C.
 build() {
 	CGO_ENABLED=0 GOOS=linux GOARCH=$1 $go build -trimpath -buildvcs=false \
-		-ldflags "-s -w -buildid= -X main.version=$VERSION" -o "$2/" ./cmd/statesync ./cmd/statesyncd
+		-ldflags "-s -w -buildid= -X github.com/statesync/statesync/cmd/internal/cli.version=$VERSION" -o "$2/" ./cmd/statesync ./cmd/statesyncd
 }
 
 # licences prints this project's licence, and those of all that is linked in.

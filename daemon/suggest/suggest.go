@@ -1,4 +1,6 @@
-package main
+// Package suggest names what was perhaps meant instead of a name that is not there. It
+// is for messages: its costs are bounded, whatever is asked for.
+package suggest
 
 import (
 	"cmp"
@@ -14,15 +16,26 @@ const (
 	maxCandidates = 20_000 // that are looked at
 )
 
-// didYouMean words what was perhaps meant instead of a name or key that is not
-// there: "; did you mean matchmaker?".
-func didYouMean(missing string, there []string) string {
+// DidYouMean words what was perhaps meant instead of a name or key that is not
+// there: "; did you mean matchmaker?". It is empty if nothing is near.
+func DidYouMean(missing string, there []string) string {
+	words := Near(missing, there)
+	if words == nil {
+		return ""
+	}
+	return "; did you mean " + strings.Join(words, ", or ") + "?"
+}
+
+// Near are the few names that are nearest to one that is missing, the nearest first:
+// those that take few edits to get to, whatever the case, and those that it is the
+// beginning or the last part of.
+func Near(missing string, there []string) []string {
 	type candidate struct {
 		word string
 		far  int
 	}
 	if missing == "" || len(missing) > maxNearLength {
-		return ""
+		return nil
 	}
 	var near []candidate
 	limit := max(1, len(missing)/3)
@@ -36,13 +49,12 @@ func didYouMean(missing string, there []string) string {
 			near = append(near, candidate{word, far})
 		}
 	}
-	if near == nil {
-		return ""
-	}
-	slices.SortStableFunc(near, func(a, b candidate) int { return cmp.Compare(a.far, b.far) })
+	slices.SortStableFunc(near, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.far, b.far), strings.Compare(a.word, b.word))
+	})
 	var words []string
 	for _, c := range near[:min(len(near), maxNear)] {
 		words = append(words, c.word)
 	}
-	return "; did you mean " + strings.Join(words, ", or ") + "?"
+	return words
 }
