@@ -21,6 +21,9 @@ var Names = []string{
 	// A new directory in the place of one that was taken away.
 	"region.moving", "region.moved",
 
+	// Reading the files of the sources: once for each that is decoded.
+	"plan.file",
+
 	// A new region file. Reserving and storing are parts of publishing, too.
 	"region.rebuilt", "region.reallowed",
 	"create.begin", "create.unsealed",

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // Source is a file to read, and which document of the report it is.
@@ -58,6 +59,7 @@ func Parse(r *tree.Report, s Source) (root *tree.Node) {
 			root = nil
 		}
 	}()
+	failpoint.File("plan.file", s.Path)
 	text := s.Data
 	parse, limit := format(s.Path)
 	if len(text) > limit {
