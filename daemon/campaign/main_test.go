@@ -97,6 +97,12 @@ const patience = 30 * time.Second
 // does not count.
 func await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
+	awaitFor(t, patience, what, condition)
+}
+
+// awaitFor is await with another patience.
+func awaitFor(t testing.TB, patience time.Duration, what string, condition func() bool) {
+	t.Helper()
 	for waited, last := time.Duration(0), time.Now(); !condition(); time.Sleep(2 * time.Millisecond) {
 		waited += min(time.Since(last), time.Second)
 		last = time.Now()
