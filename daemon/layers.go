@@ -135,16 +135,6 @@ func (ls layers) fresh(within time.Duration) bool {
 	return true
 }
 
-// problem is the first layer's that has one; nil if none does.
-func (ls layers) problem() *refusal {
-	for _, l := range ls {
-		if f := l.problem(); f != nil {
-			return f
-		}
-	}
-	return nil
-}
-
 // looks are how often the sources were looked at.
 func (ls layers) looks() (n uint64) {
 	for _, l := range ls {

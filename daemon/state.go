@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/plan"
+	"github.com/statesync/statesync/shm"
 )
 
 // State is how a daemon stands, made anew at the end of each turn of its owner. It
@@ -34,6 +35,10 @@ type State struct {
 	Layers  []LayerState // the lowest first
 	Problem string       // why a newer revision is not published, as the region's status has it
 	Place   string       // Problem with layer, file, line, column and key, and no value
+	// Findings are all that Problem sums up, the first 100 of each cause, with values;
+	// Found is how many there are.
+	Findings []shm.Finding
+	Found    int
 	// Alarm says that something takes longer than it should; empty when nothing does.
 	Alarm string
 	// Planning is since when a plan is being made; zero: none is.

@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/statesync/statesync/shm"
@@ -57,6 +58,7 @@ func (d *Daemon) turned() {
 		WatchErrors:  d.watchErrors.Load(),
 		Took:         d.tally.took,
 	}
+	s.Findings, s.Found = d.findings()
 	if s.Problem == "" { // what is not published yet because it takes long
 		s.Problem, s.Place = s.Alarm, s.Alarm
 	}
@@ -76,6 +78,7 @@ func (d *Daemon) turned() {
 	d.region.tell(shm.Observation{
 		SourceGood: goodAt, Observed: d.observed(), Problem: s.Problem,
 		Fresh: s.Fresh, Converged: s.Converged, Held: s.Held, Layers: d.layers.status(),
+		Findings: s.Findings, Found: s.Found,
 	})
 	s.Ready = d.region.whole
 	if m := d.region.held; m != nil {
@@ -89,15 +92,35 @@ func (d *Daemon) turned() {
 	d.opt.Observe(s)
 }
 
-// problem is what keeps the newest from being published; nil if nothing does.
+// problems are all that keeps the newest from being published: what is wrong with the
+// layers, with what they come to, and with the region.
+func (d *Daemon) problems() (all []*refusal) {
+	for _, l := range d.layers {
+		all = append(all, l.problem())
+	}
+	all = append(all, d.planTrouble.now, d.regionTrouble.now)
+	return slices.DeleteFunc(all, func(f *refusal) bool { return f == nil })
+}
+
+// problem is the first of them; nil if there is none.
 func (d *Daemon) problem() *refusal {
-	if f := d.layers.problem(); f != nil {
-		return f
+	if all := d.problems(); len(all) > 0 {
+		return all[0]
 	}
-	if d.planTrouble.now != nil {
-		return d.planTrouble.now
+	return nil
+}
+
+// findings are what all of them say, the first maxLines of each, and how many they are.
+func (d *Daemon) findings() (findings []shm.Finding, found int) {
+	for _, f := range d.problems() {
+		found += f.count
+		for _, p := range f.problems {
+			findings = append(findings, shm.Finding{
+				Reason: string(f.reason), Layer: p.Layer, File: p.File, Line: p.Line, Column: p.Column, Key: p.Key, Message: p.What,
+			})
+		}
 	}
-	return d.regionTrouble.now
+	return findings, found
 }
 
 // stuckAfter is how many times Options.PlanTime a plan may take until the watchdog is

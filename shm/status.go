@@ -26,6 +26,8 @@ type (
 	Observation = layout.Observation
 	// Layer is what a status says of one source.
 	Layer = layout.Layer
+	// Finding is one reason why a newer revision is not published.
+	Finding = layout.Finding
 	// State is what a writer says of itself.
 	State = layout.State
 )

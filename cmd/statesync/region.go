@@ -109,9 +109,37 @@ func eachSection(v *image.View, fn func(image.Entry, *image.Section) error) erro
 // shm.DefaultDir.
 const packagedUnit = "/usr/lib/systemd/system/statesyncd.service"
 
+// unit is how the daemon of a region is run: the packaged unit's name, or "" where it
+// is not known.
+type unit string
+
+// unitOf is the unit of the daemon of a region.
+func unitOf(dir, path string) unit {
+	if _, err := os.Stat(path); err == nil && filepath.Clean(dir) == shm.DefaultDir {
+		return unit(strings.TrimSuffix(filepath.Base(path), ".service"))
+	}
+	return ""
+}
+
+// start says how it is started.
+func (u unit) start() string {
+	if u == "" {
+		return "start statesyncd"
+	}
+	return "run systemctl start " + string(u)
+}
+
+// log says where its log is; empty where that is not known.
+func (u unit) log() string {
+	if u == "" {
+		return ""
+	}
+	return " (journalctl -u " + string(u) + ")"
+}
+
 // startDaemon says how an operator starts the daemon of a region.
-func startDaemon(dir, unit string) string {
-	if _, err := os.Stat(unit); err == nil && filepath.Clean(dir) == shm.DefaultDir {
+func startDaemon(dir, path string) string {
+	if unitOf(dir, path) != "" {
 		return "see why statesyncd did not publish it: systemctl status statesyncd"
 	}
 	return "start the daemon: statesyncd --source dir:PATH --region " + dir

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -42,12 +43,17 @@ type report struct {
 	SourceAge      *float64   `json:"source_age_seconds"`
 	Problem        string     `json:"problem"` // why a newer revision is not published
 
+	Problems      []control.Problem `json:"problems"`       // each of the reasons, as many as the region has room for
+	ProblemsFound int               `json:"problems_found"` // all of them
+
 	Fresh     *bool         `json:"fresh"`     // each source was looked at in time
 	Converged *bool         `json:"converged"` // what the sources come to is what is live
 	Held      *bool         `json:"held"`      // an operator holds it back
 	Layers    []layerReport `json:"layers"`    // the lowest first
 
 	Damage string `json:"damage,omitempty"` // why the image or the status cannot be read
+
+	unit unit // of the daemon
 }
 
 // layerReport is what status says of one source.
@@ -114,6 +120,7 @@ func (a *app) report(r *shm.Region) *report {
 	s := &report{
 		Path: r.Path(), RegionID: r.ID().String(), Layout: shm.LayoutVersion, Created: r.Created().UTC(),
 		Slots: r.Geometry().Slots, SlotSize: r.Geometry().SlotSize, WriterState: shm.Unknown.String(),
+		unit: unitOf(a.dir(), packagedUnit),
 	}
 	hot, err := r.Hot()
 	if err == nil {
@@ -173,6 +180,10 @@ func (s *report) writer(status shm.Status) {
 	s.Observed, s.Problem = &status.Observed, status.Problem
 	s.Heartbeat, s.HeartbeatAge = since(status.Heartbeat)
 	s.SourceLastGood, s.SourceAge = since(status.SourceGood)
+	s.Problems, s.ProblemsFound = make([]control.Problem, len(status.Findings)), status.Found
+	for i, f := range status.Findings {
+		s.Problems[i] = control.Problem(f)
+	}
 	s.Fresh, s.Converged, s.Held = &status.Fresh, &status.Converged, &status.Held
 	for _, l := range status.Layers {
 		layer := layerReport{Name: l.Name, Version: l.Version, Problem: l.Problem}

@@ -152,8 +152,23 @@ func TestStatusProblems(t *testing.T) {
 	want(
 		`rev\x1b]0;title\a`, `seen\nDEAD, with`,
 		"\n\nREFUSED: a newer revision is not published, and generation 1 stays, because of\n"+
-			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"Fix this and it will be published automatically.",
+			`  a.yaml:1:2: \x1b[2Jbad`+"\n"+`  b.yaml: \u202eworse`+"\n"+"It is published as soon as this is over.",
 	)
+	// The daemon says each of them apart.
+	w.Observe(shm.Observation{Problem: "host: a.yaml:3:7: x.y: \x1b[2Jbad (and 7 more)", Found: 8, Findings: []shm.Finding{
+		{Reason: "invalid", Layer: "host", File: "a.yaml", Line: 3, Column: 7, Key: "x.y", Message: "\x1b[2Jbad"},
+		{Reason: "source", Message: "gone"},
+	}})
+	if err := w.Beat(); err != nil {
+		t.Fatal(err)
+	}
+	want("because of\n" + `  host: a.yaml:3:7: x.y: \x1b[2Jbad` + "\n  gone\n  and 6 more: see the daemon's log, or run statesync check DIR\n" +
+		"Fix this and it will be published automatically.")
+	problems := decodeStatus(t, call(t, w.dir, "status", "-o", "json"))["problems"].([]any)
+	if first := problems[0].(map[string]any); len(problems) != 2 || first["layer"] != "host" || first["line"] != 3.0 || first["message"] != "\x1b[2Jbad" {
+		t.Errorf("%v", problems)
+	}
+	w.observe("seen\nDEAD", shm.Boottime(), "a.yaml:1:2: \x1b[2Jbad\nb.yaml: \u202eworse")
 	o := call(t, w.dir, "status", "-o", "json")
 	o.expect(t, exitOK, "*")
 	if escapeLines(o.stdout) != o.stdout || decodeStatus(t, o)["problem"] != "a.yaml:1:2: \x1b[2Jbad\nb.yaml: \u202eworse" {

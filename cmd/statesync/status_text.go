@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/shm"
 )
 
@@ -92,26 +94,61 @@ func (s *report) wrong() []string {
 		add("DAMAGED: %s", escape(s.Damage))
 	}
 	if s.Retired {
-		add("RETIRED: the daemon has begun to replace this region, and programs keep reading\n" +
-			"it. If it stays like this, start statesyncd.")
+		add("RETIRED: the daemon has begun to replace this region, and programs keep reading\n"+
+			"it. If it stays like this, %s.", s.unit.start())
 	}
 	switch {
 	case s.WriterAlive || s.WriterPID == nil:
 	case s.WriterState == shm.Stopped.String():
 		add("STOPPED: the daemon was stopped in good order; programs keep reading\n"+
-			"generation %d. To follow the source again, start statesyncd.", s.Generation)
+			"generation %d. To follow the source again, %s.", s.Generation, s.unit.start())
 	default:
 		add("DEAD: the daemon sends no heartbeat: it died, hangs, or is stopped; programs keep\n"+
-			"reading generation %d. Look at its log, and start statesyncd.", s.Generation)
+			"reading generation %d. Look at its log%s, and %s.", s.Generation, s.unit.log(), s.unit.start())
 	}
 	if s.Problem != "" {
-		var problem strings.Builder
-		for line := range strings.Lines(s.Problem) {
-			fmt.Fprintf(&problem, "  %s\n", escape(strings.TrimRight(line, "\n")))
-		}
-		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s"+
-			"Fix this and it will be published automatically. Run statesync check DIR to see\n"+
-			"beforehand what the daemon would reject.", s.Generation, &problem)
+		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s%s",
+			s.Generation, s.findings(), s.remedy())
 	}
 	return all
+}
+
+// findings are a line for each problem, and one for those that there is no room for.
+func (s *report) findings() string {
+	var b strings.Builder
+	for _, f := range s.Problems {
+		p := plan.Problem{Layer: f.Layer, File: f.File, Line: f.Line, Column: f.Column, Key: f.Key, What: f.Message}
+		fmt.Fprintf(&b, "  %s\n", escape(p.InLayer()))
+	}
+	if len(s.Problems) == 0 { // it takes long, say
+		for line := range strings.Lines(s.Problem) {
+			fmt.Fprintf(&b, "  %s\n", escape(strings.TrimRight(line, "\n")))
+		}
+	}
+	if more := s.ProblemsFound - len(s.Problems); more > 0 {
+		fmt.Fprintf(&b, "  and %d more: see the daemon's log%s, or run statesync check DIR\n", more, s.unit.log())
+	}
+	return b.String()
+}
+
+// remedy says what to do about what is refused.
+func (s *report) remedy() string {
+	reason := ""
+	if len(s.Problems) > 0 {
+		reason = s.Problems[0].Reason
+	}
+	switch daemon.Reason(reason) {
+	case daemon.ReasonSource:
+		return "It is published as soon as the source can be read."
+	case daemon.ReasonNoSpace, daemon.ReasonTooLarge:
+		return "It is published as soon as there is room for it."
+	case daemon.ReasonRegion:
+		return "It is published as soon as the region can be written."
+	case daemon.ReasonCrash:
+		return "Any other revision is tried at once."
+	case daemon.ReasonInvalid:
+		return "Fix this and it will be published automatically. Run statesync check DIR to see\n" +
+			"beforehand what the daemon would reject."
+	}
+	return "It is published as soon as this is over."
 }

@@ -36,8 +36,21 @@ type Status struct {
 	BehindSince   *time.Time `json:"behind_since"`
 	PlanningSince *time.Time `json:"planning_since"`
 	Problem       string     `json:"problem"`
+	Problems      []Problem  `json:"problems"`       // the first 100 of each cause
+	ProblemsFound int        `json:"problems_found"` // all of them
 	Alarm         string     `json:"alarm"`
 	Layers        []Layer    `json:"layers"`
+}
+
+// Problem is one reason why a newer revision is not published.
+type Problem struct {
+	Reason  string `json:"reason"`
+	Layer   string `json:"layer"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`   // 0: the whole file
+	Column  int    `json:"column"` // 0: not known
+	Key     string `json:"key"`
+	Message string `json:"message"`
 }
 
 // Layer is one source in the answers to /v1/status and /v1/layers.
@@ -107,10 +120,14 @@ func Serve(ctx context.Context, d Daemon, o Options) error {
 
 func (s *server) status() Status {
 	d := s.daemon.State()
+	problems := make([]Problem, len(d.Findings))
+	for i, f := range d.Findings {
+		problems[i] = Problem(f)
+	}
 	return Status{
 		Version: s.version, Generation: d.Generation, Revision: d.Revision, Digest: d.Digest(), Configs: d.Configs, Bytes: d.Bytes,
 		Published: instant(d.Published), Ready: d.Ready, Fresh: d.Fresh, Converged: d.Converged, Held: d.Held,
-		BehindSince: instant(d.Behind), PlanningSince: instant(d.Planning), Problem: d.Problem, Alarm: d.Alarm, Layers: layers(d),
+		BehindSince: instant(d.Behind), PlanningSince: instant(d.Planning), Problem: d.Problem, Problems: problems, ProblemsFound: d.Found, Alarm: d.Alarm, Layers: layers(d),
 	}
 }
 

@@ -3,6 +3,7 @@
 package writer
 
 import (
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -34,6 +35,10 @@ func TestStatus(t *testing.T) {
 	seen := shm.Observation{
 		Observed: "rev-1", SourceGood: 42 * time.Second, Problem: "a.yaml:1: bad", Fresh: true, Held: true,
 		Layers: []shm.Layer{{Name: "base", Version: "v1", Good: time.Minute}, {Name: "host", Problem: "gone"}, {}},
+		Findings: []shm.Finding{
+			{Reason: "invalid", Layer: "host", File: "a.yaml", Line: 3, Column: 7, Key: "x.y", Message: "wrong"}, {}, {Reason: "source", Message: "gone"},
+		},
+		Found: 7000,
 	}
 	w.Observe(seen)
 	if again, _ := r.Status(); !reflect.DeepEqual(again, first) {
@@ -88,14 +93,21 @@ func TestLongTexts(t *testing.T) {
 			for i := range layers {
 				layers[i] = shm.Layer{Name: long, Version: long, Problem: long}
 			}
-			w.Observe(shm.Observation{Observed: long, SourceGood: 0, Problem: long, Layers: layers})
+			findings := make([]shm.Finding, 30) // more than there is room for, if they are long
+			for i := range findings {
+				findings[i] = shm.Finding{Reason: long, Layer: long, File: long, Line: i + 1, Key: long, Message: long}
+			}
+			w.Observe(shm.Observation{Observed: long, Problem: long, Layers: layers, Findings: findings, Found: 1 << 40})
 			must(t, w.Beat())
 			got, err := r.Status()
 			must(t, err)
 			if len(got.Layers) != shm.MaxLayers {
 				t.Fatalf("%d layers", len(got.Layers))
 			}
-			last := got.Layers[shm.MaxLayers-1]
+			if len(got.Findings) == 0 || n < 100 && len(got.Findings) != len(findings) || got.Findings[0].Line != 1 || got.Found != math.MaxUint32 {
+				t.Fatalf("%d findings of %d", len(got.Findings), got.Found)
+			}
+			last, finding := got.Layers[shm.MaxLayers-1], got.Findings[len(got.Findings)-1]
 			for _, f := range []struct {
 				got  string
 				most int
@@ -105,6 +117,11 @@ func TestLongTexts(t *testing.T) {
 				{last.Name, layout.MaxLayerName},
 				{last.Version, layout.MaxLayerVersion},
 				{last.Problem, layout.MaxLayerProblem},
+				{finding.Reason, 32},
+				{finding.Layer, layout.MaxLayerName},
+				{finding.File, 512},
+				{finding.Key, 256},
+				{finding.Message, 768},
 			} {
 				clean := strings.ToValidUTF8(long, "")
 				if !utf8.ValidString(f.got) || len(f.got) > f.most || !strings.HasPrefix(clean, f.got) {

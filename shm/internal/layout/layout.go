@@ -86,6 +86,7 @@ const (
 	FieldProblem  = 2
 	FieldStanding = 3
 	FieldLayer    = 4 // one for each layer, in their order
+	FieldFinding  = 5 // one for each, as many as there is room for
 )
 
 // How many bytes of a text the status holds, and how many layers.

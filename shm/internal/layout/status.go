@@ -2,6 +2,7 @@ package layout
 
 import (
 	"encoding/binary"
+	"math"
 	"strings"
 	"time"
 
@@ -66,6 +67,22 @@ type Observation struct {
 	Fresh, Converged, Held bool
 	// Layers are the sources, the lowest first: at most 16.
 	Layers []Layer
+
+	// Findings are what Problem sums up, as many as there is room for; Found is how
+	// many there are.
+	Findings []Finding
+	Found    int
+}
+
+// Finding is one reason why a newer revision is not published.
+type Finding struct {
+	Reason  string // a word, cut to 32 bytes
+	Layer   string // whose source it is about, cut to 64 bytes; empty where there is one, or none
+	File    string // cut to 512 bytes; empty where it is about none
+	Line    int    // from 1; 0: the whole file
+	Column  int    // from 1; 0: not known
+	Key     string // dotted, cut to 256 bytes
+	Message string // what is wrong, and what to do, cut to 768 bytes
 }
 
 // Layer is what a status says of one source.
@@ -116,6 +133,11 @@ func DecodeStatus(w *[StatusWords]uint64) Status {
 		case tag == FieldStanding && length >= WordBytes:
 			bits := fields[1]
 			s.Fresh, s.Converged, s.Held = bits&standingFresh != 0, bits&standingConverged != 0, bits&standingHeld != 0
+			s.Found = int(uint32(bits >> standingFound))
+		case tag == FieldFinding:
+			if finding, ok := decodeFinding(text); ok {
+				s.Findings = append(s.Findings, finding)
+			}
 		case tag == FieldLayer && len(s.Layers) < MaxLayers:
 			if layer, ok := decodeLayer(text); ok {
 				s.Layers = append(s.Layers, layer)
@@ -150,6 +172,13 @@ func (s *Status) Encode(w *[StatusWords]uint64) (n int) {
 	for _, layer := range s.Layers[:min(len(s.Layers), MaxLayers)] {
 		field(FieldLayer, layer.encode())
 	}
+	for i := range s.Findings {
+		text := s.Findings[i].encode()
+		if n+fieldWords(len(text)) > StatusWords {
+			break
+		}
+		field(FieldFinding, text)
+	}
 	w[StatusFields] = uint64(n-StatusHead) * WordBytes
 	return n
 }
@@ -167,6 +196,8 @@ const (
 	standingFresh = 1 << iota
 	standingConverged
 	standingHeld
+
+	standingFound = 32 // how many findings there are, from this bit on
 )
 
 func (o *Observation) standing() (bits uint64) {
@@ -178,7 +209,7 @@ func (o *Observation) standing() (bits uint64) {
 			bits |= b.bit
 		}
 	}
-	return bits
+	return bits | uint64(min(max(o.Found, 0), math.MaxUint32))<<standingFound
 }
 
 // layerHead is what precedes a layer's three texts: its Good, and the lengths of the
@@ -207,4 +238,57 @@ func decodeLayer(b []byte) (l Layer, ok bool) {
 	}
 	l.Name, l.Version, l.Problem = string(texts[:name]), string(texts[name:][:version]), string(texts[name+version:])
 	return l, true
+}
+
+// findingHead is what precedes a finding's texts: its line and column, and the lengths
+// of all texts but the last, as 32-bit words.
+const findingHead = 6 * 4
+
+// texts are a finding's, with what each is cut to.
+func (f *Finding) texts() [5]struct {
+	text *string
+	most int
+} {
+	return [5]struct {
+		text *string
+		most int
+	}{{&f.Reason, 32}, {&f.Layer, MaxLayerName}, {&f.File, 512}, {&f.Key, 256}, {&f.Message, 768}}
+}
+
+// encode is a finding as the bytes of a field.
+func (f *Finding) encode() string {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(f.Line))
+	b = binary.LittleEndian.AppendUint32(b, uint32(f.Column))
+	var all strings.Builder
+	texts := f.texts()
+	for i, t := range texts {
+		text := cut(*t.text, t.most)
+		all.WriteString(text)
+		if i < len(texts)-1 {
+			b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+		}
+	}
+	return string(b) + all.String()
+}
+
+// decodeFinding reads a finding. It is not ok if no writer could have written it.
+func decodeFinding(b []byte) (f Finding, ok bool) {
+	if len(b) < findingHead {
+		return f, false
+	}
+	word := func(i int) int { return int(binary.LittleEndian.Uint32(b[4*i:])) }
+	f.Line, f.Column = word(0), word(1)
+	rest := b[findingHead:]
+	texts := f.texts()
+	for i, t := range texts {
+		n := len(rest)
+		if i < len(texts)-1 {
+			n = word(2 + i)
+		}
+		if n > t.most || n > len(rest) {
+			return Finding{}, false
+		}
+		*t.text, rest = string(rest[:n]), rest[n:]
+	}
+	return f, true
 }
