@@ -196,15 +196,21 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestOddNames(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	put(t, root, "a.yaml", "ok")
 	if err := os.WriteFile(filepath.Join(root, "bad\xff\n.yaml"), []byte("x"), 0o644); err != nil {
 		t.Skipf("the file system has only UTF-8 names: %v", err)
 	}
 	s := open(t, root, source.Options{})
-	_, err := fetch(s)
-	if err == nil || !strings.Contains(err.Error(), `bad\xff\n.yaml": has a name that is not UTF-8`) {
-		t.Fatalf("a name that is not UTF-8: %v", err)
+	for n := range 3 {
+		if n == 1 {
+			time.Sleep(racyWindow + 100*time.Millisecond) // then the listing may be kept
+		}
+		_, err := fetch(s)
+		if err == nil || !strings.Contains(err.Error(), `bad\xff\n.yaml": has a name that is not UTF-8`) {
+			t.Fatalf("a name that is not UTF-8: %v", err)
+		}
 	}
 	must(t, os.Remove(filepath.Join(root, "bad\xff\n.yaml")))
 	wantFiles(t, read(t, s), map[string]string{"a.yaml": "ok"})

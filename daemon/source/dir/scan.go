@@ -230,6 +230,7 @@ func (s *scan) list(at place, n *node) bool {
 		return false
 	}
 
+	before := len(s.problems)
 	known := make(map[string]*entry, len(n.entries))
 	for _, e := range n.entries {
 		known[e.name] = e
@@ -279,7 +280,7 @@ func (s *scan) list(at place, n *node) bool {
 	}
 	n.entries, n.seen = entries, len(names)
 	n.stamp, n.round = at.stamp, s.d.round
-	n.racy = at.stamp.age(s.now) < racyWindow
+	n.racy = at.stamp.age(s.now) < racyWindow || len(s.problems) > before // a bad name stays bad
 	return true
 }
 
