@@ -103,14 +103,19 @@ func NewSnapshot(files []*File, have *Snapshot, version func(Digest) string) *Sn
 // digest is the SHA-256 over each path's length in 8 bytes, little-endian, the path,
 // and the sum of its content.
 func digest(files []*File) (d Digest) {
+	const block = 4 << 10 // many small writes cost more than the hashing
 	all := sha256.New()
-	var length [8]byte
+	buf := make([]byte, 0, 2*block)
 	for _, f := range files {
-		binary.LittleEndian.PutUint64(length[:], uint64(len(f.Path)))
-		all.Write(length[:])
-		all.Write([]byte(f.Path))
-		all.Write(f.Sum[:])
+		buf = binary.LittleEndian.AppendUint64(buf, uint64(len(f.Path)))
+		buf = append(buf, f.Path...)
+		buf = append(buf, f.Sum[:]...)
+		if len(buf) >= block {
+			all.Write(buf)
+			buf = buf[:0]
+		}
 	}
+	all.Write(buf)
 	all.Sum(d[:0])
 	return d
 }
