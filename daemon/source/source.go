@@ -158,6 +158,11 @@ type Options struct {
 	// (default 1 minute). A negative value means at every Fetch.
 	ContentCheck time.Duration
 
+	// Rescan is how often Fetch looks at every file, at least, where hints come so
+	// often that nothing else has it look (default DefaultInterval). A Fetch that
+	// no hint preceded looks at every file.
+	Rescan time.Duration
+
 	// NoWatch opens the source for reading only: no hints, no goroutine.
 	NoWatch bool
 
@@ -211,6 +216,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.ContentCheck == 0 {
 		o.ContentCheck = DefaultContentCheck
+	}
+	if o.Rescan <= 0 {
+		o.Rescan = DefaultInterval
 	}
 	if o.Wanted == nil {
 		o.Wanted = func(string) bool { return true }

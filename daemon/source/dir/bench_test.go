@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,4 +88,68 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkChange10000 is one file of 10,000 that is replaced by rename, by a caller
+// that fetches at the hint: partial looks at that file, whole at all of them. ms-to-read
+// is the median from the rename to the snapshot, cpu-ms/op what the process used for
+// writing, events and Fetch. NewSnapshot alone is the floor of any change.
+func BenchmarkChange10000(b *testing.B) {
+	const files = 10_000
+	for _, layout := range []struct {
+		name string
+		dirs int
+	}{{"flat", 1}, {"nested", 20}, {"sparse", 5_000}} {
+		root := memDir(b)
+		name := func(i int) string { return fmt.Sprintf("team%04d/config-%05d.yaml", i%layout.dirs, i) }
+		for i := range files {
+			put(b, root, name(i), fmt.Sprintf("weights:\n  elo: %d\n", i))
+		}
+		for _, kind := range []struct {
+			name   string
+			rescan time.Duration
+		}{{"partial", time.Hour}, {"whole", 1}} {
+			b.Run(layout.name+"/"+kind.name, func(b *testing.B) {
+				s := open(b, root, source.Options{ContentCheck: time.Hour, Rescan: kind.rescan})
+				time.Sleep(racyWindow)
+				quietly(b, s)
+				took := make([]time.Duration, 0, b.N)
+				b.ResetTimer()
+				before := cpu(b)
+				for n := range b.N {
+					file := name(n * 7919 % files)
+					old := s.newest
+					began := time.Now()
+					if err := save(root, file, fmt.Sprintf("change: %d %d\n", n, began.UnixNano())); err != nil {
+						b.Fatal(err)
+					}
+					for s.newest == old {
+						awaitHint(b, s)
+						read(b, s)
+					}
+					took = append(took, time.Since(began))
+				}
+				b.ReportMetric(float64((cpu(b)-before).Microseconds())/1e3/float64(b.N), "cpu-ms/op")
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds())/1e3, "ms-to-read")
+			})
+		}
+	}
+}
+
+// BenchmarkNewSnapshot10000 is what a snapshot of 10,000 files costs without looking at
+// any of them.
+func BenchmarkNewSnapshot10000(b *testing.B) {
+	var files []*source.File
+	for i := range 10_000 {
+		files = append(files, source.NewFile(fmt.Sprintf("team%02d/config-%05d.yaml", i/500, i), fmt.Appendf(nil, "weights:\n  elo: %d\n", i)))
+	}
+	version := func(source.Digest) string { return "v" }
+	have := source.NewSnapshot(slices.Clone(files), nil, version)
+	b.ReportAllocs()
+	for b.Loop() {
+		changed := slices.Clone(files)
+		changed[5000] = source.NewFile(changed[5000].Path, []byte("new"))
+		source.NewSnapshot(changed, have, version)
+	}
 }

@@ -46,6 +46,11 @@ type directory struct {
 	walked   []*source.File // the files of newest in the order of the walk
 	round    uint64         // counts the content checks
 	compared time.Time      // when the round began
+	whole    time.Time      // when the last whole scan began
+	route    route          // that it went by
+	sound    bool           // the last scan saw all files, good and at rest, and all is watched
+	left     *changes       // what the last scan did not see at rest; nil: nothing
+	links    int            // symlinks in the source, by the last scan
 }
 
 // Open returns the directory path as a source. It need not exist yet: that is Fetch's
@@ -88,12 +93,15 @@ func (d *directory) Close() error {
 // the goroutine that calls Fetch.
 func (d *directory) Recheck() { d.compared = time.Time{} }
 
-// Fetch scans until one scan saw everything at rest, or for MaxWait.
+// Fetch scans until one scan saw everything at rest, or for MaxWait. The scans may be
+// partial if a hint was received, and if neither a whole scan nor a content check is due.
 func (d *directory) Fetch(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
 	began := time.Now()
+	partly := d.watch.received() && began.Sub(d.whole) < d.opt.Rescan
 	if d.compared.IsZero() || began.Sub(d.compared) >= d.opt.ContentCheck {
 		d.round++
 		d.compared = began
+		partly = false
 	}
 	pause := time.Millisecond
 	for try := 1; ; try++ {
@@ -104,13 +112,14 @@ func (d *directory) Fetch(ctx context.Context, have *source.Snapshot) (*source.S
 			return nil, fmt.Errorf("%s: %w", d.name, ctx.Err())
 		default:
 		}
-		s := d.scan(ctx)
+		s := d.look(ctx, partly)
 		switch {
 		case s.fatal != nil:
 			return nil, fmt.Errorf("%s: %w", d.name, s.fatal)
 		case s.unstable == nil:
 			return d.finish(s, have)
 		case time.Since(began) >= d.opt.MaxWait && try > 2:
+			d.sound = false
 			// A bad file is bad whether or not another one is being written.
 			return nil, errors.Join(append(s.problems, s.unstable)...)
 		}
@@ -121,6 +130,18 @@ func (d *directory) Fetch(ctx context.Context, have *source.Snapshot) (*source.S
 		}
 		pause = min(2*pause, d.opt.Quiet)
 	}
+}
+
+// look scans the changes if they are known and suffice, else everything.
+func (d *directory) look(ctx context.Context, partly bool) *scan {
+	if partly && d.sound {
+		if only := d.watch.changes(d.left); only != nil {
+			if s := d.scan(ctx, only); !s.doubt {
+				return s
+			}
+		}
+	}
+	return d.scan(ctx, nil)
 }
 
 // finish makes a snapshot of a scan that saw everything at rest.

@@ -85,7 +85,7 @@ func (s *scan) settled(at place, name string, st stamp, c *content) bool {
 // resolved here and not by the kernel, one real directory after the other, so that
 // nothing outside is ever looked at, nothing turns in circles, and a link
 // that is swapped meanwhile cannot mix two trees.
-func (s *scan) link(at place, name, rel string, link stamp, c *content) {
+func (s *scan) link(at place, name, rel string, link stamp, e *entry) {
 	target, err := readlinkAt(at.fd, name)
 	if err != nil {
 		s.moved(rel, errVanished)
@@ -131,7 +131,9 @@ func (s *scan) link(at place, name, rel string, link stamp, c *content) {
 	case mode == unix.S_IFREG:
 		at.fd, at.real = fd, path.Join(names[:len(names)-1]...)
 		at.linked = max(at.linked, link.ctime)
-		s.file(at, last, rel, st, c)
+		e.target = inside
+		s.links++
+		s.file(at, last, rel, st, &e.content)
 	case mode == unix.S_IFDIR:
 		refuse("a directory; only files may be links inside a source (the source itself may be one: name it with --source)")
 	case mode == unix.S_IFLNK:

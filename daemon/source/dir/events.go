@@ -100,7 +100,9 @@ func (w *watcher) run(n *fsnotify.Watcher) {
 			wait.event(time.Now(), w.opt.Quiet)
 		case <-wait.timer.C:
 			wait.fired(time.Now())
+			w.mu.Lock()
 			w.signal()
+			w.mu.Unlock()
 		}
 	}
 }
@@ -110,11 +112,14 @@ func (w *watcher) trouble(err error) {
 	w.mu.Lock()
 	clear(w.arrived)
 	clear(w.dirs) // the next Fetch adds them anew, which is free where they exist
+	w.more = true
 	w.mu.Unlock()
 	w.tell(fmt.Errorf("file system events were lost: %w; the periodic rescan finds what changed; if it happens often, raise fs.inotify.max_queued_events", err))
 }
 
-// weigh returns how long after ev a hint is due, or 0 if ev is of no interest.
+// weigh returns how long after ev a hint is due, or 0 if ev is of no interest, and
+// remembers what the next scan has to look at. That is more than what gives a hint: the
+// names of unwanted files are in a snapshot, too, and may be hard links of wanted ones.
 func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -122,6 +127,7 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	_, isDir := w.dirs[ev.Name]
 	if isDir && taken {
 		delete(w.dirs, ev.Name) // fsnotify has dropped it as well
+		w.more = true
 		return w.opt.Quiet
 	}
 
@@ -131,18 +137,22 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	_, passed := w.passed[ev.Name]
 	switch {
 	case onTheWay, dir != nil && dir.tree != 0 && name == volumeLink:
+		w.more = true
 		if ev.Has(fsnotify.Create) {
 			return settleRename
 		}
 		return w.opt.Quiet
 	case dir == nil && w.routes[parent] == nil:
+		w.more = true
 		return w.opt.Quiet // a directory on its way out: better one hint too many
 	case passed:
 	case dir == nil || dir.tree == 0 || ignored(name):
 		return 0
 	}
 
+	entry := dir != nil && dir.tree != 0 && !ignored(name)
 	wanted := passed || w.opt.Wanted(path.Join(dir.path, name))
+	w.note(ev.Name, entry)
 	switch {
 	case ev.Has(fsnotify.Create):
 		return w.created(ev.Name, wanted)

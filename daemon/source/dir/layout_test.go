@@ -127,7 +127,7 @@ func neverMixed(t *testing.T, s *directory, versions int, publish func(n int) er
 		default:
 		}
 		// What Fetch does, without its pauses: more scans meet more swaps.
-		scan := s.scan(context.Background())
+		scan := s.scan(context.Background(), nil)
 		if scan.unstable != nil {
 			unstable++
 			continue

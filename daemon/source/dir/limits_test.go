@@ -3,6 +3,7 @@ package dir
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,11 +60,61 @@ func runChild(limit string) int {
 			return childSkips
 		}
 	}
-	if err := readUnderLimits(limit); err != nil {
+	err := readUnderLimits(limit)
+	if err == nil && limit == "max_inotify_watches" {
+		err = readWhatIsNotWatched()
+	}
+	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	return 0
+}
+
+// readWhatIsNotWatched has watches for the source's parent, the source and a, and none
+// for a/b: a hint of a change in a makes a whole scan.
+func readWhatIsNotWatched() error {
+	if err := os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("3"), 0o644); err != nil {
+		return err
+	}
+	root, err := os.MkdirTemp("", "statesync-source-test-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(root) }()
+	if err := os.MkdirAll(filepath.Join(root, "a/b"), 0o755); err != nil {
+		return err
+	}
+	o := onlyHints()
+	o.AllowEmpty = true
+	opened, err := Open(root, o)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = opened.Close() }()
+	s := opened.(*directory)
+	if _, err := fetch(s); err != nil {
+		return err
+	}
+	for n := range 3 {
+		text := fmt.Sprint("n: ", n)
+		if err := errors.Join(save(root, "a/b/x.yaml", text), save(root, "a/y.yaml", text)); err != nil {
+			return err
+		}
+		select {
+		case <-s.Hint():
+		case <-time.After(20 * time.Second):
+			return errors.New("no hint of a change in a")
+		}
+		snap, err := fetch(s)
+		if err != nil {
+			return err
+		}
+		if got, want := contents(snap), map[string]string{"a/b/x.yaml": text, "a/y.yaml": text}; !maps.Equal(got, want) {
+			return fmt.Errorf("read %q, want %q", got, want)
+		}
+	}
+	return nil
 }
 
 func readUnderLimits(limit string) error {

@@ -44,20 +44,28 @@ type entry struct {
 	path string // as in source.File
 	content
 	dir    *node
+	target string    // where a symlink leads, relative to the root; else empty
 	missed time.Time // when a listing was without it first; zero when none was
 }
 
 // scan is one walk over the source. It descends by open descriptors and follows
 // no symlink on its own, so that a tree that moves under it cannot lead it out.
+//
+// A whole scan looks at everything. A partial one looks at the changes only, and takes
+// the rest as the last scan found it. Only a whole scan may fail: where a partial one
+// comes upon anything but good files, it is in doubt, and a whole one follows.
 type scan struct {
 	d      *directory
 	ctx    context.Context
 	now    time.Time
 	rootFd int
+	only   *changes // nil in a whole scan
+	doubt  bool     // of a partial scan
 
 	leaves []*content
 	files  []*source.File // the files of leaves
 	wanted int
+	links  int   // symlinks among the leaves
 	names  int   // counted against MaxFiles
 	bytes  int64 // counted against MaxTotal
 
@@ -74,14 +82,22 @@ type place struct {
 	real, path string // relative to the root, "" being the root
 	depth      int
 	linked     int64 // ctime of the newest symlink on the way here
+	known      bool  // what is not among the changes of a partial scan is as the last scan found it
 }
 
-func (d *directory) scan(ctx context.Context) *scan {
-	s := &scan{d: d, ctx: ctx, now: time.Now()}
+// scan looks at the changes, or at everything where only is nil.
+func (d *directory) scan(ctx context.Context, only *changes) *scan {
+	s := &scan{d: d, ctx: ctx, now: time.Now(), only: only}
 	s.leaves = make([]*content, 0, len(d.walked))
 	s.files = make([]*source.File, 0, len(d.walked))
 	r := trace(d.path)
-	d.watch.begin(r, d.round)
+	d.sound = false // also after a panic
+	if only == nil {
+		d.route, d.whole = r, s.now
+		d.watch.begin(r, d.round)
+	} else if s.doubt = !r.equal(d.route); s.doubt {
+		return s
+	}
 
 	// The scan reads this directory and no other, also when git-sync swaps the link
 	// to it.
@@ -104,7 +120,11 @@ func (d *directory) scan(ctx context.Context) *scan {
 		s.fatal = missing(err)
 		return s
 	}
-	s.directory(place{fd: fd, stamp: st, linked: r.linked}, &d.root)
+	if only != nil && d.links > 0 && !only.addLinks(&d.root, false) {
+		s.doubt = true
+		return s
+	}
+	s.directory(place{fd: fd, stamp: st, linked: r.linked, known: only != nil}, &d.root)
 
 	// A program that replaces the tree moves the link before it deletes the old
 	// tree. If the link still leads here, no deletion had begun.
@@ -113,8 +133,31 @@ func (d *directory) scan(ctx context.Context) *scan {
 	if s.fatal == nil && (err != nil || stampOf(&end).inode != st.inode) {
 		s.moved("", errVanished)
 	}
-	d.watch.end(s.fatal == nil && s.unstable == nil)
+	d.watch.end(only == nil && s.fatal == nil && s.unstable == nil)
+	s.judge()
 	return s
+}
+
+// judge decides whether the next scan may go by this one, and whether this one, if it
+// is a partial one, may go by the last.
+func (s *scan) judge() {
+	d := s.d
+	good := s.fatal == nil && s.problems == nil
+	switch {
+	case s.only == nil:
+		d.left = nil
+		d.sound = good && s.unstable == nil && d.watch.seesAll()
+	case !good, s.bytes > d.opt.MaxTotal, s.wanted == 0 && !d.opt.AllowEmpty,
+		s.unstable == nil && len(s.only.unseen) > 0:
+		s.doubt = true
+	case s.unstable != nil:
+		d.left, d.sound = s.only, true
+	default:
+		d.left, d.sound = nil, d.watch.seesAll()
+	}
+	if s.unstable == nil {
+		d.links = s.links
+	}
 }
 
 // directory reads what is in one directory. n is its state from the last scan.
@@ -125,6 +168,13 @@ func (s *scan) directory(at place, n *node) {
 	}
 	if err := s.ctx.Err(); err != nil {
 		s.fatal = err
+		return
+	}
+	if s.only != nil {
+		delete(s.only.unseen, at.real)
+	}
+	if at.known {
+		s.revisit(at, n)
 		return
 	}
 	s.d.watch.directory(at)
@@ -142,28 +192,33 @@ func (s *scan) directory(at place, n *node) {
 		if s.fatal != nil {
 			return
 		}
-		st, mode, err := lstatAt(at.fd, e.name)
-		switch {
-		case gone(err):
-			n.racy = true
-			s.moved(e.path, errVanished)
-		case err != nil:
-			s.fail(e.path, unreadable(err))
-		case mode == unix.S_IFDIR:
-			e.content = content{}
-			if e.dir == nil {
-				e.dir = &node{}
-			}
-			s.descend(at, e.name, e.path, e.dir)
-		case mode == unix.S_IFREG:
-			e.dir = nil
-			s.file(at, e.name, e.path, st, &e.content)
-		case mode == unix.S_IFLNK:
-			e.dir = nil
-			s.link(at, e.name, e.path, st, &e.content)
-		default:
-			s.fail(e.path, fmt.Errorf("is %s, not a regular file; move it out of the source", typeName(mode)))
+		s.entry(at, n, e)
+	}
+}
+
+// entry looks at one entry of the directory at.
+func (s *scan) entry(at place, n *node, e *entry) {
+	st, mode, err := lstatAt(at.fd, e.name)
+	switch {
+	case gone(err):
+		n.racy = true
+		s.moved(e.path, errVanished)
+	case err != nil:
+		s.fail(e.path, unreadable(err))
+	case mode == unix.S_IFDIR:
+		e.content, e.target = content{}, ""
+		if e.dir == nil {
+			e.dir = &node{}
 		}
+		s.descend(at, e.name, e.path, e.dir)
+	case mode == unix.S_IFREG:
+		e.dir, e.target = nil, ""
+		s.file(at, e.name, e.path, st, &e.content)
+	case mode == unix.S_IFLNK:
+		e.dir = nil
+		s.link(at, e.name, e.path, st, e)
+	default:
+		s.fail(e.path, fmt.Errorf("is %s, not a regular file; move it out of the source", typeName(mode)))
 	}
 }
 
@@ -187,7 +242,7 @@ func (s *scan) descend(at place, name, rel string, n *node) {
 	}
 	s.directory(place{
 		fd: fd, stamp: st, real: path.Join(at.real, name), path: rel,
-		depth: at.depth + 1, linked: at.linked,
+		depth: at.depth + 1, linked: at.linked, known: at.known,
 	}, n)
 	if end, _, err := lstatAt(at.fd, name); err != nil || end.inode != st.inode {
 		s.moved(rel, errVanished)
@@ -368,6 +423,7 @@ func (s *scan) fail(rel string, err error) {
 
 // moved notes that the tree changed under the scan.
 func (s *scan) moved(rel string, err error) {
+	s.doubt = true
 	s.unsettled(rel, "it "+err.Error())
 }
 

@@ -36,7 +36,8 @@ type watcher struct {
 	wait sync.WaitGroup
 
 	// For the goroutine that reads.
-	scan    uint64    // counts the scans
+	blind   bool      // a directory of the source, or one that a link leads by, is not watched
+	scan    uint64    // counts the whole scans
 	round   uint64    // counts the content checks
 	root    string    // the real path that is being scanned
 	retryAt time.Time // when to ask inotify for more again
@@ -50,6 +51,9 @@ type watcher struct {
 	routes  map[string][]string  // directory to the names in it that decide where the root is
 	passed  map[string]uint64    // real path of a name that a link inside leads by, to the last scan that followed it
 	arrived map[string]arrival   // by real path
+	hinted  bool                 // a hint was signalled and no Fetch came because of it yet
+	names   map[string]bool      // real paths that events were about since the last scan, at most maxNames: see changes.names
+	more    bool                 // names does not have all that events were about
 }
 
 // watched is a directory that inotify was asked to watch.
@@ -77,6 +81,7 @@ func newWatcher(o source.Options) *watcher {
 		dirs:    map[string]*watched{},
 		passed:  map[string]uint64{},
 		arrived: map[string]arrival{},
+		names:   map[string]bool{},
 	}
 	w.start()
 	return w
@@ -116,8 +121,9 @@ func (w *watcher) close() error {
 	return err
 }
 
-// begin starts a scan that goes by r, in the content check round: what decides where
-// the root is gets watched before the root is opened.
+// begin starts a whole scan that goes by r, in the content check round: what decides
+// where the root is gets watched before the root is opened. The scan sees what all
+// events so far were about.
 func (w *watcher) begin(r route, round uint64) {
 	if w == nil || w.closed() {
 		return
@@ -126,6 +132,7 @@ func (w *watcher) begin(r route, round uint64) {
 		w.start()
 	}
 	w.scan++
+	w.blind = w.inotify == nil || r.real == ""
 	w.round = round
 	w.root = r.real
 	routes := make(map[string][]string, len(r.hops))
@@ -134,6 +141,8 @@ func (w *watcher) begin(r route, round uint64) {
 	}
 	w.mu.Lock()
 	w.routes = routes
+	clear(w.names)
+	w.more = false
 	w.mu.Unlock()
 	for dir := range routes {
 		var st unix.Stat_t
@@ -148,7 +157,9 @@ func (w *watcher) directory(at place) {
 	if w == nil || w.closed() || w.root == "" {
 		return
 	}
-	w.watch(filepath.Join(w.root, at.real), at.stamp.inode, &at.path)
+	if !w.watch(filepath.Join(w.root, at.real), at.stamp.inode, &at) {
+		w.blind = true
+	}
 }
 
 // passes watches the directory dir, open as fd, for the one name in it that the
@@ -167,22 +178,26 @@ func (w *watcher) passes(fd int, dir, name string) {
 		w.passed[name] = w.scan
 	}
 	d := w.dirs[dir]
+	seen := d != nil && d.scan == w.scan
+	if !room || seen && !d.failed.IsZero() {
+		w.blind = true
+	}
 	w.mu.Unlock()
-	if !room || d != nil && d.scan == w.scan {
+	if !room || seen {
 		return
 	}
-	if st, _, err := fstat(fd); err == nil {
-		w.watch(dir, st.inode, nil)
+	if st, _, err := fstat(fd); err != nil || !w.watch(dir, st.inode, nil) {
+		w.blind = true
 	}
 }
 
-// watch makes sure that path is watched and is still the directory that is says.
-// inTree is the path of its files when it is a directory of the source.
+// watch makes sure that path is watched and is still the directory that is says, and
+// reports whether it is watched. at is set when it is a directory of the source.
 //
 // Once in a content check inotify is asked again for what it watches already. That
 // costs one system call and changes nothing, unless the file system was unmounted,
 // which fsnotify does not tell, and came back with the same inodes.
-func (w *watcher) watch(path string, is inode, inTree *string) {
+func (w *watcher) watch(path string, is inode, at *place) bool {
 	now := time.Now()
 	w.mu.Lock()
 	n, d := w.inotify, w.dirs[path]
@@ -191,16 +206,17 @@ func (w *watcher) watch(path string, is inode, inTree *string) {
 		d = &watched{inode: is}
 	}
 	d.scan = w.scan
-	if inTree != nil {
-		d.tree, d.path = w.scan, *inTree
+	if at != nil {
+		d.tree, d.path = w.scan, at.path
 	}
 	asked := known && d.round == w.round
 	if known && !d.failed.IsZero() {
 		asked = now.Sub(d.failed) < watchRetry
 	}
 	if n == nil || asked || now.Before(w.retryAt) {
+		watched := n != nil && known && d.failed.IsZero()
 		w.mu.Unlock()
-		return
+		return watched
 	}
 	d.failed, d.round = time.Time{}, w.round
 	w.dirs[path] = d // before its first event
@@ -208,7 +224,7 @@ func (w *watcher) watch(path string, is inode, inTree *string) {
 
 	err := n.Add(path)
 	if err == nil {
-		return
+		return true
 	}
 	keep := false
 	switch {
@@ -225,6 +241,7 @@ func (w *watcher) watch(path string, is inode, inTree *string) {
 	if d.failed = now; !keep {
 		delete(w.dirs, path)
 	}
+	return false
 }
 
 // end forgets what the scan did not come by, if it came by everything.
@@ -241,16 +258,20 @@ func (w *watcher) end(complete bool) {
 			delete(w.arrived, path) // its age alone now shows that it rests
 		}
 	}
+	if !complete {
+		w.mu.Unlock()
+		return
+	}
 	for path, scan := range w.passed {
-		if complete && scan != w.scan {
+		if scan != w.scan {
 			delete(w.passed, path)
 		}
 	}
 	for path, d := range w.dirs {
-		if complete && d.tree != w.scan {
+		if d.tree != w.scan {
 			d.tree = 0
 		}
-		if complete && d.scan != w.scan {
+		if d.scan != w.scan {
 			delete(w.dirs, path)
 			stale = append(stale, path)
 			ended[d.inode] = true
@@ -272,6 +293,7 @@ func (w *watcher) end(complete bool) {
 	for path, d := range w.dirs {
 		if ended[d.inode] {
 			delete(w.dirs, path)
+			w.blind = true
 			w.signal()
 		}
 	}
@@ -309,12 +331,70 @@ func (w *watcher) tell(err error) {
 	}
 }
 
+// signal hints. It is called with mu held.
 func (w *watcher) signal() {
+	w.hinted = true
 	select {
 	case w.hint <- struct{}{}:
 	default:
 	}
 }
+
+// received reports whether the caller of Fetch has received a hint since it was asked
+// last: whether it calls because of that hint.
+func (w *watcher) received() bool {
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	received := w.hinted && len(w.hint) == 0
+	if received {
+		w.hinted = false
+	}
+	return received
+}
+
+// note remembers a name that an event was about. It is called with mu held.
+func (w *watcher) note(name string, entry bool) {
+	name = filepath.Clean(name)
+	if len(w.names) >= maxNames {
+		w.more = true
+	}
+	if w.more {
+		clear(w.names)
+		return
+	}
+	w.names[name] = w.names[name] || entry
+}
+
+// changes returns what the events since the last scan were about, and what that scan
+// left to do. It returns nil if they do not tell, or not everything.
+func (w *watcher) changes(left *changes) *changes {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.more || w.closed() {
+		return nil
+	}
+	c := changesIn(w.root, w.names)
+	clear(w.names)
+	if c == nil {
+		return nil
+	}
+	if left != nil {
+		for name, entry := range left.names {
+			c.add(name, entry)
+		}
+	}
+	if len(c.names) > maxNames {
+		return nil
+	}
+	return c
+}
+
+// seesAll reports whether everything that the source consists of is watched, as of the
+// last scan.
+func (w *watcher) seesAll() bool { return w != nil && !w.blind }
 
 func (w *watcher) closed() bool {
 	select {
