@@ -516,3 +516,38 @@ func sameProblem(a, b error) bool {
 	lines := func(err error) []string { return slices.Sorted(strings.SplitSeq(err.Error(), "\n")) }
 	return slices.Equal(lines(a), lines(b))
 }
+
+// A partial scan waits for what has only just been removed, as a whole one does.
+func TestPartialScanMissesWhatWasJustRemoved(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	put(t, root, "a.yaml", "a: 1")
+	put(t, root, "team/b.yaml", "b: 1")
+	s := open(t, root, onlyHints())
+	quietly(t, s)
+	whole := s.whole
+	s.opt.Quiet, s.opt.MaxWait = time.Hour, time.Millisecond
+	must(t, os.Remove(filepath.Join(root, "team/b.yaml")))
+	awaitHint(t, s)
+	if _, err := fetch(s); !errors.Is(err, source.ErrUnstable) || !strings.Contains(err.Error(), "team/b.yaml") || !s.whole.Equal(whole) {
+		t.Errorf("just removed: %v", err)
+	}
+	s.opt.Quiet = time.Millisecond
+	if snap, got := partly(t, s); got || len(snap.Files) != 1 {
+		t.Errorf("after an unstable scan: partial is %v; read %q", got, contents(snap))
+	}
+}
+
+// A link is looked at when its target changed, or a directory on the way to it.
+func TestChangesLeadToTargets(t *testing.T) {
+	t.Parallel()
+	c := changesIn("/src", map[string]bool{"/src/a/b": false, "/src/x.yaml": true})
+	for target, want := range map[string]bool{
+		"a/b": true, "a/b/c.yaml": true, "a/b/c/d.yaml": true, "x.yaml": true,
+		"a": false, "a/bc.yaml": false, "a/c.yaml": false, "b": false,
+	} {
+		if got := c.leadBy(target); got != want {
+			t.Errorf("%s: %v, want %v", target, got, want)
+		}
+	}
+}
