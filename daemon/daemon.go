@@ -167,16 +167,20 @@ func (d *Daemon) follow(watch bool) error {
 		if err != nil {
 			return err
 		}
-		interval := d.opt.Resync
-		if spec.Interval > 0 {
-			interval = spec.Interval
-		}
 		d.layers = append(d.layers, &layer{
 			spec: spec, unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
-			follower: source.Follow(src, source.FollowOptions{Interval: interval, Wake: d.news}),
+			follower: source.Follow(src, source.FollowOptions{Interval: d.interval(spec), Wake: d.news}),
 		})
 	}
 	return nil
+}
+
+// interval is how often a source is looked at without a hint.
+func (d *Daemon) interval(spec source.Spec) time.Duration {
+	if spec.Interval > 0 {
+		return spec.Interval
+	}
+	return d.opt.Resync
 }
 
 // news wakes the owner.
@@ -210,6 +214,7 @@ func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Optio
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
+		Rescan:     d.interval(spec),
 		OnWatchError: func(err error) {
 			d.watchErrors.Add(1)
 			d.log.Warn("watching the source is impaired", "source", spec.Text, "error", err)
