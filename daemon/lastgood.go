@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -240,21 +241,27 @@ func (v *saver) run() {
 // save writes an image, if the file does not hold it already.
 func (v *saver) save(m *image.Image) bool {
 	s := v.state
-	h, err := headerOf(m)
-	if err == nil && h == v.known {
-		return true
+	h := header{generation: m.Generation(), length: uint64(m.Size())}
+	if v.known.generation == h.generation { // it may be the same
+		if same, err := headerOf(m); err == nil && same == v.known {
+			return true
+		}
 	}
-	if err == nil {
-		failpoint.Here("last-good.begin")
-		err = s.replace(lastGoodFile, func(w io.Writer) error {
-			if _, err := w.Write(h.encode()); err != nil {
-				return err
-			}
-			failpoint.Here("last-good.header")
-			return writeWords(w, m.Words())
-		})
-		failpoint.Here("last-good.done")
-	}
+	failpoint.Here("last-good.begin")
+	err := s.replace(lastGoodFile, func(f *os.File) error {
+		if _, err := f.Write(make([]byte, headerBytes)); err != nil {
+			return err
+		}
+		failpoint.Here("last-good.header")
+		sum := xxhash.New()
+		if err := writeWords(io.MultiWriter(f, sum), m.Words()); err != nil {
+			return err
+		}
+		h.sum = sum.Sum64()
+		_, err := f.WriteAt(h.encode(), 0)
+		return err
+	})
+	failpoint.Here("last-good.done")
 	if err != nil {
 		v.known = header{}
 		s.errors.Inc()

@@ -185,8 +185,8 @@ func (s *stateDir) reserve(g uint64) {
 	}
 	reserve := min(g+reserveBlock-1, seqlock.MaxGeneration)
 	failpoint.Here("reservation.begin")
-	err := s.replace(generationFile, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%d\n", reserve)
+	err := s.replace(generationFile, func(f *os.File) error {
+		_, err := fmt.Fprintf(f, "%d\n", reserve)
 		failpoint.Here("reservation.written")
 		return err
 	})
@@ -206,7 +206,7 @@ func (s *stateDir) reserve(g uint64) {
 
 // replace writes a file of the directory: whole, on stable storage, or not at
 // all.
-func (s *stateDir) replace(name string, write func(io.Writer) error) error {
+func (s *stateDir) replace(name string, write func(*os.File) error) error {
 	temp := "." + name + ".new"
 	f, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

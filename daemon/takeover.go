@@ -45,8 +45,8 @@ func (s *stateDir) belongTo(region string) error {
 	}
 	f, err := s.root.Open(regionFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := s.replace(regionFile, func(w io.Writer) error {
-			_, err := io.WriteString(w, region+"\n")
+		if err := s.replace(regionFile, func(f *os.File) error {
+			_, err := io.WriteString(f, region+"\n")
 			return err
 		}); err != nil {
 			s.errors.Inc()
