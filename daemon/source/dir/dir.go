@@ -155,6 +155,7 @@ func (d *directory) finish(s *scan, have *source.Snapshot) (*source.Snapshot, er
 	if d.newest == nil || have != nil && have != d.newest || !slices.Equal(s.files, d.walked) {
 		d.renew(s.leaves, have)
 	}
+	d.watch.finished(d.newest.Files)
 	return d.newest, nil
 }
 

@@ -20,17 +20,26 @@ import (
 // reported too: at its end, before which the file consists of whole pages.
 const settleRename = 2 * time.Millisecond
 
+// atOnce is for what is certain to be whole: it is read at once if nothing happened in
+// the calm before. What follows settles like the rest.
+const (
+	atOnce = time.Nanosecond
+	calm   = 10 * time.Millisecond
+)
+
 // crowd is how many events under one hint make a burst.
 const crowd = 16
 
-// debounce delays a hint until events have settled: trailing edge, bounded. After a
-// burst it also keeps hints apart, by more and more while the burst continues, since
-// a busy writer pauses often enough to look settled.
+// debounce delays a hint until events have settled: trailing edge, bounded. What is
+// certain to be whole has its hint at once after a calm. After a burst it also keeps
+// hints apart, by more and more while the burst continues, since a busy writer pauses
+// often enough to look settled.
 type debounce struct {
 	timer *time.Timer
 	quiet time.Duration // between the hints of a burst, at least
 	bound time.Duration // from an event to its hint, at most
 
+	last   time.Time // of all events
 	first  time.Time // of the events that wait; zero when none does
 	due    time.Time
 	events int // that wait
@@ -48,6 +57,10 @@ func newDebounce(quiet, bound time.Duration) *debounce {
 // asked for that.
 func (d *debounce) event(now time.Time, settle time.Duration) {
 	d.events++
+	if settle == atOnce && now.Sub(d.last) < calm {
+		settle = settleRename
+	}
+	d.last = now
 	if d.first.IsZero() {
 		d.first, d.due = now, now
 	}
@@ -139,7 +152,7 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	case onTheWay, dir != nil && dir.tree != 0 && name == volumeLink:
 		w.more = true
 		if ev.Has(fsnotify.Create) {
-			return settleRename
+			return atOnce // a directory or a link, which are there as a whole
 		}
 		return w.opt.Quiet
 	case dir == nil && w.routes[parent] == nil:
@@ -153,9 +166,10 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 	entry := dir != nil && dir.tree != 0 && !ignored(name)
 	wanted := passed || w.opt.Wanted(path.Join(dir.path, name))
 	w.note(ev.Name, entry)
+	existed := entry && w.sure.event(path.Join(dir.path, name))
 	switch {
 	case ev.Has(fsnotify.Create):
-		return w.created(ev.Name, wanted)
+		return w.created(ev.Name, wanted, existed)
 	case !wanted && (!ev.Has(fsnotify.Chmod) || !isDirectory(ev.Name)):
 		return 0
 	}
@@ -170,8 +184,10 @@ func isDirectory(name string) bool {
 	return err == nil && mode == unix.S_IFDIR
 }
 
-// created looks at what a new name is. Only what is whole already needs no quiet.
-func (w *watcher) created(name string, wanted bool) time.Duration {
+// created looks at what a new name is. Only what is whole already needs no quiet: a
+// link, and a file that took the place of one that existed, or whose times show that it
+// was renamed after it was written.
+func (w *watcher) created(name string, wanted, existed bool) time.Duration {
 	var st unix.Stat_t
 	_, err := retry(func() (int, error) { return 0, unix.Lstat(name, &st) })
 	switch mode := uint32(st.Mode) & unix.S_IFMT; {
@@ -186,12 +202,14 @@ func (w *watcher) created(name string, wanted bool) time.Duration {
 	if now.size == 0 || now.wholePages() && now.ctime <= now.mtime {
 		return w.opt.Quiet
 	}
-	seen := time.Now()
-	if _, there := w.arrived[name]; there {
-		seen = seen.Add(-settleRename) // over a name that exists only a rename creates
-	} else if len(w.arrived) >= maxArrivals {
+	seen, settle := time.Now(), settleRename
+	_, there := w.arrived[name]
+	if there || existed || now.ctime > now.mtime { // over a name that exists only a rename creates
+		seen, settle = seen.Add(-settleRename), atOnce
+	}
+	if !there && len(w.arrived) >= maxArrivals {
 		clear(w.arrived)
 	}
 	w.arrived[name] = arrival{now, seen}
-	return settleRename
+	return settle
 }

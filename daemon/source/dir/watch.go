@@ -54,6 +54,7 @@ type watcher struct {
 	hinted  bool                 // a hint was signalled and no Fetch came because of it yet
 	names   map[string]bool      // real paths that events were about since the last scan, at most maxNames: see changes.names
 	more    bool                 // names does not have all that events were about
+	sure    known
 }
 
 // watched is a directory that inotify was asked to watch.
@@ -143,6 +144,7 @@ func (w *watcher) begin(r route, round uint64) {
 	w.routes = routes
 	clear(w.names)
 	w.more = false
+	w.sure.scanning()
 	w.mu.Unlock()
 	for dir := range routes {
 		var st unix.Stat_t
@@ -299,6 +301,16 @@ func (w *watcher) end(complete bool) {
 	}
 }
 
+// finished takes the files of a scan that saw everything at rest.
+func (w *watcher) finished(files []*source.File) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sure.finished(files)
+}
+
 // arrivedWhole reports whether the file name of the directory dir, which is relative to
 // the root, was seen to appear with its content, and not to be written to since.
 func (w *watcher) arrivedWhole(dir, name string, st stamp, now time.Time) bool {
@@ -378,6 +390,7 @@ func (w *watcher) changes(left *changes) *changes {
 	}
 	c := changesIn(w.root, w.names)
 	clear(w.names)
+	w.sure.scanning()
 	if c == nil {
 		return nil
 	}

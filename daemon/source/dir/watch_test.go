@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -275,7 +276,7 @@ func TestWeigh(t *testing.T) {
 		op   event
 		want time.Duration
 	}{
-		{root + "/full.yaml", fsnotify.Create, settleRename},
+		{root + "/full.yaml", fsnotify.Create, atOnce},
 		{root + "/full.yaml", fsnotify.Write, quiet},
 		{root + "/full.yaml", fsnotify.Chmod, quiet},
 		{root + "/full.yaml", fsnotify.Remove, quiet},
@@ -286,20 +287,20 @@ func TestWeigh(t *testing.T) {
 		{root + "/link.yaml", fsnotify.Create, settleRename},
 		{root + "/page.yaml", fsnotify.Create, quiet},
 		{root + "/more.yaml", fsnotify.Create, settleRename},
-		{root + "/chmod.yaml", fsnotify.Create, settleRename},
-		{root + "/v3", fsnotify.Create, settleRename},
+		{root + "/chmod.yaml", fsnotify.Create, atOnce},
+		{root + "/v3", fsnotify.Create, atOnce},
 		{root + "/v3", fsnotify.Write, quiet},
-		{root + "/store/v4", fsnotify.Create, settleRename},
+		{root + "/store/v4", fsnotify.Create, atOnce},
 		{root + "/store/v5", fsnotify.Create, 0},
 		{root + "/store", fsnotify.Chmod, quiet},
 		{root + "/note.txt", fsnotify.Chmod, 0},
 		{root + "/note.txt", fsnotify.Create, 0},
 		{root + "/note.txt", fsnotify.Write, 0},
 		{root + "/.full.yaml", fsnotify.Create, 0},
-		{root + "/..data", fsnotify.Create, settleRename},
+		{root + "/..data", fsnotify.Create, atOnce},
 		{root + "/..data", fsnotify.Remove, quiet},
 		{root + "/..data_tmp", fsnotify.Create, 0},
-		{"/etc/app", fsnotify.Create, settleRename},
+		{"/etc/app", fsnotify.Create, atOnce},
 		{"/etc/app", fsnotify.Remove, quiet},
 		{"/etc/other", fsnotify.Create, 0},
 		{"/nowhere/x", fsnotify.Write, quiet},
@@ -342,6 +343,44 @@ func TestWeigh(t *testing.T) {
 	}
 }
 
+// Only what an event was not about since the scan that found it is certain to exist.
+func TestKnown(t *testing.T) {
+	t.Parallel()
+	var k known
+	event := func(path string, want bool) {
+		t.Helper()
+		if got := k.event(path); got != want {
+			t.Errorf("%s is known: %v, want %v", path, got, want)
+		}
+	}
+	event("a", false)
+	k.scanning()
+	k.finished([]*source.File{{Path: "a"}, {Path: "b"}, {Path: "c"}, {Path: "d"}})
+	event("a", true)
+	event("a", false) // it may have been removed by the first
+	event("x", false)
+	k.scanning()
+	event("a", false) // the scan may have come by before
+	event("b", true)
+	k.scanning() // the scan before found no rest
+	event("b", false)
+	k.finished([]*source.File{{Path: "a"}, {Path: "b"}, {Path: "c"}})
+	event("b", false) // since the scan began
+	event("a", true)
+	event("d", false)
+	k.scanning()
+	k.finished(k.files)
+	for i := range maxNames + 1 {
+		k.event(strconv.Itoa(i))
+	}
+	event("c", false)
+	k.scanning()
+	event("c", false)
+	k.scanning()
+	k.finished(k.files)
+	event("a", true)
+}
+
 func TestDebounce(t *testing.T) {
 	t.Parallel()
 	const quiet, bound = 50 * time.Millisecond, 500 * time.Millisecond
@@ -372,6 +411,14 @@ func TestDebounce(t *testing.T) {
 	d.fired(at(550))
 	d.event(at(560), settleRename)
 	check(d, 562, "a rename after the calm")
+	d.fired(at(562))
+	d.event(at(569), atOnce)
+	check(d, 571, "a rename that is certain, soon after another")
+	d.fired(at(571))
+	d.event(at(582), atOnce)
+	check(d, 582, "a rename that is certain, after the calm")
+	d.event(at(583), atOnce)
+	check(d, 585, "one more")
 }
 
 // When events are lost, a hint still comes, and OnWatchError is called.
