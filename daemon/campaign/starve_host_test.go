@@ -76,6 +76,7 @@ type starveHost struct {
 	env    []string // of the daemon
 	tags   string   // the daemon is built with
 	limit  int      // of the daemon's address space in KiB; 0: none
+	cgroup string   // the file that puts the daemon into a cgroup; "": none
 	swaps  int      // of the heavy layer
 	status *control.Client
 }
@@ -127,8 +128,15 @@ func (h *starveHost) launch() {
 		tags = append(tags, "-tags="+h.tags)
 	}
 	args := append([]string{build(h, memoryCommand, tags...)}, h.args()...)
+	var limits string
 	if h.limit > 0 {
-		args = append([]string{"/bin/sh", "-c", fmt.Sprintf(`ulimit -v %d && exec "$@"`, h.limit), "sh"}, args...)
+		limits += fmt.Sprintf("ulimit -v %d && ", h.limit)
+	}
+	if h.cgroup != "" {
+		limits += fmt.Sprintf("echo $$ >%s && ", h.cgroup)
+	}
+	if limits != "" {
+		args = append([]string{"/bin/sh", "-c", limits + `exec "$@"`, "sh"}, args...)
 	}
 	cmd := memoryCmd(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), h.env...)

@@ -31,7 +31,7 @@ var actions = map[string]func(){
 	"stop":     func() { signal(unix.SIGSTOP) },
 	"panic":    func() { panic("planted") },
 	"loop":     loop,
-	"overflow": func() { overflow(0) },
+	"overflow": func() { overflow([64]uint64{}) },
 	"memory":   takeMemory,
 }
 
@@ -100,7 +100,11 @@ func loop() {
 	}
 }
 
-func overflow(n uint64) uint64 { return overflow(n+1) + sink.Load() }
+// overflow has frames of the size of a parser's.
+func overflow(frame [64]uint64) uint64 {
+	frame[sink.Load()%64]++
+	return overflow(frame) + frame[0]
+}
 
 // takeMemory takes memory, and writes to all of it.
 func takeMemory() {
