@@ -239,7 +239,9 @@ func (d *Daemon) stop() error {
 		errs = append(errs, d.region.close())
 	}
 	if !d.worker.stop() {
-		d.diary.end() // the daemon does not die of it
+		if !d.State().Stuck { // else it is asked to end because of that, as a failing /livez does
+			d.diary.end()
+		}
 		d.log.Warn("ending in the middle of decoding a file")
 	}
 	if d.dir != nil {

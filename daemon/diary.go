@@ -29,8 +29,8 @@ const (
 )
 
 // diary notes which inputs are being decoded, so that a daemon that a parser killed
-// (by a stack overflow, by all of the memory, or by an endless loop that the watchdog
-// ended) does not begin with them again and again. It is written before decoding and
+// (by a stack overflow, by all of the memory, or by an endless loop that the watchdog or
+// a failing liveness probe ended) does not begin with them again and again. It is written before decoding and
 // removed after it, without an fsync: a death of the process is what it is for, and a
 // reboot clears it by the boot's id. The death of a neighbour, a kill or an upgrade in
 // the middle of a plan counts too, which costs a good revision a pause, and no more.

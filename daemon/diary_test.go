@@ -62,6 +62,36 @@ func TestInputsThatKill(t *testing.T) {
 	s.sees(map[string]string{"a": `{"x":4}`})
 }
 
+// A daemon that is asked to end in the middle of decoding did not die of it, unless it
+// was stuck: a failing /livez has it asked, and its successor would be stuck again.
+func TestEndInTheMiddle(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	for since, deaths := range map[time.Duration]int{0: 0, 2 * stuckAfter * DefaultPlanTime: 1} {
+		d := New(s.opt)
+		if err := d.start(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		d.worker.cancel, d.worker.job = func() {}, job{since: time.Now().Add(-since)} // that never ends
+		d.diary.begin("abc")
+		d.turned()
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+		d = New(s.opt)
+		if err := d.start(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		if d.diary.deaths != deaths {
+			t.Errorf("after %v of decoding its end counts as %d deaths, not %d", since, d.diary.deaths, deaths)
+		}
+		d.diary.end()
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDiary(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

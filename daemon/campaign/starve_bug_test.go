@@ -214,6 +214,7 @@ var bugDeaths = []struct {
 	{name: "memory, by RLIMIT_AS", kind: "memory", says: "out of memory", limit: 1900 << 10},
 	{name: "memory, in a cgroup", kind: "memory", cgroup: true},
 	{name: "loop, by the watchdog", kind: "loop", signal: syscall.SIGABRT, says: "SIGABRT", slow: true},
+	{name: "loop, by a liveness probe", kind: "loop", signal: syscall.SIGTERM, says: "ending in the middle of decoding a file", slow: true},
 }
 
 // A daemon that dies of a parser twice in a row goes on with the last good generation,
