@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/failpoint"
@@ -35,6 +36,10 @@ func crashRevision(n int) map[string]proven {
 	return sizedRevision(n, sizes[0], sizes[1])
 }
 
+// crashUnder is a config that only the lower one of two layers has. It has the others,
+// too, with keys of which the higher one overrules all that a reader proves.
+const crashUnder = "under"
+
 // crashHost is a source that changes all the time, a region and a state
 // directory, with one daemon at a time on them.
 type crashHost struct {
@@ -42,7 +47,8 @@ type crashHost struct {
 	binary                      string
 	base, source, region, state string
 	seal                        bool
-	shape                       int // counts the changes of the region's geometry
+	shape                       int  // counts the changes of the region's geometry
+	layered                     bool // there is a second source below the first
 
 	current *crashDaemon
 	killed  int          // daemons that SIGKILL ended
@@ -74,6 +80,11 @@ func newCrashHost(t testing.TB) *crashHost {
 		replaced: true,
 	}
 	ok(t, os.Mkdir(h.source, 0o755))
+	for _, name := range append([]string{crashUnder}, provenNames...) {
+		path := filepath.Join(base, "under", name+".yaml")
+		ok(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		ok(t, os.WriteFile(path, []byte("number: -1\npayload: overruled\nbelow: {a: 1}\n"), 0o644))
+	}
 	h.write()
 	t.Cleanup(func() {
 		if h.current != nil {
@@ -158,10 +169,14 @@ func (d *crashDaemon) log() string {
 // start starts a daemon with an action at a failpoint, as in package failpoint.
 func (h *crashHost) start(what string) *crashDaemon {
 	h.Helper()
-	args := []string{
-		"--source=dir:" + h.source, "--region=" + h.region, "--state-dir=" + h.state, "--resync=1s", "--log-level=debug",
-		fmt.Sprintf("--slots=%d", 2+h.shape%3), fmt.Sprintf("--max-image=%dMiB", 16*(1+h.shape%2)),
+	var args []string
+	if h.layered {
+		args = append(args, "--source=under=dir:"+filepath.Join(h.base, "under"))
 	}
+	args = append(args,
+		"--source=dir:"+h.source, "--region="+h.region, "--state-dir="+h.state, "--resync=1s", "--log-level=debug",
+		fmt.Sprintf("--slots=%d", 2+h.shape%3), fmt.Sprintf("--max-image=%dMiB", 16*(1+h.shape%2)),
+	)
 	if h.seal {
 		args = append(args, "--seal")
 	}
@@ -313,6 +328,20 @@ func (h *crashHost) read() (found crashFound, err error) {
 		found.number, err = crashProve(found.generation, words)
 	}
 	return found, err
+}
+
+// isLayered reports whether what the region holds comes from both layers.
+func (h *crashHost) isLayered() (bool, error) {
+	c, err := client.Open(h.region)
+	if err != nil {
+		return false, err
+	}
+	_, err = c.Snapshot().Get(crashUnder)
+	is := err == nil
+	if errors.Is(err, client.ErrNotFound) {
+		err = nil
+	}
+	return is, errors.Join(err, c.Close())
 }
 
 // crashProve is prove for a copy of an image.

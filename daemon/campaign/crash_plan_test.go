@@ -52,6 +52,12 @@ var crashScenarios = []*crashScenario{
 	crashReplace,
 	crashGrow(0),
 	crashGrow(1),
+	{name: "layers", before: func(h *crashHost) { h.layered = !h.layered }, during: func(h *crashHost, d *crashDaemon) {
+		h.until(d, "what the layers come to", func() bool {
+			is, err := h.isLayered()
+			return err == nil && is == h.layered
+		})
+	}},
 	{name: "close", during: func(_ *crashHost, d *crashDaemon) {
 		d.asked = true
 		_ = d.Process.Signal(syscall.SIGTERM) // may have ended already
@@ -216,9 +222,9 @@ func (plan *crashPlan) next() crashStep {
 	way := plan.ways[plan.round%2]
 	switch {
 	case plan.round%25 == 0:
-		way = plan.ways[4+plan.chance.IntN(len(plan.ways)-4)]
+		way = plan.ways[5+plan.chance.IntN(len(plan.ways)-5)]
 	case plan.round%8 == 0:
-		way = plan.ways[2+plan.chance.IntN(2)]
+		way = plan.ways[2+plan.chance.IntN(3)]
 	}
 	return crashStep{way.crashScenario, way.next(plan.chance)}
 }
