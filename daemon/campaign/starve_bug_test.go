@@ -290,7 +290,6 @@ func TestStarveBugDeath(t *testing.T) {
 func TestStarveBugKill(t *testing.T) {
 	h := newBugHost(t, "kill")
 	h.meetsBug()
-	h.publish(100)
 	h.ends()
 	kills := 1
 	if *starveLong {
@@ -304,7 +303,11 @@ func TestStarveBugKill(t *testing.T) {
 	if kills == maxKills {
 		h.alarms("the daemon died 2 times in a row")
 	}
-	h.reads("the revision that was being decoded")
+	await(t, "the revision that was being decoded", func() bool {
+		h.alive()
+		s, err := h.ask()
+		return err == nil && s.Converged && s.Configs == 5
+	})
 	took := time.Since(began)
 	h.terminate()
 	h.reader.end()
