@@ -20,11 +20,12 @@ import (
 
 // metaSetting is one of the ways to run a script. All must have the same result.
 type metaSetting struct {
-	name  string
-	slots [3]int // by the number in "start"
-	lazy  bool   // all clients are opened lazy
-	copy  bool   // "write" is done by rename, too
-	start func(t testing.TB, base string, slots int) *process
+	name   string
+	slots  [3]int // by the number in "start"
+	lazy   bool   // all clients are opened lazy
+	copy   bool   // "write" is done by rename, too
+	layers bool   // the daemon merges the two layers, and not the test
+	start  func(t testing.TB, base string, slots int) *process
 }
 
 var metaSettings = []metaSetting{
@@ -33,20 +34,20 @@ var metaSettings = []metaSetting{
 			"--source", "dir:"+filepath.Join(base, "source"), "--region", filepath.Join(base, "region"),
 			"--state-dir", filepath.Join(base, "state"), "--slots", strconv.Itoa(slots), "--max-image", "1MiB"))
 	}},
-	{name: "package", slots: [3]int{2, 32, 3}, lazy: true, copy: true, start: func(t testing.TB, base string, slots int) *process {
+	{name: "package", slots: [3]int{2, 32, 3}, lazy: true, copy: true, layers: true, start: func(t testing.TB, base string, slots int) *process {
 		return spawn(t, "metamorphic-daemon", base, strconv.Itoa(slots))
 	}},
 }
 
 func init() {
-	// metamorphic-daemon BASE SLOTS: the daemon as a package, which reads its
-	// source all the time instead of waiting for hints.
+	// metamorphic-daemon BASE SLOTS: the daemon as a package with two layers, which reads
+	// its sources all the time instead of waiting for hints.
 	roles["metamorphic-daemon"] = func(ctx context.Context, args []string) error {
 		slots, err := strconv.Atoi(args[1])
 		if err != nil {
 			return err
 		}
-		sources, err := daemon.Schemes.Parse([]string{"dir:" + filepath.Join(args[0], "source")})
+		sources, err := daemon.Schemes.Parse([]string{"under=dir:" + filepath.Join(args[0], "under"), "dir:" + filepath.Join(args[0], "source")})
 		if err != nil {
 			return err
 		}

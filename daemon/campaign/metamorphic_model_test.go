@@ -15,6 +15,9 @@ type metaContent map[string]int
 // hold any of the newest entries; at a sync it holds the last one.
 type metaModel struct {
 	files   map[string]int    // the source, as it was last whole
+	under   map[string]int    // the layer below it
+	masked  map[string]bool   // configs of that which the source removes
+	layer   string            // that changed since the last sync, "source" or "under"; never both
 	broken  map[string]string // configs that are broken in the source, and how
 	running bool              // the daemon
 	ready   bool              // and it listens to signals
@@ -28,13 +31,28 @@ type metaModel struct {
 }
 
 func newMetaModel() *metaModel {
-	return &metaModel{files: map[string]int{}, broken: map[string]string{}, history: []metaContent{nil}}
+	return &metaModel{
+		files: map[string]int{}, under: map[string]int{}, masked: map[string]bool{}, broken: map[string]string{},
+		history: []metaContent{nil},
+	}
+}
+
+// merged is what the two layers come to.
+func (m *metaModel) merged() metaContent {
+	content := metaContent{}
+	for name, n := range m.under {
+		if !m.masked[name] {
+			content[name] = n
+		}
+	}
+	maps.Copy(content, m.files)
+	return content
 }
 
 // changed records what the daemon may publish now.
 func (m *metaModel) changed() {
-	if m.running && len(m.broken) == 0 && len(m.files) > 0 && !maps.Equal(m.last(), m.files) {
-		m.history = append(m.history, maps.Clone(m.files))
+	if now := m.merged(); m.running && len(m.broken) == 0 && len(now) > 0 && !maps.Equal(m.last(), now) {
+		m.history = append(m.history, now)
 	}
 }
 
@@ -73,11 +91,23 @@ func same(a, b metaContent) bool { return (a == nil) == (b == nil) && maps.Equal
 // are skipped, so that a script stays valid when operations are removed from it.
 func (m *metaModel) possible(op metaOp) bool {
 	_, there := m.files[op.arg(0)]
+	if layer := metaLayer[op.verb()]; layer != "" && m.layer != "" && layer != m.layer {
+		// The daemon may read either layer first, and the model knows one order.
+		return false
+	}
 	switch op.verb() {
 	case "write", "rename":
 		return m.broken[op.arg(0)] == ""
 	case "delete":
-		return there && m.broken[op.arg(0)] == ""
+		return (there || m.masked[op.arg(0)]) && m.broken[op.arg(0)] == ""
+	case "mask":
+		return !m.masked[op.arg(0)] && m.broken[op.arg(0)] == ""
+	case "under":
+		// A layer moves on while another is broken, and one source does not.
+		return len(m.broken) == 0
+	case "bare":
+		_, below := m.under[op.arg(0)]
+		return below && len(m.broken) == 0
 	case "break":
 		// A daemon that has only begun to start without a whole region may find this
 		// before it has read the source, and then has an older image; see "start".
@@ -102,13 +132,30 @@ func (m *metaModel) possible(op metaOp) bool {
 	return true
 }
 
+// metaLayer is the layer that an operation changes.
+var metaLayer = map[string]string{
+	"write": "source", "rename": "source", "delete": "source", "break": "source", "mask": "source", "under": "under", "bare": "under",
+}
+
 // apply applies an operation to the model.
 func (m *metaModel) apply(op metaOp) {
+	if layer := metaLayer[op.verb()]; layer != "" {
+		m.layer = layer
+	}
 	switch op.verb() {
 	case "write", "rename":
 		m.files[op.arg(0)] = op.number(1)
+		delete(m.masked, op.arg(0))
 	case "delete":
 		delete(m.files, op.arg(0))
+		delete(m.masked, op.arg(0))
+	case "mask":
+		delete(m.files, op.arg(0))
+		m.masked[op.arg(0)] = true
+	case "under":
+		m.under[op.arg(0)] = op.number(1)
+	case "bare":
+		delete(m.under, op.arg(0))
 	case "break":
 		m.broken[op.arg(0)] = op.arg(1)
 	case "mend":
@@ -124,6 +171,7 @@ func (m *metaModel) apply(op metaOp) {
 	case "sync":
 		m.syncs++
 		if len(m.broken) == 0 {
+			m.layer = ""
 			m.files["sync"] = m.syncs
 		}
 	}

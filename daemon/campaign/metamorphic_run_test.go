@@ -47,6 +47,8 @@ func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration
 	ok(t, err)
 	r := &metaRun{TB: t, metaModel: newMetaModel(), setting: s, base: base, clients: map[string]*metaClient{}, patience: patience}
 	ok(t, os.Mkdir(filepath.Join(base, "source"), 0o755))
+	// The lowest layer must not be empty. A schema without a config is no config.
+	ok(t, put(filepath.Join(base, "under", "none.schema.json"), "{}"))
 	defer func() {
 		for _, c := range r.clients {
 			c.close()
@@ -83,8 +85,8 @@ func (r *metaRun) do(op metaOp) error {
 		return put(path+".yaml", metaText(op.number(1)))
 	case "rename":
 		return replace(path+".yaml", metaText(op.number(1)))
-	case "delete":
-		return os.Remove(path + ".yaml")
+	case "delete", "mask", "under", "bare":
+		return r.doLayer(op, path)
 	case "break":
 		return metaBreak(path, op.arg(1))
 	case "mend":
@@ -130,6 +132,30 @@ func (r *metaRun) do(op metaOp) error {
 		return r.sync()
 	}
 	return r.doClient(op)
+}
+
+// doLayer changes what the two layers come to. With one source the test merges them:
+// it has the file whose content is to show.
+func (r *metaRun) doLayer(op metaOp, path string) error {
+	below := filepath.Join(r.base, "under", op.arg(0)+".json")
+	shows, there := r.merged()[op.arg(0)]
+	_, above := r.files[op.arg(0)]
+	switch {
+	case !r.setting.layers && above: // the layer below has no effect
+		return nil
+	case !r.setting.layers && there:
+		return replace(path+".yaml", metaText(shows))
+	case !r.setting.layers:
+		return ifThere(os.Remove(path + ".yaml"))
+	case op.verb() == "delete":
+		return os.Remove(path + ".yaml")
+	case op.verb() == "mask":
+		return replace(path+".yaml", "null\n")
+	case op.verb() == "under":
+		return replace(below, fmt.Sprintf(`{"n": %d, "below": {"n": %d}}`, op.number(1), op.number(1)))
+	default:
+		return os.Remove(below)
+	}
 }
 
 // ifThere ignores that a previous operation removed the file already.

@@ -17,7 +17,10 @@ import (
 //
 //	write CONFIG N     its file is written in place; N is what the config says
 //	rename CONFIG N    a new file takes its place
-//	delete CONFIG
+//	delete CONFIG      the layer below shows, if it has the config
+//	mask CONFIG        its file is null, so that the layer below does not show
+//	under CONFIG N     the layer below has it; N shows where the source has no file
+//	bare CONFIG        the layer below no longer has it
 //	break CONFIG HOW   yaml, empty, schema, twice: nothing is published until it is repaired
 //	mend CONFIG
 //	start SLOTS        the daemon; 0, 1, 2 is an index into the setting's numbers of slots
@@ -72,7 +75,7 @@ var metaConfigs = []string{"a", "b", "team/c"}
 
 // metaVerbs are how often each operation comes.
 var metaVerbs = map[string]int{
-	"write %c %n": 6, "rename %c %n": 12, "delete %c": 4, "break %c yaml": 2, "break %c empty": 1, "break %c schema": 2,
+	"write %c %n": 6, "rename %c %n": 12, "delete %c": 6, "mask %c": 3, "under %c %n": 8, "bare %c": 3, "break %c yaml": 2, "break %c empty": 1, "break %c schema": 2,
 	"break %c twice": 1, "mend %c": 8, "start %s": 8, "term": 2, "kill": 3, "hup": 2, "region delete": 1, "region truncate": 1,
 	"region remove": 1, "sync": 12, "open %k": 4, "lazy %k": 3, "close %k": 2, "bind %k %c": 6, "watch %k %c": 5,
 	"snap %k": 16, "get %k %c": 8, "hold %k": 3,
@@ -112,7 +115,7 @@ func generate(seed uint64, n int) []metaOp {
 				continue
 			}
 			clients[op.arg(0)] = op.verb() != "close"
-		case "write", "rename":
+		case "write", "rename", "under":
 			value++
 		}
 		if !m.possible(op) {
