@@ -50,14 +50,14 @@ const (
 	killsPerSecond = 3
 	// thorough is the time from which on all is tried to its end that has one. In
 	// less time a part of it is, and the models are left to `make model`.
-	thorough = 40 * time.Minute
+	thorough = 50 * time.Minute
 )
 
 // plan shares the time out. What is tried to its end takes what it takes, some
-// twenty minutes in all, or a fourth of a shorter time; the rest is shared by
+// thirty minutes in all, or a fourth of a shorter time; the rest is shared by
 // those that never end.
 func plan(total time.Duration, seed uint64) []step {
-	rest := total - 20*time.Minute
+	rest := total - 30*time.Minute
 	if total < thorough {
 		rest = total * 3 / 5
 	}
@@ -78,6 +78,7 @@ func plan(total time.Duration, seed uint64) []step {
 			campaign("memory", "^TestMemory", "-memory.sizes=20", "-memory.harms=37", "-memory.flips=20000"),
 			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=5", "-trust.touched=3"),
 			campaign("together", "^TestTogether$", "-together.updates=100000"),
+			campaign("starve", "^TestStarve"),
 		)
 	} else {
 		steps = append(steps,
@@ -86,6 +87,7 @@ func plan(total time.Duration, seed uint64) []step {
 			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20", "-trust.touched=10", "-trust.bound=1s"),
 			campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),
 			campaign("together", "^TestTogether$", "-together.updates=1000000"),
+			campaign("starve", "^TestStarve", "-starve.long"),
 			campaign("versions", "^TestVersions$"),
 			campaign("arm64", "^TestArm64$", "-arm64.all"),
 		)
