@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
@@ -214,6 +215,7 @@ func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Optio
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
+		Room:       headroom.Check,
 		Rescan:     d.interval(spec),
 		OnWatchError: func(err error) {
 			d.watchErrors.Add(1)

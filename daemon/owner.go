@@ -144,12 +144,12 @@ func (d *Daemon) decide(ctx context.Context, m made) error {
 	d.slow.set("")
 	switch {
 	case m.err != nil: // abandoned
-	case m.crowded != nil: // it is tried again after the next look
+	case m.crowded != nil && m.held == nil: // it is tried again after the next look
 		d.refuse(crowded(newestVersions(m.layers), d.opt.advise(m.crowded)))
 	default:
 		d.planned = m.layers
 		d.notices.say(m.plan)
-		d.undecoded(m.plan)
+		d.undecoded(m)
 		d.verdict = invalid(m.plan)
 		d.refuse(d.verdict)
 		if d.verdict == nil {
@@ -159,16 +159,24 @@ func (d *Daemon) decide(ctx context.Context, m made) error {
 			return err
 		}
 	}
-	if m.crowded == nil && d.plan(ctx) {
+	if m.crowded != nil && sameInputs(d.layers.inputs(d.label), m.asked) {
+		return d.judge() // what there was no memory for is tried again after the next look
+	}
+	if d.plan(ctx) {
 		return nil
 	}
 	return d.judge()
 }
 
 // undecoded takes what a plan says of the layers whose newest snapshot it does not use.
-func (d *Daemon) undecoded(p *plan.Plan) {
+func (d *Daemon) undecoded(m made) {
 	for i, l := range d.layers {
-		f := unused(&p.Layers[i], d.planned[i].Newest.Version)
+		newest := m.asked[i].Newest.Version
+		f := unused(&m.plan.Layers[i], newest)
+		if m.held != nil && m.held[i] {
+			f = crowded(newest, d.opt.advise(m.crowded))
+			f.problems[0].Layer = d.label(l.spec.Name)
+		}
 		d.tally.refused(f)
 		l.undecoded.set(f, d.region.generation())
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
@@ -77,6 +78,11 @@ func (f *refusal) add(p *plan.Problem, same string) {
 // unreadable is the refusal of a source that could not be read.
 func unreadable(layer string, err error) *refusal {
 	f := &refusal{reason: ReasonSource, key: string(ReasonSource)}
+	if errors.Is(err, headroom.ErrFull) {
+		f.reason, f.key = ReasonNoSpace, string(ReasonNoSpace)
+		f.add(&plan.Problem{Layer: layer, What: err.Error()}, "") // bytes are others each time
+		return f
+	}
 	for _, p := range causes(err) { // a source joins some 30 at most
 		p.Layer = layer
 		same := p.What

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"runtime/metrics"
+	"slices"
 	"time"
 
 	"github.com/statesync/statesync/daemon/headroom"
@@ -16,7 +17,8 @@ import (
 type worker struct {
 	maker *plan.Maker
 	diary *diary
-	done  chan made // capacity 1, so that a plan that nobody takes ends
+	room  func(bytes int64) error // roomFor
+	done  chan made               // capacity 1, so that a plan that is not taken ends
 
 	cancel context.CancelFunc // of the plan that is being made; nil: none is
 	job    job
@@ -34,11 +36,15 @@ type job struct {
 type made struct {
 	job
 	plan    *plan.Plan
-	crowded error // there is no memory for it now
-	err     error // it was abandoned
+	asked   []plan.Layer // what the plan was to be made of
+	crowded error        // there is no memory for that now
+	held    []bool       // the layers whose accepted snapshot takes the newest's place then; nil: no plan is made
+	err     error        // it was abandoned
 }
 
-func newWorker(m *plan.Maker) *worker { return &worker{maker: m, done: make(chan made, 1)} }
+func newWorker(m *plan.Maker) *worker {
+	return &worker{maker: m, room: roomFor, done: make(chan made, 1)}
+}
 
 func (w *worker) busy() bool { return w.cancel != nil }
 
@@ -88,16 +94,45 @@ func (w *worker) stop() bool {
 
 // make runs on the worker's goroutine.
 func (w *worker) make(ctx context.Context, j job) made {
-	m := made{job: j}
+	m := made{job: j, asked: j.layers}
 	need := w.maker.Memory(j.layers)
-	if m.crowded = roomFor(need); m.crowded != nil {
-		return m
+	if m.crowded = w.room(need); m.crowded != nil {
+		if m.layers, m.held, need = w.holdBack(j.layers, need); m.held == nil {
+			return m
+		}
 	}
 	if need > 0 { // else nothing is decoded that was not decoded before
-		defer w.diary.begin(inputsDigest(j.layers))()
+		defer w.diary.begin(inputsDigest(m.layers))()
 	}
-	m.plan, m.err = w.maker.Make(ctx, j.layers)
+	m.plan, m.err = w.maker.Make(ctx, m.layers)
 	return m
+}
+
+// holdBack replaces the newest snapshots of the layers that need most memory by their
+// accepted ones, one after the other until there is room for the rest. held is nil if
+// that does not help.
+func (w *worker) holdBack(layers []plan.Layer, need int64) (rest []plan.Layer, held []bool, _ int64) {
+	rest, held = slices.Clone(layers), make([]bool, len(layers))
+	for {
+		most, least := -1, need
+		for i, l := range rest {
+			if l.Accepted == nil || l.Accepted == l.Newest {
+				continue
+			}
+			without := slices.Clone(rest)
+			without[i].Newest = l.Accepted
+			if n := w.maker.Memory(without); n < least {
+				most, least = i, n
+			}
+		}
+		if most < 0 {
+			return layers, nil, need
+		}
+		rest[most].Newest, held[most], need = rest[most].Accepted, true, least
+		if w.room(need) == nil {
+			return rest, held, need
+		}
+	}
 }
 
 // roomFor reports whether there is memory for decoding what changed. A daemon that

@@ -148,6 +148,11 @@ type Options struct {
 	MaxTotal int64
 	MaxFiles int
 
+	// Room, when set, is asked before so many bytes of memory are taken for content that
+	// is yet to be read, every MiB of it. Its error ends the Fetch, which keeps what was
+	// read for the next one.
+	Room func(bytes int64) error
+
 	// Quiet is how long a file that is written in place must rest before it is
 	// read (default 50 ms), and MaxWait bounds both how long a hint is held back
 	// and how long Fetch waits for files to rest (default 500 ms).
@@ -222,6 +227,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Wanted == nil {
 		o.Wanted = func(string) bool { return true }
+	}
+	if o.Room == nil {
+		o.Room = func(int64) error { return nil }
 	}
 	if o.OnWatchError == nil {
 		o.OnWatchError = func(error) {}

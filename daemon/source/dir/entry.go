@@ -43,6 +43,12 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 		return
 	}
 
+	if c.file == nil || int64(len(c.file.Data)) != st.size {
+		if err := s.room(st.size); err != nil {
+			s.fatal = fmt.Errorf("there is no memory for reading %s: %w", plain.Path(rel), err)
+			return
+		}
+	}
 	switch err := c.load(at.fd, name, rel, st, s.d.round); {
 	case err == nil:
 		s.take(c)
@@ -51,6 +57,18 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	default:
 		s.fail(rel, unreadable(err))
 	}
+}
+
+// askFor is how many bytes are read at most until Options.Room is asked again.
+const askFor = 1 << 20
+
+// room takes note of content that is about to be read.
+func (s *scan) room(bytes int64) error {
+	if s.unasked += bytes; s.unasked < askFor {
+		return nil
+	}
+	bytes, s.unasked = s.unasked, 0
+	return s.d.opt.Room(bytes)
 }
 
 func (s *scan) take(c *content) {

@@ -162,3 +162,31 @@ func readUnderLimits(limit string) error {
 	}
 	return nil
 }
+
+// Memory is asked for before content is read, and what was read is kept.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		put(t, root, name+".yaml", strings.Repeat("#", 1<<20))
+	}
+	full, left, asked := errors.New("full"), int64(1<<20), int64(0)
+	s := open(t, root, source.Options{NoWatch: true, Room: func(bytes int64) error {
+		if asked += bytes; asked > left {
+			return full
+		}
+		return nil
+	}})
+	if _, err := s.Fetch(t.Context(), nil); !errors.Is(err, full) || !strings.Contains(err.Error(), "b.yaml") {
+		t.Errorf("without room: %v", err)
+	}
+	asked, left = 0, 2<<20 // a is there already
+	if snap, err := s.Fetch(t.Context(), nil); err != nil || len(snap.Files) != 3 || asked != 2<<20 {
+		t.Errorf("with room for the rest: %v, asked for %d", err, asked)
+	}
+	asked = 0
+	s.Recheck()
+	if _, err := s.Fetch(t.Context(), nil); err != nil || asked != 0 {
+		t.Errorf("comparing takes no memory: %v, asked for %d", err, asked)
+	}
+}

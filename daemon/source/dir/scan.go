@@ -69,6 +69,8 @@ type scan struct {
 	names  int   // counted against MaxFiles
 	bytes  int64 // counted against MaxTotal
 
+	unasked int64 // bytes that were read since Options.Room was asked last
+
 	problems []error // persist until the source is fixed
 	unstable error   // the first thing that was not at rest
 	fatal    error   // the scan ended here
