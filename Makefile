@@ -51,13 +51,13 @@ model: ## Every state of the protocol's models, and each way to break them
 	$(GO) test ./seqlock ./seqlock/model -v -count=1 -timeout 0 -args -full
 
 crash: ## Kill the daemon KILLS times (1000) under its readers
-	$(GO) test ./daemon/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS) -campaign.seed=$(SEED)
+	$(GO) test ./bench/campaign -run 'TestCrash$$' -v -count=1 -timeout 0 -args -crash.kills=$(KILLS) -campaign.seed=$(SEED)
 
 campaign: ## All campaigns together, about FOR (1h), and a line for each promise; SEED repeats one
-	$(GO) run ./daemon/campaign/run -for $(FOR) -seed $(SEED)
+	$(GO) run ./bench/campaign/run -for $(FOR) -seed $(SEED)
 
 fuzz: ## All fuzz targets, a third of FOR (1h)
-	$(GO) run ./daemon/campaign/run -for $(FOR) -seed $(SEED) -only fuzz
+	$(GO) run ./bench/campaign/run -for $(FOR) -seed $(SEED) -only fuzz
 
 image-root: ## What the container images hold, in bin/image: see deploy/Dockerfile
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/image/ ./cmd/statesyncd ./cmd/statesync ./examples/app

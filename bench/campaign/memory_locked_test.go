@@ -98,7 +98,7 @@ func memoryLockable(t *testing.T) (h *memoryHost, binary string) {
 	h = newMemoryHost(t, trustParent(t))
 	h.start()
 	await(t, "the first publication", func() bool { h.alive(); _, _, err := h.look(); return err == nil })
-	binary = build(t, "github.com/statesync/statesync/daemon/campaign/locked")
+	binary = build(t, "github.com/statesync/statesync/bench/campaign/locked")
 	ok(t, os.Chmod(filepath.Dir(binary), 0o755))
 	return h, binary
 }

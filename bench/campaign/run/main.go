@@ -63,7 +63,7 @@ func plan(total time.Duration, seed uint64) []step {
 	}
 	part := func(of float64) time.Duration { return time.Duration(float64(rest) * of).Round(time.Second) }
 	campaign := func(name, run string, flags ...string) step {
-		args := []string{"-timeout=0", "-v", "-count=1", "-run=" + run, "./daemon/campaign", "-args", fmt.Sprintf("-campaign.seed=%d", seed)}
+		args := []string{"-timeout=0", "-v", "-count=1", "-run=" + run, "./bench/campaign", "-args", fmt.Sprintf("-campaign.seed=%d", seed)}
 		return step{name: name, args: append(args, flags...)}
 	}
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
