@@ -107,8 +107,9 @@ const preamble = `# StateSync beside what else one would take
 Written by ` + "`make bench-peers`" + `, which starts every server that it needs
 and measures the contestants of a section in turn, round by round, so that a noisy
 moment of the machine hits all of them. Sections are measured one after the other,
-and each names its time and load. ` + "`results.json`" + ` beside this file has every figure of
-every round; ` + "`cd bench/peers && go run . --help`" + ` says how to measure a part anew.
+and each names its time and load. A run leaves every figure of every round in
+` + "`results.json`" + ` beside this file, which is not kept in Git: measure a part anew only where a
+whole run was made (` + "`cd bench/peers && go run . --help`" + `).
 Trust the ratios: absolute times say more about the machine than about the code.
 
 *The origin* is a published design, the one that this project began with: a sidecar
