@@ -244,8 +244,12 @@ var daemonPart = process.Register("statesyncd", func(ctx context.Context, args [
 	if len(args) != 3 {
 		return errors.New("wants the folders of a source, of a region and for the state")
 	}
+	sources, err := daemon.Schemes.Parse([]string{"dir:" + args[0]})
+	if err != nil {
+		return err
+	}
 	d := daemon.New(daemon.Options{
-		Source: "dir:" + args[0], Region: args[1], StateDir: args[2], Writer: writer.Options{MaxImage: 16 << 20, Group: -1},
+		Sources: sources, Region: args[1], StateDir: args[2], Writer: writer.Options{MaxImage: 16 << 20, Group: -1},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err := process.Ready(out, args[1]); err != nil {
