@@ -1,4 +1,4 @@
-// Package bench holds the benchmarks behind the figures in the README. They
+// Package bench holds the benchmarks behind FIGURES.md. They
 // compare with a floor that is measured in the same run, since absolute times
 // say more about the machine than about the code:
 //
