@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type refusal struct {
 	problems []*plan.Problem // the first maxLines; at least one, and no warnings
 	count    int             // of all problems
 	key      string          // equal when there is nothing new to say
+	waits    bool            // it is most likely over in a moment
 }
 
 // String is the first problem, and how many there are. A nil refusal is "".
@@ -83,8 +85,10 @@ func unreadable(layer string, err error) *refusal {
 		f.add(&plan.Problem{Layer: layer, What: err.Error()}, "") // bytes are others each time
 		return f
 	}
+	f.waits = true
 	for _, p := range causes(err) { // a source joins some 30 at most
 		p.Layer = layer
+		f.waits = f.waits && strings.Contains(p.What, source.ErrUnstable.Error())
 		same := p.What
 		if errors.Is(err, source.ErrUnstable) && strings.Contains(same, source.ErrUnstable.Error()) {
 			same = source.ErrUnstable.Error() // the rest says since when
@@ -200,11 +204,17 @@ func (c *content) blameLargest(p *plan.Problem) {
 // many problems a refusal remembers.
 const maxLines = 100
 
-// trouble is a refusal that lasts until an attempt succeeds. It logs each one once.
+// maxWaits is how long a source may be changed until that is an error.
+const maxWaits = 30 * time.Second
+
+// trouble is a refusal that lasts until an attempt succeeds. It logs each one once, and a
+// source that is still being changed as an error only when that lasts.
 type trouble struct {
 	log    *slog.Logger
-	values bool     // the log may quote them
-	now    *refusal // nil when all is well
+	values bool      // the log may quote them
+	now    *refusal  // nil when all is well
+	since  time.Time // when now.waits began
+	quiet  bool      // it was not logged as an error
 }
 
 // set takes the refusal of the newest attempt, or nil. kept is the generation that
@@ -216,10 +226,23 @@ func (t *trouble) set(f *refusal, kept uint64) {
 	case f == nil && before != nil:
 		t.log.Info("recovered", "reason", before.reason, "was", before.place())
 	case f != nil && (before == nil || before.key != f.key):
-		lines(f.problems, f.count, t.values, func(a []any) {
-			t.log.Error("refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
-		})
+		t.since, t.quiet = time.Now(), f.waits
+		t.say(kept)
+	case f != nil && t.quiet && time.Since(t.since) > maxWaits:
+		t.quiet = false
+		t.say(kept)
 	}
+}
+
+// say logs the refusal of now.
+func (t *trouble) say(kept uint64) {
+	level, f := slog.LevelError, t.now
+	if t.quiet {
+		level = slog.LevelInfo
+	}
+	lines(f.problems, f.count, t.values, func(a []any) {
+		t.log.Log(context.Background(), level, "refused", append(a, "reason", f.reason, "revision", f.revision, "kept_generation", kept)...)
+	})
 }
 
 // notices logs once what is worth knowing about files but does not refuse them.

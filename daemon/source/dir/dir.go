@@ -49,6 +49,7 @@ type directory struct {
 	whole    time.Time      // when the last whole scan began
 	route    route          // that it went by
 	sound    bool           // the last scan saw all files, good and at rest, and all is watched
+	lockTold time.Time      // when a lock that Git left was told last
 	left     *changes       // what the last scan did not see at rest; nil: nothing
 	links    int            // symlinks in the source, by the last scan
 }
@@ -183,7 +184,7 @@ func (d *directory) renew(found []*content, have *source.Snapshot) {
 func missing(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w; create the directory or correct --source", err)
+		return fmt.Errorf("%w; create the directory, or correct its path", err)
 	case errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("%w; the source is a directory of config files, name the one that holds the file", err)
 	default:

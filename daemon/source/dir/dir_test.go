@@ -26,6 +26,8 @@ func TestReadsTheWholeTree(t *testing.T) {
 		"Ünïcode.toml": "u = 1",
 		"odd name.txt": "text",
 		"A.YAML":       "upper: 1",
+
+		"a/lost+found/x.yaml": "only the root's is a file system's own",
 	}
 	for name, data := range want {
 		put(t, root, name, data)
@@ -33,6 +35,7 @@ func TestReadsTheWholeTree(t *testing.T) {
 	for _, name := range []string{
 		".hidden.yaml", ".git/config.yaml", "..gone/x.yaml", "a.yaml~", "#a.yaml#", ".#a.yaml", ".a.yaml.swp", "a.swp", "a.swo", "a.swx",
 		"4913", "a.yaml.tmp", "a.yaml___jb_tmp___", "a.yaml___jb_old___", "team~/a.yaml",
+		"lost+found/a.yaml",
 	} {
 		put(t, root, name, "ignored")
 	}

@@ -7,7 +7,8 @@
 //     nest at most 64 deep.
 //   - Ignored, files and directories alike: names that begin with a dot, and what
 //     editors and careful writers leave beside the file they replace: x~, #x#,
-//     x.swp, x.swo, x.swx, 4913, x.tmp, x___jb_tmp___ and x___jb_old___.
+//     x.swp, x.swo, x.swx, 4913, x.tmp, x___jb_tmp___ and x___jb_old___; and
+//     lost+found in PATH itself.
 //   - A symlink may point at a regular file inside the source, by a relative target
 //     that passes no other symlink. The target may have any name, also one that is
 //     ignored. All other symlinks are refused: those that lead out of the source,
@@ -23,7 +24,7 @@
 // # What is promised about files that change
 //
 // A file that is replaced by rename is read as the old or as the new one, always,
-// and the hint comes about 2 ms later. This is the way to write configs; give the
+// and the hint comes at once after a calm of 10 ms, else about 2 ms later. This is the way to write configs; give the
 // temporary file a leading dot.
 //
 // Directories that are swapped as a whole are read as one of them, never mixed, and
@@ -54,6 +55,10 @@
 // Quiet, or from one of the same length in which a single long write has replaced
 // only the first pages; and half a YAML file may be valid YAML. Rename is the safe
 // way.
+//
+// While Git changes a work tree, which PATH may be, there is .git/index.lock, and nothing
+// is read. One that is older than 30 s was left by a Git that died: Options.OnWatchError is
+// told, and the tree is read.
 //
 // Files of a plain directory that are replaced one after the other are read as they
 // are found: a snapshot may have the new first and the old second file. To have
@@ -98,7 +103,7 @@
 // # Hints
 //
 // Hints come from inotify. Only latency depends on them, and not correctness. They
-// come when events have settled: 2 ms after a rename, Quiet after the last write or
+// come when events have settled: at once or 2 ms after a rename, Quiet after the last write or
 // removal, MaxWait after the first event at the latest. A burst of thousands of
 // changes gives a handful, and always one after its last change. Where inotify has
 // no watch or no instance left, or loses events, Options.OnWatchError is told, and

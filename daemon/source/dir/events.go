@@ -159,11 +159,11 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 		w.more = true
 		return w.opt.Quiet // a directory on its way out: better one hint too many
 	case passed:
-	case dir == nil || dir.tree == 0 || ignored(name):
+	case dir == nil || dir.tree == 0 || ignored(dir.path, name):
 		return 0
 	}
 
-	entry := dir != nil && dir.tree != 0 && !ignored(name)
+	entry := dir != nil && dir.tree != 0 && !ignored(dir.path, name)
 	wanted := passed || w.opt.Wanted(path.Join(dir.path, name))
 	w.note(ev.Name, entry)
 	existed := entry && w.sure.event(path.Join(dir.path, name))

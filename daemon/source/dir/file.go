@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -217,9 +221,18 @@ func gone(err error) bool {
 // unreadable adds the way out to an error of the file system.
 func unreadable(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("cannot be read: %w; give the user that runs this read access", err)
+		return fmt.Errorf("cannot be read: %w; let %s, as which this runs, read it", err, me())
 	}
 	return fmt.Errorf("cannot be read: %w", err)
+}
+
+// me names the user of this process.
+func me() string {
+	uid := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(uid); err == nil {
+		return "the user " + plain.Line(u.Username, 64)
+	}
+	return "the user with the number " + uid
 }
 
 // typeName is for messages about what cannot be a config file.

@@ -6,8 +6,15 @@ import "strings"
 // the file they are about to replace.
 var leftovers = []string{"~", ".swp", ".swo", ".swx", ".tmp", "___jb_tmp___", "___jb_old___"}
 
-// ignored reports whether a directory entry is not part of the source.
-func ignored(name string) bool {
+// lostFound is the directory of a file system's own, in its root.
+const lostFound = "lost+found"
+
+// ignored reports whether a name in the directory dir, which is relative to the root, is
+// not part of the source.
+func ignored(dir, name string) bool {
+	if dir == "" && name == lostFound {
+		return true
+	}
 	if name[0] == '.' || name == "4913" { // vim probes a directory with a file 4913
 		return true
 	}

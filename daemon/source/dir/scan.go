@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -126,6 +127,7 @@ func (d *directory) scan(ctx context.Context, only *changes) *scan {
 		s.doubt = true
 		return s
 	}
+	s.git()
 	s.directory(place{fd: fd, stamp: st, linked: r.linked, known: only != nil}, &d.root)
 
 	// A program that replaces the tree moves the link before it deletes the old
@@ -138,6 +140,27 @@ func (d *directory) scan(ctx context.Context, only *changes) *scan {
 	d.watch.end(only == nil && s.fatal == nil && s.unstable == nil)
 	s.judge()
 	return s
+}
+
+// gitLock is there while Git changes a work tree, one file after the other. One that is
+// older than maxGitLock was left by a Git that died.
+const (
+	gitLock    = ".git/index.lock"
+	maxGitLock = 30 * time.Second
+)
+
+// git waits for Git, if the source is a work tree that it is changing.
+func (s *scan) git() {
+	st, _, err := lstatAt(s.rootFd, gitLock)
+	switch {
+	case err != nil:
+	case s.now.Sub(time.Unix(0, st.mtime)).Abs() < maxGitLock:
+		s.unsettled(gitLock, "Git is changing the tree")
+	case s.now.Sub(s.d.lockTold) > watchRetry:
+		s.d.lockTold = s.now
+		s.d.opt.OnWatchError(fmt.Errorf("%s/%s is older than %v: a Git that died may have left half of a change, which is read now; "+
+			"see git status, and remove the file", plain.Path(s.d.path), gitLock, maxGitLock))
+	}
 }
 
 // judge decides whether the next scan may go by this one, and whether this one, if it
@@ -294,7 +317,7 @@ func (s *scan) list(at place, n *node) bool {
 	}
 	entries := make([]*entry, 0, len(n.entries))
 	for _, name := range names {
-		if ignored(name) {
+		if ignored(at.path, name) {
 			continue
 		}
 		if !utf8.ValidString(name) {

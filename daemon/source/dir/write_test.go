@@ -384,3 +384,31 @@ func TestSuddenlyEmpty(t *testing.T) {
 		t.Errorf("%s came back as %s", first.Version, back.Version)
 	}
 }
+
+// A work tree that Git is changing is waited for, but not for a Git that died.
+func TestGitLock(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	put(t, root, "a.yaml", "x: 1")
+	put(t, root, gitLock, "")
+	must(t, os.Chtimes(filepath.Join(root, gitLock), time.Now(), time.Now()))
+	var told []error
+	s := open(t, root, source.Options{NoWatch: true, MaxWait: 20 * time.Millisecond, OnWatchError: func(err error) { told = append(told, err) }})
+	if _, err := s.Fetch(t.Context(), nil); !errors.Is(err, source.ErrUnstable) || !strings.Contains(err.Error(), "Git is changing the tree") {
+		t.Errorf("while Git works: %v", err)
+	}
+	old := time.Now().Add(-2 * maxGitLock)
+	must(t, os.Chtimes(filepath.Join(root, gitLock), old, old))
+	for range 2 {
+		if snap, err := s.Fetch(t.Context(), nil); err != nil || len(snap.Files) != 1 {
+			t.Errorf("with a lock that was left: %v", err)
+		}
+	}
+	if len(told) != 1 || !strings.Contains(told[0].Error(), "a Git that died") {
+		t.Errorf("told: %v", told)
+	}
+	must(t, os.Remove(filepath.Join(root, gitLock)))
+	if _, err := s.Fetch(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
