@@ -70,6 +70,7 @@ CGO_ENABLED=0 $go run -trimpath ./deploy/package/manpage -version "$PACKAGE_VERS
 	-dir "$dist/common/man" "$dist/host/statesync":1 "$dist/host/statesyncd":8
 licences >"$dist/common/doc/copyright"
 cp CHANGELOG.md "$dist/common/doc/changelog"
+cp docs/{OPERATING,TROUBLESHOOTING,CONFIGURATION}.md "$dist/common/doc/"
 gzip -9n "$dist"/common/man/man?/* "$dist/common/doc/changelog"
 
 for ARCH in ${ARCHES:-amd64 arm64}; do
