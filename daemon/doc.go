@@ -52,7 +52,7 @@
 // plans of what they have (worker.go). One, the owner (owner.go), has everything else:
 // the region, the layers and what was decided. It waits for the others, for commands
 // and for the heartbeat, never for a source, a parser or a client, and each of its turns
-// ends with a State (turn.go), which all who ask are answered from. So the heartbeat and
+// ends with a State (turn.go), from which every question is answered. So the heartbeat and
 // the end of the daemon do not depend on how long a file takes to decode.
 //
 // A plan is not stopped within a file: Go cannot do that. Between two files it is

@@ -20,8 +20,8 @@ func (d *Daemon) converged() bool {
 	return d.live() && d.planTrouble.now == nil && d.layers.current()
 }
 
-// turned ends a turn: it makes the state, and tells it to all who ask, and to the
-// region's readers.
+// turned ends a turn: it makes the state that questions are answered from, and tells
+// it to the region's readers.
 func (d *Daemon) turned() {
 	now := time.Now()
 	was := d.State()

@@ -1,5 +1,5 @@
 // Package control is the daemon's query socket, and its client. SocketName in the
-// region's directory answers, over HTTP and in JSON, all who can read the region:
+// region's directory answers all users that can read the region, over HTTP and in JSON:
 //
 //	/v1/status                     how the daemon stands
 //	/v1/layers                     its sources, the lowest first
