@@ -56,21 +56,22 @@ func (h *starveHost) ends() string {
 	return fmt.Sprint(h.daemon.err)
 }
 
-// alarms waits for an alarm that has all of these words.
-func (h *starveHost) alarms(words ...string) {
+// says waits for a problem in the daemon's state that has all of these words. An alarm is
+// one, too.
+func (h *starveHost) says(words ...string) {
 	h.Helper()
-	var alarm string
+	var problem string
 	defer func() {
 		if h.Failed() {
-			h.Logf("the alarm is %q", alarm)
+			h.Logf("the problem is %q", problem)
 		}
 	}()
-	await(h, "the alarm: "+strings.Join(words, " … "), func() bool {
+	await(h, "the problem: "+strings.Join(words, " … "), func() bool {
 		h.alive()
 		s, err := h.ask()
-		alarm = s.Alarm
+		problem = s.Problem
 		for _, word := range words {
-			if err != nil || !strings.Contains(alarm, word) {
+			if err != nil || !strings.Contains(problem, word) {
 				return false
 			}
 		}
@@ -174,7 +175,7 @@ func TestStarveBugLoop(t *testing.T) {
 			w := h.watch()
 			began := time.Now()
 			h.meetsBug()
-			h.alarms("takes longer than 1s", bugFile)
+			h.says("takes longer than 1s", bugFile)
 			alarmed := time.Since(began)
 			stuck := "not waited for"
 			if *starveLong {
@@ -257,12 +258,12 @@ func TestStarveBugDeath(t *testing.T) {
 			h.launch()
 			die()
 			h.start()
-			h.alarms("the daemon died 2 times in a row", "it is tried again at", "readers keep the last good one")
+			h.says("the daemon died 2 times in a row", "is tried again at")
 			h.beats(1)
 			if *starveLong {
 				die()
 				h.start()
-				h.alarms("the daemon died 3 times in a row")
+				h.says("the daemon died 3 times in a row")
 			}
 			if exact, _, _ := h.reader.numbers(); exact != h.number {
 				t.Errorf("readers are at revision %d, and not at %d", exact, h.number)
@@ -271,7 +272,7 @@ func TestStarveBugDeath(t *testing.T) {
 			// inputs that the daemon did not die of yet.
 			began := time.Now()
 			h.swap(nil)
-			await(t, "other inputs", func() bool { h.alive(); s, err := h.ask(); return err == nil && s.Alarm == "" && s.Converged })
+			await(t, "other inputs", func() bool { h.alive(); s, err := h.ask(); return err == nil && s.Problem == "" && s.Converged })
 			other := time.Since(began)
 			h.publish(100)
 			h.reads("the good layer's change")
@@ -301,7 +302,7 @@ func TestStarveBugKill(t *testing.T) {
 	began := time.Now()
 	h.start()
 	if kills == maxKills {
-		h.alarms("the daemon died 2 times in a row")
+		h.says("the daemon died 2 times in a row")
 	}
 	await(t, "the revision that was being decoded", func() bool {
 		h.alive()
