@@ -9,7 +9,8 @@
 // # Files
 //
 //   - NAME.json, NAME.yaml, NAME.yml and NAME.toml are the config NAME, which
-//     keeps its folders: team/matchmaker.yaml is team/matchmaker.
+//     keeps its folders: team/matchmaker.yaml is team/matchmaker. Extensions may be
+//     in capitals.
 //   - A file that an opaque glob matches is an opaque config whatever its
 //     format is, and its bytes stay as they are. An opaque file may not be
 //     empty, as a truncated one would be.
@@ -49,7 +50,7 @@
 // integers and floats beyond that, keys that a mapping has twice, two paths
 // that join to one dotted key, text that is not UTF-8, several YAML documents
 // in one file, YAML tags without a counterpart in JSON, and YAML keys that are
-// neither strings nor integers. Merge keys are followed: a mapping's own keys
+// neither strings nor integers. What YAML readers take differently is a warning. Merge keys are followed: a mapping's own keys
 // win, then the earlier of several merged mappings. Dates and times are strings:
 // as written in YAML, in RFC 3339 form in TOML. Keys that differ only in case
 // are a warning, because encoding/json takes them for one in a typed reader.

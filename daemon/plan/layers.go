@@ -40,7 +40,7 @@ func (m *Maker) roleOf(file string) (role, string) {
 	if owner, ok := strings.CutSuffix(file, schemaSuffix); ok && path.Base(file) != schemaSuffix {
 		return schemaFile, owner
 	}
-	switch extension {
+	switch strings.ToLower(extension) {
 	case ".json", ".yaml", ".yml", ".toml":
 		return document, name
 	}

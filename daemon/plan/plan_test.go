@@ -60,6 +60,9 @@ func TestNames(t *testing.T) {
 	r := made(New(Options{Opaque: []string{"*.pem", "raw/*", "x.json"}}), plantest.Files(
 		"a.json", `{"f":"json"}`,
 		"a-b.yaml", "f: yaml",
+		"B.JSON", `{"f":1e3}`,
+		"c.YAML", "f: ~",
+		"d.TOML", "f = 0o7",
 		"team/a.yml", "f: yml",
 		"team/sub/a.v2.toml", "f = 'toml'",
 		"team/ca.pem", "---\n",
@@ -71,8 +74,11 @@ func TestNames(t *testing.T) {
 	))
 	plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), nil)
 	plantest.WantStrings(t, "configs", contents(r), []string{
+		`B={"f":1000.0}`,
 		`a={"f":"json"}`,
 		`a-b={"f":"yaml"}`,
+		`c={"f":null}`,
+		`d={"f":7}`,
 		"raw/a.tar=\xff\x00",
 		`team/a={"f":"yml"}`,
 		"team/ca=---\n",
@@ -88,9 +94,9 @@ func TestNames(t *testing.T) {
 		kinds = append(kinds, fmt.Sprint(c.Section.Kind() == image.Opaque))
 		from = append(from, c.File)
 	}
-	plantest.WantStrings(t, "opaque", kinds, []string{"false", "false", "true", "false", "true", "false", "true"})
+	plantest.WantStrings(t, "opaque", kinds, []string{"false", "false", "false", "false", "false", "true", "false", "true", "false", "true"})
 	plantest.WantStrings(t, "files", from, []string{
-		"a.json", "a-b.yaml", "raw/a.tar.gz", "team/a.yml", "team/ca.pem", "team/sub/a.v2.toml", "x.json",
+		"B.JSON", "a.json", "a-b.yaml", "c.YAML", "d.TOML", "raw/a.tar.gz", "team/a.yml", "team/ca.pem", "team/sub/a.v2.toml", "x.json",
 	})
 	if err := r.Err(); err != nil {
 		t.Errorf("Err is %v", err)
@@ -101,7 +107,7 @@ func TestWanted(t *testing.T) {
 	d := New(Options{Opaque: []string{"certs/*.pem"}})
 	for file, want := range map[string]bool{
 		"a.json": true, "a.yaml": true, "a.yml": true, "a.toml": true, "a.schema.json": true,
-		"certs/a.pem": true, "a.pem": false, "a": false, "a.JSON": false, "a.txt": false,
+		"certs/a.pem": true, "a.pem": false, "a": false, "a.JSON": true, "b/A.Yaml": true, "a.YML": true, "a.Toml": true, "a.txt": false,
 	} {
 		if d.Wanted(file) != want {
 			t.Errorf("Wanted(%q) is not %v", file, want)
@@ -182,14 +188,14 @@ func TestBounds(t *testing.T) {
 	for name, s := range map[string]struct{ file, in, want string }{
 		"JSON nesting":       {"c.json", strings.Repeat("[", 1<<20), "c.json:1:101: " + "nested more than 100 deep; flatten it"},
 		"YAML nesting":       {"c.yaml", strings.Repeat("[", 101) + strings.Repeat("]", 101), "c.yaml:1:101: nested more than 100 deep; flatten it"},
-		"YAML flow nesting":  {"c.yaml", strings.Repeat("[", 1<<20), "c.yaml:1: nested more than 100 deep; flatten it"},
-		"YAML block nesting": {"c.yaml", strings.Repeat("- ", 1<<20), "c.yaml:1: nested more than 100 deep; flatten it"},
+		"YAML flow nesting":  {"c.yaml", strings.Repeat("[", 1<<20), "c.yaml:1:101: nested more than 100 deep; flatten it"},
+		"YAML block nesting": {"c.yaml", strings.Repeat("- ", 1<<20), "c.yaml:1:201: nested more than 100 deep; flatten it"},
 		"TOML nesting":       {"c.toml", "a=" + strings.Repeat("[", 1<<20), "c.toml:1:10003: nested more than 100 deep; flatten it"},
 		"TOML tables":        {"c.toml", "[" + strings.Repeat("a.", 1<<12) + "a]", "c.toml:1:202: nested more than 100 deep; flatten it"},
 		"TOML both":          {"c.toml", "[" + strings.Repeat("a.", 59) + "a]\nb=" + strings.Repeat("[", 50) + strings.Repeat("]", 50), "c.toml:2:1: nested more than 100 deep; flatten it"},
 		"aliases":            {"c.yaml", bomb, "c.yaml:1:22: " + many},
 		"text":               {"c.yaml", "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 64) + "]\n", "c.yaml:1:4: more than 64 MiB of keys and strings, with aliases expanded; split the config, or make it an opaque one"},
-		"directives":         {"c.yaml", strings.Repeat("%TAG !a! b\n", 200) + "---\na: 1\n", "c.yaml: 199 lines begin with %, as directives do, and there may be at most 100; remove them"},
+		"directives":         {"c.yaml", strings.Repeat("%TAG !a! b\n", 200) + "---\na: 1\n", "c.yaml:101:1: more than 100 directives (lines that begin with %); remove them"},
 		"dotted keys":        {"c.json", `{"` + strings.Repeat("k", 1<<20) + `":[` + strings.Repeat("1,", 300) + "1]}", "c.json:1:1049090: the dotted keys up to here take more than 256 MiB; shorten the keys above"},
 		"size":               {"c.yaml", strings.Repeat("#", 4<<20+1), "c.yaml: the file has 4194305 bytes, and this format's limit is 4 MiB; split it, or make it an opaque config"},
 	} {

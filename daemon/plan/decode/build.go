@@ -65,6 +65,13 @@ func (b *builder) errorf(at tree.Pos, format string, args ...any) {
 	}
 }
 
+// warnf reports a warning about the value at hand.
+func (b *builder) warnf(at tree.Pos, format string, args ...any) {
+	if b.muted == 0 {
+		b.report.Warning(b.place(at), b.key(), fmt.Sprintf(format, args...))
+	}
+}
+
 // open begins a mapping or list. It is false when that is one too many inside
 // each other.
 func (b *builder) open(at tree.Pos) bool {
@@ -156,7 +163,7 @@ func (b *builder) mapping(at tree.Pos, fields []tree.Field) *tree.Node {
 	if b.muted == 0 {
 		tree.CaseClashes(unique, func(f, other tree.Field) {
 			b.enter(f.Key)
-			b.report.Warning(b.place(f.At), b.key(), b.report.CaseClash(b.place(f.At), &other))
+			b.warnf(f.At, "%s", b.report.CaseClash(b.place(f.At), &other))
 			b.leave()
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/statesync/statesync/daemon/plan/tree"
@@ -80,7 +81,7 @@ var parsers = map[string]func(*builder, []byte) *tree.Node{".json": parseJSON, "
 
 // format is the parser of a file, and how many bytes the file may have.
 func format(file string) (parse func(*builder, []byte) *tree.Node, limit int) {
-	extension := path.Ext(file)
+	extension := extensionOf(file)
 	limit = maxMarkup
 	if extension == ".json" {
 		limit = tree.MaxText
@@ -91,8 +92,14 @@ func format(file string) (parse func(*builder, []byte) *tree.Node, limit int) {
 	return parse, limit
 }
 
+// extensionOf is a file's extension in small letters.
+func extensionOf(file string) string { return strings.ToLower(path.Ext(file)) }
+
+// byteOrderMark may begin a file, and in YAML a document.
+const byteOrderMark = "\ufeff"
+
 // withoutMark is a text without a byte order mark.
-func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte(byteOrderMark)) }
 
 // invalidUTF8 is where b stops being UTF-8; -1: nowhere.
 func invalidUTF8(b []byte) int {

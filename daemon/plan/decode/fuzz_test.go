@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/shm/image"
@@ -27,7 +27,7 @@ func fuzzed(t *testing.T, file string, data []byte) ([]byte, []*tree.Problem) {
 		if strings.Contains(p.What, "the parser failed") || strings.ContainsAny(p.Error(), "\n\x00") || p.File != file {
 			t.Errorf("problem %q", p.Error())
 		}
-		if n := bytes.Count(data, []byte("\n")) + 1; p.Line > n && !strings.HasSuffix(file, ".yaml") {
+		if n := bytes.Count(data, []byte("\n")) + 1; p.Line > n+bytes.Count(data, []byte("\r")) || p.Line == 0 && p.Column > 0 {
 			t.Errorf("problem in line %d of %d", p.Line, n)
 		}
 	}
@@ -136,26 +136,37 @@ func sameValue(a, b any) bool {
 	}
 }
 
-// FuzzYAML compares with what the library decodes.
+// FuzzYAML compares with what the library decodes of the same document, and with
+// encoding/json where the text is JSON.
 func FuzzYAML(f *testing.F) {
 	addAll(f, "a: 1\n", "- a\n- [b, {c: d}]\n", "a: &x {b: 1}\nc: {<<: *x, d: *x}\n", "a: |\n  x\nb: >-\n  y\n",
 		"a: [0x10, 0o17, 0777, 1_000, 1e3, .5, .nan, ~, 2020-01-01, 18446744073709551616]\n", "? [a]\n: b\n",
 		"--- !!map\na: !!str 1\n...\n", "a: 1\n---\nb: 2\n", "a: &a [*a]\n", "%TAG ! tag:x,2000:\n---\na: !b c\n",
-		"a:\n\t- b\n", "a: 'x\n  y'\n", "\"\\u00e9\\x41\": *q\n", "{a: b, c: [d", "# c\n", "a: b: c\n", "A: 1\na: 2\n", "- _0\n- .5_0\n", "0:\n-0:\n")
+		"a:\n\t- b\n", "a: 'x\n  y'\n", "\"\\u00e9\\x41\": *q\n", "{a: b, c: [d", "# c\n", "a: b: c\n", "A: 1\na: 2\n", "- _0\n- .5_0\n", "0:\n-0:\n",
+		"\ufeff# c\n\ufeff%YAML 1.2\n%FOO\n--- {a:, ?b: ! 12}\n... # c\n", "{\"a\": \"\\ud83d\\ude00\\/\"}\n", "a: x\r\nb: [0b1, on, 08]\r", "a: \u2028\n",
+		"a\nb: 1\n", "a: 'x' y\n", "a: \"\\q\\x\"\n", "%TAG\n---\n[*a, !<b]\n", "a: >1\n\tx\n", "a: [\n---\n", "[", "[-0]")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		content, _ := fuzzed(t, "c.yaml", data)
 		if content == nil {
 			return
 		}
+		data = bytes.TrimPrefix(data, []byte("\ufeff"))
+		if json.Valid(data) {
+			if got, want := decodeJSON(t, content), decodeJSON(t, data); !sameValue(got, want) {
+				t.Errorf("decoded to %q, which is not what encoding/json reads", content)
+			}
+			return
+		}
+		b := &builder{report: tree.NewReport("dir", "c")}
+		document, _, _ := b.yamlText(data)
 		var want any
-		if err := yaml.Unmarshal(data, &want); err != nil {
+		if err := yaml.Load(document, &want); err != nil {
 			if !strings.Contains(err.Error(), "excessive aliasing") {
 				t.Errorf("decoded to %q, but the library says %v", content, err)
 			}
 			return
 		}
-		b := &builder{report: tree.NewReport("dir", "c")}
-		if got := parseYAML(b, bytes.TrimPrefix(data, []byte("\ufeff"))).Plain(); !sameYAML(got, want) {
+		if got := parseYAML(b, data).Plain(); !sameYAML(got, want) {
 			t.Errorf("decoded to %q, but the library reads %#v", content, want)
 		}
 	})
@@ -195,6 +206,9 @@ func sameYAML(got, want any) bool {
 	case float64:
 		if u, ok := got.(uint64); ok { // +18446744073709551615
 			return float64(u) == want
+		}
+		if i, ok := got.(int64); ok { // -0
+			return i == 0 && want == 0
 		}
 		return got == want
 	case time.Time:

@@ -2,7 +2,6 @@ package decode
 
 import (
 	"bytes"
-	"path"
 
 	"github.com/statesync/statesync/daemon/plan/tree"
 )
@@ -14,7 +13,7 @@ const (
 	// Of a mark, as a format has them between its values. It stands for a value or
 	// a key: in the library's tree, if there is one, and in ours.
 	perMarkJSON = 200
-	perMarkYAML = 500
+	perMarkYAML = 650
 	perMarkTOML = 300
 
 	// At least, where there is a schema: it is applied to a copy of the tree, and
@@ -34,7 +33,7 @@ func Marks(file string, data []byte) int64 {
 			n += bytes.Count(data, []byte(mark))
 		}
 	}
-	switch path.Ext(file) {
+	switch extensionOf(file) {
 	case ".json":
 		count(",", ":", "[", "{")
 		n = min(n, 3*tree.MaxValues) // as many as are read: each value has up to three
@@ -50,7 +49,7 @@ func Marks(file string, data []byte) int64 {
 // bytes; checked, if a schema is applied to it.
 func Memory(file string, marks int64, checked bool) int64 {
 	each := int64(perMarkYAML)
-	switch path.Ext(file) {
+	switch extensionOf(file) {
 	case ".json":
 		each = perMarkJSON
 	case ".toml":

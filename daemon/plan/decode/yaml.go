@@ -9,37 +9,37 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 
 	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/shm/image"
 )
 
-// maxDirectives bounds the time for %TAG directives, which are compared with one
-// another.
-const maxDirectives = 100
+// limitsYAML stops the library at a nesting that no config has. Aliases are expanded
+// here, and counted.
+var limitsYAML = yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(image.MaxDepth)))
 
 // parseYAML reads a file of one YAML document. The library's own tree has the
 // places; what scalars mean is decided here, because the library turns what it
-// can't hold exactly into floats and strings, without a word.
+// can't hold exactly into floats and strings, without a word. A text that is JSON is
+// read as JSON, of which YAML has no surrogate pairs, and some line separators.
 func parseYAML(b *builder, text []byte) *tree.Node {
-	if n := bytes.Count(text, []byte("\n%")); n > maxDirectives {
-		b.stop(tree.Pos{}, "%d lines begin with %%, as directives do, and there may be at most %d; remove them", n, maxDirectives)
+	if isJSON(text) {
+		return parseJSON(b, text)
+	}
+	text, second, ok := b.yamlText(text)
+	if !ok {
 		return nil
 	}
-	in := &lineReader{rest: text}
-	decoder := yaml.NewDecoder(in)
-	var first, second yaml.Node
-	err := decoder.Decode(&first)
-	if err == nil {
-		err = decoder.Decode(&second)
-	}
+	first, err := loadYAML(text)
 	switch {
-	case err == nil:
-		b.stop(yamlPos(&second), "a second document begins here; a file is one config, move it to a file of its own")
+	case err != nil:
+		at, what := explainYAML(text, err)
+		b.stop(at, "%s", what)
 		return nil
-	case !errors.Is(err, io.EOF):
-		line, what := explainYAML(err, text, in.lines)
-		b.stop(tree.Pos{Line: int32(line)}, "%s", tree.Printable(tree.Clip(what, 300)))
+	case second.Line > 0:
+		b.stop(second, "a second document begins here; a file is one config, move it to a file of its own")
 		return nil
 	case first.Kind == 0 || isEmptyYAML(first.Content[0]):
 		b.stop(tree.Pos{Line: 1, Column: 1}, tree.EmptyFile)
@@ -48,6 +48,25 @@ func parseYAML(b *builder, text []byte) *tree.Node {
 	y := yamlReader{builder: b, within: map[*yaml.Node]bool{}}
 	root, _ := y.node(first.Content[0])
 	return root
+}
+
+// loadYAML parses a text of one document. The node has no kind if there is none.
+func loadYAML(text []byte) (*yaml.Node, error) {
+	var first, second yaml.Node
+	loader, err := yaml.NewLoader(bytes.NewReader(text), limitsYAML)
+	if err == nil {
+		err = loader.Load(&first)
+	}
+	if err == nil {
+		err = loader.Load(&second)
+	}
+	if err == nil {
+		return nil, errors.New("the file has a second document")
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return &first, err
 }
 
 func isEmptyYAML(n *yaml.Node) bool {
@@ -192,6 +211,7 @@ func resolved(n *yaml.Node) *yaml.Node {
 // that can't be one, ok after a stop.
 func (y *yamlReader) keyText(n *yaml.Node) (text string, usable, ok bool) {
 	at := yamlPos(n)
+	alias := n.Kind == yaml.AliasNode
 	n = resolved(n)
 	if !y.count(at, 1, len(n.Value)) {
 		return "", false, false
@@ -202,8 +222,14 @@ func (y *yamlReader) keyText(n *yaml.Node) (text string, usable, ok bool) {
 	}
 	switch tag := n.ShortTag(); tag {
 	case "!!str", "!!int", "!!timestamp", "!!merge":
+		if !alias && isPlain(n) {
+			y.ambiguousKey(at, tag, n.Value)
+		}
 		return n.Value, true, true
 	case "!!null", "!!bool", "!!float":
+		if tag == "!!float" && isPlain(n) && decimalYAML.MatchString(n.Value) {
+			return n.Value, true, true // an integer of any size
+		}
 		y.errorf(at, "the key %s is a %s; quote it to make it a string", tree.Shown(n.Value), tag[2:])
 	default:
 		y.unknownTag(at, tag)
@@ -216,27 +242,69 @@ func (y *yamlReader) unknownTag(at tree.Pos, tag string) {
 		y.errorf(at, "!!binary has no counterpart in JSON; write it as a string")
 		return
 	}
-	y.errorf(at, "the tag %s has no meaning here; remove it", tree.Shown(tag))
+	y.errorf(at, "%s is a tag without a meaning here; remove it, or quote the value", tree.Value(tag))
 }
 
 var (
 	decimalYAML = regexp.MustCompile(`^[-+]?[0-9]+$`)
 	radixYAML   = regexp.MustCompile(`^[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$`)
 	floatYAML   = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
+	oldYAML     = regexp.MustCompile(`^(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$`) // the bools of YAML 1.1 only
 	nullYAML    = []string{"", "~", "null", "Null", "NULL"}
 	trueYAML    = []string{"true", "True", "TRUE"}
 	falseYAML   = []string{"false", "False", "FALSE"}
 )
+
+// isPlain reports whether a scalar is neither quoted nor tagged.
+func isPlain(n *yaml.Node) bool { return n.Style == 0 && n.Tag != "!" }
+
+// ambiguousInt warns about an integer that other YAML readers take for another one or
+// for a string. text is its text, and number that without underscores.
+func (y *yamlReader) ambiguousInt(v *tree.Node, text, number string) {
+	if v.Kind == tree.Null {
+		return // it was refused
+	}
+	decimal := tree.Value(string(v.AppendCanonical(nil)))
+	digits := strings.TrimLeft(number, "+-")
+	switch {
+	case text != number || strings.HasPrefix(digits, "0b"):
+		y.warnf(v.At, "%s is the number %s here and a string to other YAML readers; write %s, or quote it", tree.Value(text), decimal, decimal)
+	case hasLeadingZero(digits):
+		y.warnf(v.At, "%s is octal here, the number %s, and decimal to other YAML readers; write %s, or quote it", tree.Value(text), decimal, decimal)
+	}
+}
+
+// ambiguousKey warns about a key that other YAML readers do not take for its text.
+func (y *yamlReader) ambiguousKey(at tree.Pos, tag, key string) {
+	other := "a bool"
+	if digits := strings.TrimLeft(key, "+-"); tag == "!!int" && (strings.Contains(key, "_") || strings.HasPrefix(digits, "0b") || hasLeadingZero(digits)) {
+		other = "a number"
+	} else if !oldYAML.MatchString(key) {
+		return
+	}
+	y.enter(key)
+	y.warnf(at, "the key is a string here and %s to other YAML readers; quote it", other)
+	y.leave()
+}
+
+// hasLeadingZero reports whether digits begin with a 0 that is neither all of them nor
+// part of a prefix such as 0x.
+func hasLeadingZero(digits string) bool {
+	return len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9'
+}
 
 // scalar gives a scalar the meaning that the library's tag for it says, and
 // refuses what the library took for a float or string because it is a number
 // that it can't hold.
 func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 	at, s := yamlPos(n), n.Value
-	plain := n.Style == 0                    // not quoted, no tag of its own
+	plain := isPlain(n)
 	number := strings.ReplaceAll(s, "_", "") // as the library reads it
 	switch tag := n.ShortTag(); tag {
 	case "!!str":
+		if plain && oldYAML.MatchString(s) {
+			y.warnf(at, "%s is a string here and a bool to other YAML readers; quote it, or write true or false", tree.Value(s))
+		}
 		if !plain || s == "" || strings.IndexByte("+-.0123456789", s[0]) < 0 {
 			return y.string(at, s)
 		}
@@ -259,17 +327,22 @@ func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 		}
 	case "!!int":
 		if decimalYAML.MatchString(number) || radixYAML.MatchString(number) {
-			return y.integer(at, number, 0)
+			v := y.integer(at, number, 0)
+			y.ambiguousInt(v, s, number)
+			return v
 		}
 	case "!!float":
 		if plain && decimalYAML.MatchString(number) {
-			if digits := strings.TrimLeft(number, "+-"); len(digits) > 1 && digits[0] == '0' {
+			if hasLeadingZero(strings.TrimLeft(number, "+-")) {
 				y.errorf(at, "%s begins with 0 like an octal number but is none; remove the 0, or quote it", tree.Value(s))
 				return y.null(at)
 			}
 			return y.integer(at, number, 10)
 		}
 		if floatYAML.MatchString(number) {
+			if number != s {
+				y.warnf(at, "%s is a number here and a string to other YAML readers; write %s, or quote it", tree.Value(s), tree.Value(number))
+			}
 			return y.float(at, number)
 		}
 		if word := strings.ToLower(strings.TrimLeft(s, "+-")); word == ".inf" || word == ".nan" {
@@ -281,105 +354,4 @@ func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 	}
 	y.errorf(at, "%s can't be read as %s; correct it, or quote it to make it a string", tree.Value(s), n.ShortTag())
 	return y.null(at)
-}
-
-// lineReader hands out a text line by line and counts: as many lines as were
-// asked for is how far the YAML parser had to look.
-type lineReader struct {
-	rest   []byte
-	lines  int
-	within bool // the last line was not handed out to its end
-}
-
-func (r *lineReader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	if !r.within {
-		r.lines++
-	}
-	n := min(len(p), len(r.rest))
-	i := bytes.IndexByte(r.rest[:n], '\n')
-	if i >= 0 {
-		n = i + 1
-	}
-	r.within = i < 0
-	copy(p, r.rest[:n])
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-var yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
-
-// explainYAML finds the line of a syntax error, after the parser has read that
-// many lines. The library's own line is right for what its scanner finds. For
-// what its grammar finds, it is the line before the one where the block or
-// bracket begins, and for some errors there is none.
-func explainYAML(err error, text []byte, read int) (line int, what string) {
-	line, what = splitYAMLError(err)
-	switch {
-	case strings.HasPrefix(what, "did not find expected ',' or"):
-		return line + 1, "a bracket that opens here or above is not closed (YAML: " + what + "); close it, or add the missing comma"
-	case strings.HasPrefix(what, "mapping values are not allowed"):
-		return max(line, 1), "a second ':' in one line (YAML: " + what + "); check the indentation, or quote the value"
-	case slices.Contains(grammarErrors, what):
-		return cutBack(text, read, what), "the line does not continue what is above it (YAML: " + what + "); check its indentation"
-	case strings.HasPrefix(what, "unknown anchor"):
-		return cutBack(text, read, what), what + "; define the anchor above"
-	case strings.HasPrefix(what, "control characters"):
-		return cutBack(text, read, what), what + "; write it as an escape in double quotes"
-	case strings.HasPrefix(what, "found unexpected end of stream"):
-		return max(line, 1), "a quoted string does not end; close it"
-	case strings.HasPrefix(what, "exceeded max depth"):
-		return max(line, 1), tree.TooDeep
-	case strings.HasPrefix(what, "found character that cannot start any token"):
-		return max(line, 1), what + "; indent with spaces, and quote a value that begins with one of @ ` %"
-	default:
-		return max(line, 1), what
-	}
-}
-
-var grammarErrors = []string{
-	"did not find expected key",
-	"did not find expected '-' indicator",
-	"did not find expected <document start>",
-	"did not find expected node content",
-	"found undefined tag handle",
-}
-
-func splitYAMLError(err error) (line int, what string) {
-	m := yamlError.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0, err.Error()
-	}
-	line, _ = strconv.Atoi(m[1])
-	return line, m[2]
-}
-
-// cutBack is the line of the error: the parser reads a line or two ahead, and
-// an error stays while the text is cut off behind the line that is wrong.
-func cutBack(text []byte, read int, what string) int {
-	for try := 0; try < 3 && read > 1; try++ {
-		decoder, err := yaml.NewDecoder(bytes.NewReader(firstLines(text, read-1))), error(nil)
-		for err == nil {
-			err = decoder.Decode(&yaml.Node{})
-		}
-		if _, same := splitYAMLError(err); same != what {
-			break
-		}
-		read--
-	}
-	return read
-}
-
-func firstLines(text []byte, n int) []byte {
-	end := 0
-	for ; n > 0; n-- {
-		i := bytes.IndexByte(text[end:], '\n')
-		if i < 0 {
-			return text
-		}
-		end += i + 1
-	}
-	return text[:end]
 }
