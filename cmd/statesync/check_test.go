@@ -60,9 +60,9 @@ func TestCheck(t *testing.T) {
 			code:  exitNo, findings: []string{"DIR/a.yaml:1:4: x: …"}, stderr: "2 files, 1 error, 0 warnings\n",
 		},
 		{
-			name:  "an empty file",
-			files: map[string]string{"a.yaml": "", "b.yaml": "{}", "sub/c.yaml": ""},
-			code:  exitNo, findings: []string{"DIR/a.yaml: …", "DIR/sub/c.yaml: …"}, stderr: "2 errors, 0 warnings\n",
+			name:  "empty files hide nothing",
+			files: map[string]string{"a.yaml": "", "b.yaml": "x", "sub/c.toml": ""},
+			code:  exitNo, findings: []string{"DIR/a.yaml:1:1: empty: …", "DIR/b.yaml:1:1: …", "DIR/sub/c.toml:1:1: empty: …"}, stderr: "3 files, 3 errors, 0 warnings\n",
 		},
 		{
 			name:  "two files for one name",

@@ -53,7 +53,7 @@ type File struct {
 	// "team/matchmaker.yaml". It is valid UTF-8.
 	Path string
 	// Data is the content, and must not be changed. It is nil for a file that
-	// Options.Wanted refused; a file that was read is never empty.
+	// Options.Wanted refused, and not nil for an empty file that was read.
 	Data []byte
 	// Sum is the digest of Data, and zero where Data is nil.
 	Sum Digest

@@ -14,7 +14,7 @@
 //     ignored. All other symlinks are refused: those that lead out of the source,
 //     those to directories, and chains. PATH itself may contain any symlinks.
 //   - Refused too: named pipes, sockets and devices, which are never opened, names
-//     that are not UTF-8, empty files, and what exceeds a limit of Options, which is
+//     that are not UTF-8, and what exceeds a limit of Options, which is
 //     told by stat before anything is read.
 //
 // The error of a Fetch names every bad file, up to 32. A source without any wanted

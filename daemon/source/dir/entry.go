@@ -38,9 +38,6 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	case !s.settled(at, name, st, c):
 		s.unsettled(rel, fmt.Sprintf("it was written %v ago", max(0, st.age(s.now)).Round(time.Millisecond)))
 		return
-	case st.size == 0:
-		s.fail(rel, errors.New("is empty; a config has at least one byte, write {} for none (is it still being written?)"))
-		return
 	}
 
 	if c.file == nil || int64(len(c.file.Data)) != st.size {
