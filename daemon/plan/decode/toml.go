@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -37,16 +36,8 @@ func parseTOML(b *builder, text []byte) *tree.Node {
 	}
 	t.path = t.path[:0]
 	if err := t.parser.Error(); err != nil {
-		at := tree.Pos{}
-		var syntax *unstable.ParserError
-		if errors.As(err, &syntax) {
-			at = t.cur.at(int(t.parser.Range(syntax.Highlight).Offset))
-		}
-		what := tree.Printable(err.Error())
-		if strings.Contains(what, "nested more than") {
-			what = tree.TooDeep
-		}
-		b.stop(at, "%s", what)
+		offset, what := t.explain(text, err)
+		b.stop(t.cur.at(offset), "%s", what)
 		return nil
 	}
 	if !some {
