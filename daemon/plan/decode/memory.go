@@ -13,7 +13,7 @@ const (
 	// Of a mark, as a format has them between its values. It stands for a value or
 	// a key: in the library's tree, if there is one, and in ours.
 	perMarkJSON = 200
-	perMarkYAML = 650
+	perMarkYAML = 500
 	perMarkTOML = 300
 
 	// At least, where there is a schema: it is applied to a copy of the tree, and
@@ -40,9 +40,30 @@ func Marks(file string, data []byte) int64 {
 	case ".toml":
 		count(",", "=", ".", "[", "{", "\n")
 	default:
-		count(",", ":", "[", "{", "- ", "\n")
+		n = marksYAML(data)
 	}
 	return int64(n)
+}
+
+// marksYAML counts the marks of the longest line twice: a list or mapping in brackets
+// may be a key as long as its first line has not ended, and until then the library
+// keeps the line's tokens beside the tree.
+func marksYAML(data []byte) (n int) {
+	line, longest := 0, 0
+	for i, c := range data {
+		switch c {
+		case ',', ':', '[', '{':
+			line++
+		case '-':
+			if i+1 < len(data) && data[i+1] == ' ' {
+				line++
+			}
+		case '\n':
+			n += line + 1
+			line, longest = 0, max(longest, line)
+		}
+	}
+	return n + line + max(longest, line)
 }
 
 // Memory is about how much memory the trees of a file with that many marks take, in

@@ -28,6 +28,7 @@ type textLines struct {
 	text             []byte
 	start, end, next int   // the line is text[start:end], and the one after it begins at next
 	line             int32 // from 1
+	feed             int   // where the next LF is, if not before next
 }
 
 func (l *textLines) scan() bool {
@@ -35,15 +36,16 @@ func (l *textLines) scan() bool {
 		return false
 	}
 	l.start, l.line = l.next, l.line+1
-	rest := l.text[l.start:]
-	n := bytes.IndexByte(rest, '\n')
-	if n < 0 {
-		n = len(rest)
+	if l.feed < l.start || l.line == 1 { // it is not searched for at each CR anew
+		l.feed = len(l.text)
+		if i := bytes.IndexByte(l.text[l.start:], '\n'); i >= 0 {
+			l.feed = l.start + i
+		}
 	}
-	l.end, l.next = l.start+n, min(l.start+n+1, len(l.text))
-	if i := bytes.IndexByte(rest[:n], '\r'); i >= 0 {
+	l.end, l.next = l.feed, min(l.feed+1, len(l.text))
+	if i := bytes.IndexByte(l.text[l.start:l.feed], '\r'); i >= 0 {
 		l.end = l.start + i
-		if i < n-1 || n == len(rest) {
+		if l.end+1 < l.feed || l.feed == len(l.text) {
 			l.next = l.end + 1
 		}
 	}
