@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,9 @@ type Daemon struct {
 	held      *holding      // what the region holds, with its digest
 	judged    bool          // there was a verdict on what all sources have
 	asked     bool          // whether the state directory was asked for its last good image
+	older     *content      // that image, until it is published
+	tried     time.Time     // when settle was called last
+	retried   time.Time     // when retry was called last
 	reloading []uint64      // what Look.Rechecks of each layer has to reach; nil: no reload is under way
 	started   time.Time     // when the sources began to be followed
 	behind    time.Time     // since when it is not converged
@@ -83,7 +87,7 @@ func New(o Options) *Daemon {
 		notices:       notices{log: o.Log},
 		slow:          alarm{log: o.Log},
 	}
-	d.state.Store(&State{Refusals: d.tally.refusals})
+	d.state.Store(&State{Refusals: maps.Clone(d.tally.refusals)})
 	return d
 }
 
@@ -169,7 +173,7 @@ func (d *Daemon) follow(watch bool) error {
 			return err
 		}
 		d.layers = append(d.layers, &layer{
-			spec: spec, unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
+			spec: spec, maxAge: max(d.opt.MaxAge, 3*spec.Interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
 			follower: source.Follow(src, source.FollowOptions{Interval: d.interval(spec), Wake: d.news}),
 		})
 	}

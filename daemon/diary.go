@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/statesync/statesync/daemon/plan"
@@ -30,10 +31,11 @@ const (
 
 // diary notes which inputs are being decoded, so that a daemon that a parser killed
 // (by a stack overflow, by all of the memory, or by an endless loop that the watchdog or
-// a failing liveness probe ended) does not begin with them again and again. It is written before decoding and
-// removed after it, without an fsync: a death of the process is what it is for, and a
-// reboot clears it by the boot's id. The death of a neighbour, a kill or an upgrade in
-// the middle of a plan counts too, which costs a good revision a pause, and no more.
+// a failing liveness probe ended) does not begin with them again and again. It is written
+// before decoding and removed after it, without an fsync: a death of the process is what
+// it is for, and a reboot clears it by the boot's id. The death of a neighbour, a kill or
+// an upgrade in the middle of a plan counts too, which costs a good revision a pause, and
+// no more. A disk that hangs holds decoding up for diaryWait.
 type diary struct {
 	state   *stateDir
 	version string // of the daemon: another one may have the fault mended
@@ -46,7 +48,15 @@ type diary struct {
 
 	// Of the owner.
 	until time.Time // those inputs are not decoded before
+
+	mu      sync.Mutex
+	want    string        // what the file is to have; empty: there is to be none
+	has     string        // what it has
+	writing chan struct{} // closed when it has what it is to have; nil if it has
 }
+
+// diaryWait is how long a write to the state directory is waited for.
+const diaryWait = 100 * time.Millisecond
 
 // openDiary reads what the process before left.
 func openDiary(s *stateDir, version string, log *slog.Logger) *diary {
@@ -63,6 +73,7 @@ func openDiary(s *stateDir, version string, log *slog.Logger) *diary {
 	if err != nil {
 		return d
 	}
+	d.want, d.has = string(text), string(text)
 	var deaths int
 	var boot, inputs, of string
 	if n, _ := fmt.Sscanf(string(text), "%d %s %s %q\n", &deaths, &boot, &inputs, &of); n == 4 && boot == d.boot && of == version && deaths >= 0 {
@@ -112,20 +123,62 @@ func (d *diary) begin(inputs string) (end func()) {
 		deaths = d.deaths
 	}
 	text := fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version)
-	if err := d.state.root.WriteFile(decodingFile, []byte(text), 0o600); err != nil {
-		d.fail(err)
-	}
+	d.note(text)
 	return d.end
 }
 
 // end notes that nothing is being decoded.
 func (d *diary) end() {
-	if d.state == nil {
+	if d.state != nil {
+		d.note("")
+	}
+}
+
+// note has the file written on a goroutine of its own, and waits for that no longer than
+// diaryWait.
+func (d *diary) note(text string) {
+	d.mu.Lock()
+	d.want = text
+	if d.writing == nil && d.want != d.has {
+		d.writing = make(chan struct{})
+		go d.write()
+	}
+	written := d.writing
+	d.mu.Unlock()
+	if written == nil {
 		return
 	}
-	if err := d.state.root.Remove(decodingFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		d.fail(err)
+	select {
+	case <-written:
+	case <-time.After(diaryWait):
 	}
+}
+
+// write brings the file up to date. What fails is not tried again.
+func (d *diary) write() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.has != d.want {
+		text := d.want
+		d.mu.Unlock()
+		err := d.put(text)
+		d.mu.Lock()
+		if d.has = text; err != nil {
+			d.fail(err)
+		}
+	}
+	close(d.writing)
+	d.writing = nil
+}
+
+func (d *diary) put(text string) error {
+	if text != "" {
+		return d.state.root.WriteFile(decodingFile, []byte(text), 0o600)
+	}
+	if err := d.state.root.Remove(decodingFile); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func (d *diary) fail(err error) {

@@ -17,6 +17,8 @@ type layer struct {
 	spec     source.Spec
 	follower *source.Follower
 
+	maxAge time.Duration // of a look, if the layer is fresh
+
 	look   *source.Look     // the newest that was taken; nil before the first
 	used   *source.Snapshot // in what is live; nil: not known
 	good   time.Time        // when look.Snapshot was last found to be used
@@ -126,9 +128,9 @@ func (ls layers) credit(live bool) (oldest time.Time, at time.Duration) {
 }
 
 // fresh reports whether every source was looked at lately.
-func (ls layers) fresh(within time.Duration) bool {
+func (ls layers) fresh() bool {
 	for _, l := range ls {
-		if l.look == nil || l.look.Good.IsZero() || time.Since(l.look.Good) > within {
+		if l.look == nil || l.look.Good.IsZero() || time.Since(l.look.Good) > l.maxAge {
 			return false
 		}
 	}
@@ -149,7 +151,7 @@ func (ls layers) states() []LayerState {
 	states := make([]LayerState, len(ls))
 	for i, l := range ls {
 		f := l.problem()
-		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Good: l.good, Problem: f.String(), Place: f.place()}
+		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Good: l.good, MaxAge: l.maxAge, Problem: f.String(), Place: f.place()}
 		if l.used != nil {
 			s.Version = l.used.Version
 		}

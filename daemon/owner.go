@@ -91,8 +91,10 @@ func (d *Daemon) look(ctx context.Context) error {
 	if !d.layers.looked() {
 		return nil
 	}
-	if d.regionTrouble.now != nil { // there may be room again
-		if err := d.settle(d.began()); err != nil {
+	if f := d.regionTrouble.now; f != nil {
+		if f.reason == ReasonTooLarge || time.Since(d.tried) < shm.HeartbeatInterval {
+			d.tally.refused(f) // as before: each try lays out a whole image
+		} else if err := d.settle(d.began()); err != nil { // there may be room again
 			return err
 		}
 	}
@@ -192,21 +194,30 @@ func (d *Daemon) refuse(f *refusal) {
 // it and there is no region, what was last good is published.
 func (d *Daemon) judge() error {
 	d.judged = true
-	if d.good != nil && d.settled == d.good || d.region.held != nil || d.asked {
+	if d.good != nil && d.settled == d.good || d.region.held != nil {
 		return nil
 	}
-	d.asked = true
-	older := d.lastGood()
-	if older == nil {
-		d.log.Warn("no region yet: waiting for the first good revision", "source", d.layers.names())
+	if !d.asked {
+		d.asked = true
+		if d.older = d.lastGood(); d.older == nil {
+			d.log.Warn("no region yet: waiting for the first good revision", "source", d.layers.names())
+		}
+	}
+	if d.older == nil {
 		return nil
 	}
-	err := d.put(older, time.Now())
+	err := d.put(d.older, time.Now())
 	switch {
 	case errors.Is(err, errNotAsAsked):
 		return d.opt.advise(err)
-	case err != nil && d.regionTrouble.now == nil:
-		d.regionTrouble.set(d.opt.unpublishable(older, err), 0)
+	case err != nil: // it is tried again
+		if d.regionTrouble.now == nil {
+			d.regionTrouble.set(d.opt.unpublishable(d.older, err), 0)
+		}
+	default:
+		if d.older = nil; d.good == nil { // what was in its way is gone
+			d.regionTrouble.set(nil, d.region.generation())
+		}
 	}
 	return nil
 }
@@ -238,6 +249,10 @@ func (d *Daemon) lastGood() *content {
 func (d *Daemon) settle(began time.Time) error {
 	var refused *refusal
 	r := d.region
+	d.tried = time.Now()
+	if d.good == nil && r.held == nil {
+		return nil // see judge
+	}
 	switch {
 	case d.good == nil, r.whole && d.settled == d.good:
 	case r.whole && r.held.Same(d.good.sections):
@@ -305,12 +320,40 @@ func (d *Daemon) tend(ctx context.Context) error {
 			}
 		}
 	}
+	now := time.Now()
 	if d.worker.busy() {
 		d.slow.set(d.overdue())
-	} else if f := d.planTrouble.now; f != nil && f.reason == ReasonCrash { // its pause may be over
-		d.plan(ctx)
+		if d.region.held == nil && now.Sub(d.worker.job.since) > d.silence { // readers have nothing meanwhile
+			return d.judge()
+		}
+		return d.notice(now)
 	}
-	return d.notice(time.Now())
+	if err := d.retry(ctx, now); err != nil {
+		return err
+	}
+	return d.notice(now)
+}
+
+// retryInterval is how often what may be possible again is tried, if no source is looked at
+// more often.
+const retryInterval = 5 * time.Second
+
+// retry tries what failed for want of memory or room, and what the daemon died over.
+func (d *Daemon) retry(ctx context.Context, now time.Time) error {
+	if now.Sub(d.retried) < retryInterval || !d.layers.looked() {
+		return nil
+	}
+	d.retried = now
+	if f := d.regionTrouble.now; f != nil && f.reason != ReasonTooLarge {
+		if err := d.settle(now); err != nil {
+			return err
+		}
+	}
+	d.plan(ctx) // does nothing if nothing failed
+	if d.worker.busy() {
+		return nil
+	}
+	return d.judge()
 }
 
 // notice finds sources that do not answer. If there is no region, what was last good is

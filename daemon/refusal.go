@@ -85,6 +85,11 @@ func unreadable(layer string, err error) *refusal {
 		f.add(&plan.Problem{Layer: layer, What: err.Error()}, "") // bytes are others each time
 		return f
 	}
+	var panicked *source.PanicError
+	if errors.As(err, &panicked) {
+		f.add(&plan.Problem{Layer: layer, What: fmt.Sprintf("%v\n%s", err, panicked.Stack)}, err.Error())
+		return f
+	}
 	f.waits = true
 	for _, p := range causes(err) { // a source joins some 30 at most
 		p.Layer = layer
@@ -94,6 +99,9 @@ func unreadable(layer string, err error) *refusal {
 			same = source.ErrUnstable.Error() // the rest says since when
 		}
 		f.add(p, same)
+	}
+	if f.waits {
+		f.key = "waits" // one file after the other may be written
 	}
 	return f
 }

@@ -51,8 +51,9 @@ type region struct {
 	// left is the unusable region that was found at the start, until another takes
 	// its place.
 	left     *shm.Region
-	verified time.Time     // when held was last compared with the file
-	seenGood time.Duration // by the previous writer
+	verified time.Time       // when held was last compared with the file
+	seenGood time.Duration   // by the previous writer
+	before   shm.Observation // what the previous writer saw last
 }
 
 // own takes the region's directory and its lock.
@@ -125,7 +126,9 @@ func (r *region) survey() *shm.Region {
 		if status.SourceGood <= shm.Boottime() { // on a disk, it may be of another boot
 			r.seenGood = status.SourceGood
 		}
-		r.w.Observe(shm.Observation{Observed: status.Observed, SourceGood: r.seenGood, Problem: status.Problem})
+		r.before = status.Observation
+		r.before.SourceGood = r.seenGood
+		r.w.Observe(r.before)
 	}
 	_, _ = there.Read(func(hot seqlock.Hot, _ []uint64) error {
 		r.top = max(r.top, hot.Generation()) // its slot agrees, so these are not random bits

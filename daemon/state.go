@@ -5,6 +5,7 @@ package daemon
 import (
 	"time"
 
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/shm"
 )
@@ -66,24 +67,29 @@ type State struct {
 
 // LayerState is how one source stands.
 type LayerState struct {
-	Name    string    // "base"
-	Source  string    // "dir:/etc/app/config"
-	Version string    // of what is used of it; empty: nothing yet
-	Newest  string    // what the source has, where that is not what is used
-	Good    time.Time // when the newest was last found to be used; zero: never
-	Looked  time.Time // when a look last worked; zero: never
-	Problem string    // why the newest is not used; empty when it is
-	Place   string    // Problem without values
+	Name    string        // "base"
+	Source  string        // "dir:/etc/app/config"
+	Version string        // of what is used of it; empty: nothing yet
+	Newest  string        // what the source has, where that is not what is used
+	Good    time.Time     // when the newest was last found to be used; zero: never
+	Looked  time.Time     // when a look last worked; zero: never
+	MaxAge  time.Duration // of that look, if the layer is fresh
+	Problem string        // why the newest is not used; empty when it is
+	Place   string        // Problem without values
 	Looks   uint64
 	Failed  uint64 // of the looks
 }
 
 // Why says where a value of the current generation comes from, the winner first. An
 // empty key is the whole config. It reads the config's files anew. The error is
-// ErrUnknownOrigin while what is live was not made of sources that this daemon read.
+// ErrUnknownOrigin while what is live was not made of sources that this daemon read, and
+// matches headroom.ErrFull if there is no memory for it.
 func (s *State) Why(config, key string) ([]plan.Origin, error) {
 	if s.live == nil {
 		return nil, ErrUnknownOrigin
+	}
+	if err := headroom.Check(s.live.OriginsMemory(config)); err != nil {
+		return nil, err
 	}
 	return s.live.Origins(config, key)
 }

@@ -8,8 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm"
 )
 
 func (s *setup) stateFile(name string) string { return filepath.Join(s.opt.StateDir, name) }
@@ -401,4 +406,61 @@ func TestLastGoodIsPublishedForRevisionWithoutRoom(t *testing.T) {
 	}
 	s.remove("large-0.json")
 	await(t, "the publication", func() bool { return d.State().Converged && d.State().Configs == 3 })
+}
+
+// The last good image is tried until it can be published, and what is in its way is a
+// problem until then.
+func TestLastGoodIsTriedAgain(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	if err := s.once(); err != nil {
+		t.Fatal(err)
+	}
+	s.loseRegion()
+	s.remove("a.yaml")
+	blocked := filepath.Join(s.file(), "in the way")
+	if err := os.MkdirAll(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := s.run()
+	await(t, "the region's problem", func() bool {
+		return slices.ContainsFunc(d.State().Findings, func(f shm.Finding) bool { return f.Reason == string(ReasonRegion) })
+	})
+	d.reconciled(t, 3)
+	if recovered := s.journal.find("recovered"); recovered != nil {
+		t.Errorf("nothing is published, and the log says %v", recovered)
+	}
+	if err := os.RemoveAll(s.file()); err != nil {
+		t.Fatal(err)
+	}
+	s.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the end of the region's problem", func() bool {
+		return !slices.ContainsFunc(d.State().Findings, func(f shm.Finding) bool { return f.Reason == string(ReasonRegion) })
+	})
+}
+
+// Until a daemon knows better, the region says what its predecessor knew.
+func TestStatusOfPredecessor(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	d := s.run()
+	s.sees(map[string]string{"a": `{"x":1}`})
+	s.put("a.yaml", "x: [\n")
+	await(t, "the refusal", func() bool { return strings.HasPrefix(s.look().status.Problem, "a.yaml:") })
+	d.stop(t)
+	release := make(chan struct{})
+	d = s.runWith(func(d *Daemon) {
+		d.open = func(spec source.Spec, o source.Options) (source.Source, error) {
+			opened, err := Schemes.Open(spec, o)
+			return &hangs{opened, release}, err
+		}
+	})
+	await(t, "the first turns", func() bool { return time.Since(d.State().Turned) < time.Second && d.State().Ready })
+	if status := s.look().status; !strings.HasPrefix(status.Problem, "a.yaml:") || status.Found != 1 || status.Layers[0].Version == "" {
+		t.Errorf("%+v", status)
+	}
+	close(release)
+	s.put("a.yaml", "x: 2\n")
+	s.sees(map[string]string{"a": `{"x":2}`})
+	await(t, "the end of the problem", func() bool { return s.look().status.Problem == "" })
 }

@@ -39,7 +39,7 @@ func (d *Daemon) turned() {
 	problem := d.problem()
 	s := &State{
 		Turned:       now,
-		Fresh:        d.layers.fresh(d.opt.MaxAge),
+		Fresh:        d.layers.fresh(),
 		Converged:    converged,
 		Behind:       d.behind,
 		LastSuccess:  good,
@@ -75,11 +75,15 @@ func (d *Daemon) turned() {
 	if d.settled != nil {
 		s.live = d.settled.plan
 	}
-	d.region.tell(shm.Observation{
+	told := shm.Observation{
 		SourceGood: goodAt, Observed: d.observed(), Problem: s.Problem,
 		Fresh: s.Fresh, Converged: s.Converged, Held: s.Held, Layers: d.layers.status(),
 		Findings: s.Findings, Found: s.Found,
-	})
+	}
+	if was := &d.region.before; !d.judged && d.region.whole && told.Problem == "" { // nothing newer is known
+		told.Observed, told.Problem, told.Findings, told.Found, told.Layers = was.Observed, was.Problem, was.Findings, was.Found, was.Layers
+	}
+	d.region.tell(told)
 	s.Ready = d.region.whole
 	if m := d.region.held; m != nil {
 		if d.held == nil || d.held.image != m {

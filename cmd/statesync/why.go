@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -20,10 +21,15 @@ func (a *app) query() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.open(); err != nil { // says what is wrong with the region, if anything is
+	region, err := a.open() // says what is wrong with the region, if anything is
+	if err != nil {
 		return nil, err
 	}
-	return control.Dial(a.dir(), append(owners, 0, os.Geteuid())), nil
+	users := append(owners, 0, os.Geteuid())
+	if info, err := os.Lstat(region.Path()); err == nil {
+		users = append(users, int(info.Sys().(*syscall.Stat_t).Uid)) // it is trusted to write the region
+	}
+	return control.Dial(a.dir(), users), nil
 }
 
 // asked adds to the error of a query what an operator can do about it.
@@ -140,7 +146,7 @@ It exits with 1 if the newest of a layer is not in use.`,
 			err = a.printLayers(layers)
 		}
 		for _, l := range layers {
-			if err == nil && l.Problem != "" {
+			if err == nil && (l.Problem != "" || l.Newest != "") {
 				err = errNo
 			}
 		}
@@ -163,8 +169,11 @@ func (a *app) printLayers(layers []control.Layer) error {
 		return err
 	}
 	for _, l := range layers {
-		if l.Problem == "" {
+		if l.Problem == "" && l.Newest == "" {
 			continue
+		}
+		if l.Problem == "" {
+			l.Problem = "it is being decoded, or what the layers come to together is refused: see statesync status"
 		}
 		if _, err := fmt.Fprintf(a.stdout, "\n%s: the newest %s is not in use:\n  %s\n", escape(l.Name), short(l.Newest), escape(l.Problem)); err != nil {
 			return err

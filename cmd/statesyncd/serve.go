@@ -42,6 +42,9 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 		serving.Go(func() { s.tell(telling, server, l) })
 	}
 	serving.Go(func() {
+		if !started(telling, d) {
+			return
+		}
 		if err := control.Serve(telling, d, control.Options{
 			Region: s.Region, Mode: s.Writer.Mode, Group: s.Writer.Group, Version: s.Version, Log: s.Log,
 		}); err != nil {
@@ -52,6 +55,22 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 		return err
 	}
 	return nil // stopped while it waited for the daemon before it
+}
+
+// startPoll is how often a daemon that is starting is looked at.
+const startPoll = 50 * time.Millisecond
+
+// started waits until a daemon has the region, and so may make the query socket in its
+// directory. It returns false if the context ends before.
+func started(ctx context.Context, d *daemon.Daemon) bool {
+	for d.State().Turned.IsZero() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(startPoll):
+		}
+	}
+	return true
 }
 
 // address listens where metrics and health are asked for; nil without an error

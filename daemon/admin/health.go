@@ -68,7 +68,7 @@ func (s *Server) health() health {
 	case !stats.Turned.IsZero() && age <= liveWithin:
 		h.Live = yes("the loop ended a turn %s ago", round(age))
 	case !stats.Turned.IsZero():
-		h.Live = no("the loop has not ended a turn for %s, as when a file system hangs; "+
+		h.Live = no("the loop has not ended a turn for %s, as when the kernel holds it up; "+
 			"readers keep reading, and a restart may help", round(age))
 	case time.Since(s.began) <= s.opt.LockWait+liveWithin:
 		h.Live = yes("it is starting")
@@ -85,9 +85,9 @@ func (s *Server) health() health {
 	}
 	switch {
 	case stats.Fresh:
-		h.Fresh = yes("each source was looked at within %s", s.opt.MaxAge)
+		h.Fresh = yes("each source was looked at in time")
 	default:
-		h.Fresh = no("%s", notFresh(stats, s.opt.MaxAge))
+		h.Fresh = no("%s", notFresh(stats))
 	}
 	switch {
 	case stats.Converged:
@@ -103,13 +103,13 @@ func (s *Server) health() health {
 }
 
 // notFresh says which source was not looked at for how long.
-func notFresh(s *daemon.State, limit time.Duration) string {
+func notFresh(s *daemon.State) string {
 	for _, l := range s.Layers {
 		switch {
 		case l.Looked.IsZero():
 			return fmt.Sprintf("the source %s was never read", l.Source)
-		case time.Since(l.Looked) > limit:
-			return fmt.Sprintf("the source %s was last read %s ago, and --max-age is %s", l.Source, round(time.Since(l.Looked)), limit)
+		case time.Since(l.Looked) > l.MaxAge:
+			return fmt.Sprintf("the source %s was last read %s ago, and may be %s old", l.Source, round(time.Since(l.Looked)), l.MaxAge)
 		}
 	}
 	return "the sources are being read"

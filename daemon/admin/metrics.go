@@ -81,7 +81,7 @@ func newMetrics(s *Server) *metrics {
 		held:         desc("held", "Whether an operator holds back what is newer, on purpose."),
 		layer:        desc("layer_info", "Which version of each layer is in use, always 1.", "layer", "version"),
 		layerGood:    desc("layer_last_good_timestamp_seconds", "When the newest of a layer was last found to be used.", "layer"),
-		layerOK:      desc("layer_ok", "Whether the newest of a layer can be used.", "layer"),
+		layerOK:      desc("layer_ok", "Whether the newest of a layer is in use.", "layer"),
 		layerFailed:  desc("layer_errors_total", "Looks at a layer's source that failed.", "layer"),
 	}
 	m.registry.MustRegister(m, collectors.NewGoCollector(),
@@ -175,7 +175,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			gauge(m.layer, 1, l.Name, plain.Line(l.Version, maxRevision))
 		}
 		at(m.layerGood, l.Good, l.Name)
-		gauge(m.layerOK, truth(l.Problem == "" && l.Looks > 0), l.Name)
+		gauge(m.layerOK, truth(l.Problem == "" && l.Newest == "" && l.Version != ""), l.Name)
 		counter(m.layerFailed, l.Failed, l.Name)
 	}
 }

@@ -22,5 +22,6 @@
 // connections until the next daemon replaces it.
 //
 // Every client is taken to be hostile, as package httpd has it. Of those that ask for
-// the origin of a value, which reads files anew, two are answered at the same time.
+// the origin of a value, which reads files anew, one is answered at a time, and only if
+// there is memory for it.
 package control

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/internal/httpd"
 )
 
@@ -98,7 +99,7 @@ type Options struct {
 }
 
 // maxWhys is how many origins are found at the same time: that reads files anew.
-const maxWhys = 2
+const maxWhys = 1
 
 type server struct {
 	daemon  Daemon
@@ -181,6 +182,8 @@ func (s *server) why(r *http.Request) (any, error) {
 	switch {
 	case errors.Is(err, daemon.ErrUnknownOrigin):
 		return nil, &refusal{http.StatusConflict, err.Error()}
+	case errors.Is(err, headroom.ErrFull):
+		return nil, err
 	case err != nil:
 		return nil, &refusal{http.StatusNotFound, err.Error()}
 	}

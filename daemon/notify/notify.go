@@ -78,6 +78,9 @@ func (n *Notifier) Observe(s *daemon.State) {
 			n.ready, n.reload = true, false
 			next.ready = sd.SdNotifyReady
 		}
+		if !n.ready && !s.Planning.IsZero() { // a first revision may take long
+			next.extend = fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", startSlack.Microseconds())
+		}
 		if line := "STATUS=" + plain.Line(status(s), maxStatus); line != n.status {
 			n.status, next.status = line, line
 		}

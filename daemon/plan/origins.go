@@ -69,6 +69,20 @@ func (p *Plan) Origins(name, key string) ([]Origin, error) {
 	return origins, nil
 }
 
+// OriginsMemory is about how much memory Origins takes for a config, in bytes.
+func (p *Plan) OriginsMemory(name string) (bytes int64) {
+	i, ok := slices.BinarySearchFunc(p.combos, name, func(c combo, name string) int { return strings.Compare(c.name, name) })
+	if !ok {
+		return 0
+	}
+	for _, e := range p.combos[i].parts {
+		if e.role == document {
+			bytes += decode.Memory(e.file.Path, decode.Marks(e.file.Path, e.file.Data), false) + perByte*int64(len(e.file.Data))
+		}
+	}
+	return bytes
+}
+
 // documents is what some documents say of a key.
 func documents(parts []*entry, key string) ([]layer.Origin, error) {
 	roots := make([]*tree.Node, len(parts))

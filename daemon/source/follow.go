@@ -17,6 +17,9 @@ const (
 	// at least: a source that hints all the time is looked at 100 times a second at
 	// most. A directory's hints are further apart when there are many.
 	hintPause = 10 * time.Millisecond
+	// failedInterval is the time from the end of a look that failed to the next one, at
+	// most.
+	failedInterval = 5 * time.Second
 	// closeWait is how long Close waits for a Fetch that does not honour its context.
 	closeWait = time.Second
 )
@@ -186,7 +189,11 @@ func guard(call func() error) (err error) {
 // wait waits for the next look's time, and returns false when there is none. A hint that
 // comes during a look or the pause after it waits in its channel.
 func (f *Follower) wait(ctx context.Context) bool {
-	poll := time.NewTimer(f.interval)
+	interval := f.interval
+	if f.now.Err != nil {
+		interval = min(interval, failedInterval)
+	}
+	poll := time.NewTimer(interval)
 	defer poll.Stop()
 	pause := time.NewTimer(hintPause)
 	defer pause.Stop()

@@ -249,10 +249,10 @@ var (
 	decimalYAML = regexp.MustCompile(`^[-+]?[0-9]+$`)
 	radixYAML   = regexp.MustCompile(`^[-+]?(0x[0-9a-fA-F]+|0o[0-7]+|0b[01]+)$`)
 	floatYAML   = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
-	oldYAML     = regexp.MustCompile(`^(yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF)$`) // the bools of YAML 1.1 only
 	nullYAML    = []string{"", "~", "null", "Null", "NULL"}
 	trueYAML    = []string{"true", "True", "TRUE"}
 	falseYAML   = []string{"false", "False", "FALSE"}
+	oldBoolYAML = []string{"yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"} // of YAML 1.1 only
 )
 
 // isPlain reports whether a scalar is neither quoted nor tagged.
@@ -279,13 +279,15 @@ func (y *yamlReader) ambiguousKey(at tree.Pos, tag, key string) {
 	other := "a bool"
 	if digits := strings.TrimLeft(key, "+-"); tag == "!!int" && (strings.Contains(key, "_") || strings.HasPrefix(digits, "0b") || hasLeadingZero(digits)) {
 		other = "a number"
-	} else if !oldYAML.MatchString(key) {
+	} else if !isOldBool(key) {
 		return
 	}
 	y.enter(key)
 	y.warnf(at, "the key is a string here and %s to other YAML readers; quote it", other)
 	y.leave()
 }
+
+func isOldBool(s string) bool { return len(s) <= 3 && slices.Contains(oldBoolYAML, s) }
 
 // hasLeadingZero reports whether digits begin with a 0 that is neither all of them nor
 // part of a prefix such as 0x.
@@ -302,7 +304,7 @@ func (y *yamlReader) scalar(n *yaml.Node) *tree.Node {
 	number := strings.ReplaceAll(s, "_", "") // as the library reads it
 	switch tag := n.ShortTag(); tag {
 	case "!!str":
-		if plain && oldYAML.MatchString(s) {
+		if plain && isOldBool(s) {
 			y.warnf(at, "%s is a string here and a bool to other YAML readers; quote it, or write true or false", tree.Value(s))
 		}
 		if !plain || s == "" || strings.IndexByte("+-.0123456789", s[0]) < 0 {

@@ -1,6 +1,10 @@
 package decode
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/statesync/statesync/daemon/plan/plantest"
+)
 
 // TestYAMLPlaces has a mistake of each kind, with its place and the whole message.
 func TestYAMLPlaces(t *testing.T) {
@@ -144,4 +148,21 @@ func TestYAMLWarnings(t *testing.T) {
 			want: `{"a":["0644","yes","off","on","0b11","1_000",0,31,15,0.5,"y","n","2020-01-01","a_b","_1"],"yes":1}`,
 		},
 	})
+}
+
+// TestYAMLPlain says that the log, which leaves values out, has none of the file.
+func TestYAMLPlain(t *testing.T) {
+	for in, want := range map[string]string{
+		"a: 0644":  "the value is octal here, the number the value, and decimal to other YAML readers; write the value, or quote it",
+		"a: 64_4":  "the value is the number the value here and a string to other YAML readers; write the value, or quote it",
+		"a: 6_4.4": "the value is a number here and a string to other YAML readers; write the value, or quote it",
+		"a: yes":   "the value is a string here and a bool to other YAML readers; quote it, or write true or false",
+		"a: *pass": "the value is an alias, and no anchor of that name stands above it; define the anchor, or quote the value",
+		"a: !pass": "the value is a tag without a meaning here; remove it, or quote the value",
+	} {
+		_, problems := canonical("c.yaml", []byte(in))
+		if len(problems) != 1 || problems[0].WithoutValues().What != want {
+			t.Errorf("%s: %q, want %s", in, plantest.Messages(problems), want)
+		}
+	}
 }

@@ -19,8 +19,12 @@ type Origin struct {
 func Why(docs []*tree.Node, key string) []Origin {
 	var origins []Origin // the lowest layer's first
 	below := false       // a null here deletes
+	var way []string     // the keys to the newest of them: a key may have dots of its own
 	for _, doc := range docs {
 		l := find(doc, key)
+		if l.value != nil {
+			way = l.way
+		}
 		switch {
 		case l.value != nil && l.value.Kind == tree.Null && !l.inList && (below || key == ""):
 			origins = append(origins, Origin{Place: l.value.Place()})
@@ -28,9 +32,14 @@ func Why(docs []*tree.Node, key string) []Origin {
 		case l.value != nil:
 			origins = append(origins, Origin{Place: l.value.Place(), Value: l.value})
 			below = true
-		case l.end != nil && below: // what is above the key was deleted or replaced
-			origins = append(origins, Origin{Place: l.end.Place()})
-			below = false
+		case below: // what is above the key may have been deleted or replaced
+			for _, end := range l.ends {
+				if len(end.way) <= len(way) && slices.Equal(end.way, way[:len(end.way)]) {
+					origins = append(origins, Origin{Place: end.node.Place()})
+					below = false
+					break
+				}
+			}
 		}
 	}
 	slices.Reverse(origins)
@@ -40,8 +49,24 @@ func Why(docs []*tree.Node, key string) []Origin {
 // found is where a dotted key leads to.
 type found struct {
 	value  *tree.Node // nil if it leads to nothing
+	way    []string   // the keys that lead to value
 	inList bool       // value is part of a list
-	end    *tree.Node // if value is nil: a list, scalar or null above it
+	ends   []end      // if value is nil: the lists, scalars and nulls above it
+}
+
+// end is where a way to a key ends before it.
+type end struct {
+	node *tree.Node
+	way  []string
+}
+
+// under puts a key before all ways.
+func (f found) under(key string) found {
+	f.way = append([]string{key}, f.way...)
+	for i := range f.ends {
+		f.ends[i].way = append([]string{key}, f.ends[i].way...)
+	}
+	return f
 }
 
 func find(n *tree.Node, key string) found {
@@ -64,31 +89,30 @@ func within(n *tree.Node, key string) (result found) {
 			if end < len(key) {
 				next = within(f.Value, key[end+1:])
 			}
+			next = next.under(key[:end])
 			if next.value != nil {
 				return next
 			}
-			if result.end == nil {
-				result = next
-			}
+			result.ends = append(result.ends, next.ends...)
 		}
 		return result
 	case tree.List:
-		end := len(key)
+		stop := len(key)
 		if i := strings.IndexByte(key, '.'); i >= 0 {
-			end = i
+			stop = i
 		}
-		item := n.Item(key[:end])
+		item := n.Item(key[:stop])
 		next := found{value: item}
-		if item != nil && end < len(key) {
-			next = within(item, key[end+1:])
+		if item != nil && stop < len(key) {
+			next = within(item, key[stop+1:])
 		}
 		if next.value == nil {
-			return found{end: n}
+			return found{ends: []end{{node: n}}}
 		}
 		next.inList = true
-		return next
+		return next.under(key[:stop])
 	}
-	return found{end: n}
+	return found{ends: []end{{node: n}}}
 }
 
 // parts are the ends of all beginnings of a dotted key that may be a key of their own.
