@@ -15,15 +15,16 @@
 //     format is, and its bytes stay as they are. An opaque file may not be
 //     empty, as a truncated one would be.
 //   - NAME.schema.json is the JSON Schema of the config NAME (draft 2020-12
-//     unless its $schema says otherwise) and no config itself. What it refers
-//     to are other .json files of the plan, and nothing else: neither
+//     unless its $schema says otherwise) and no config itself. It may be a .yaml,
+//     .yml or .toml file, too. It refers to other files of the plan in these
+//     formats, and to nothing else: neither
 //     the disk nor the network is ever asked. Shared definitions belong in a
 //     schema file without a config, which is fine as long as another schema
 //     refers to it. The format keyword asserts what its draft says: nothing in
 //     2020-12.
 //   - Every other file is skipped.
 //
-// Two files of one layer for one name are an error. The prefix of a layer stands
+// Two files of one layer for one name are an error, and so are two schemas. The prefix of a layer stands
 // before all of these names, and before the paths that schemas refer to; globs and
 // problems have paths as the source has them.
 //

@@ -24,7 +24,8 @@ const (
 	ignored // a schema file of a layer whose schemas are off
 )
 
-const schemaSuffix = ".schema.json"
+// schemaSuffix stands before the extension of a schema file.
+const schemaSuffix = ".schema"
 
 // roleOf says what a file is for, and the name of its config in its source.
 func (m *Maker) roleOf(file string) (role, string) {
@@ -37,23 +38,23 @@ func (m *Maker) roleOf(file string) (role, string) {
 			return opaque, name
 		}
 	}
-	if owner, ok := strings.CutSuffix(file, schemaSuffix); ok && path.Base(file) != schemaSuffix {
+	if !decode.Reads(file) {
+		return skipped, ""
+	}
+	if owner, ok := strings.CutSuffix(name, schemaSuffix); ok && path.Base(name) != schemaSuffix {
 		return schemaFile, owner
 	}
-	switch strings.ToLower(extension) {
-	case ".json", ".yaml", ".yml", ".toml":
-		return document, name
-	}
-	return skipped, ""
+	return document, name
 }
 
-// entry is what became of one file of a layer. The first four never change, and are
+// entry is what became of one file of a layer. The first five never change, and are
 // read by plans.
 type entry struct {
 	file *source.File
 	doc  tree.Doc
 	role role
 	name string // of its config, with the prefix
+	path string // by which schemas refer to it, with the prefix
 
 	bottom   bool  // of the lowest layer, where null is no document
 	marks    int64 // see decode.Marks; -1: not yet counted
@@ -100,7 +101,7 @@ type view struct {
 	cache    *cache
 	snapshot *source.Snapshot
 	configs  []*entry // sorted by name, each name once
-	extra    []*entry // those whose name is there already
+	extra    []*entry // configs and schemas whose name is there already
 	schemas  []*entry // sorted by name
 	clashes  []*Problem
 	skipped  []Skipped
@@ -160,7 +161,7 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 		if e == nil {
 			e = &entry{file: f, doc: tree.Doc{Layer: l.Name, File: f.Path}, bottom: c.bottom, marks: -1}
 			e.role, e.name = m.roleOf(f.Path)
-			e.name = c.prefix + e.name
+			e.name, e.path = c.prefix+e.name, c.prefix+f.Path
 			if e.role == schemaFile && c.noSchemas {
 				e.role = ignored
 			}
@@ -181,24 +182,27 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 	byName := func(a, b *entry) int { return strings.Compare(a.name, b.name) }
 	slices.SortStableFunc(v.configs, byName)
 	slices.SortStableFunc(v.schemas, byName)
-	v.findClashes()
+	v.configs = v.unique(v.configs, "the config %s also comes from %s; rename or remove one of the two files")
+	v.schemas = v.unique(v.schemas, "the config %s also has the schema %s; rename or remove one of the two files")
 	return v
 }
 
-// findClashes sets apart the configs whose name another file has already.
-func (v *view) findClashes() {
-	kept := v.configs[:min(1, len(v.configs))]
-	for i := 1; i < len(v.configs); i++ {
-		a, b := v.configs[i-1], v.configs[i]
+// unique sets apart the entries whose name another file has already, and returns the
+// others.
+func (v *view) unique(list []*entry, clash string) []*entry {
+	kept := list[:min(1, len(list))]
+	for i := 1; i < len(list); i++ {
+		a, b := list[i-1], list[i]
 		if a.name != b.name {
 			kept = append(kept, b)
 			continue
 		}
 		v.extra = append(v.extra, b)
-		v.clashes = append(v.clashes, &Problem{Layer: v.layer, File: b.file.Path, What: fmt.Sprintf(
-			"the config %s also comes from %s; rename or remove one of the two files", tree.Printable(b.name), tree.Printable(a.file.Path))})
+		v.clashes = append(v.clashes, &Problem{
+			Layer: v.layer, File: b.file.Path, What: fmt.Sprintf(clash, tree.Printable(b.name), tree.Printable(a.file.Path)),
+		})
 	}
-	v.configs = kept
+	return kept
 }
 
 // entries are all that can have problems of their own, with the order of ties.

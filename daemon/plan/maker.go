@@ -214,7 +214,7 @@ func (p *pass) schemaProblems() (problems []*Problem) {
 		}
 		found := len(combos) > 0 && combos[0].name == e.name
 		switch {
-		case !found && !referred[e.name+schemaSuffix]:
+		case !found && !referred[e.path]:
 			problems = append(problems, &Problem{Layer: e.doc.Layer, File: e.doc.File, Warning: true, What: fmt.Sprintf(
 				"there is no config %s for this schema, and no schema refers to it; rename or remove it", tree.Printable(e.name))})
 		case found && combos[0].top().role == opaque:

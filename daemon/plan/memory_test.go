@@ -63,7 +63,7 @@ func TestMemory(t *testing.T) {
 		} {
 			in := []*source.File{f}
 			if base, _, _ := strings.Cut(name, "."); schema != "" {
-				in = append(in, &source.File{Path: base + schemaSuffix, Data: []byte(schema)})
+				in = append(in, &source.File{Path: base + ".schema.json", Data: []byte(schema)})
 			}
 			options := Options{Opaque: []string{"*.bin"}}
 			d := New(options)

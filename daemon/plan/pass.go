@@ -99,12 +99,7 @@ func (p *pass) readSchemas(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			p.begin(e)
-			r := tree.NewReport(e.doc.Layer, e.doc.File)
-			e.failed = schema.Read(r, e.file) == nil
-			e.problems = slices.DeleteFunc(r.Done(), func(p *Problem) bool { return p.Warning })
-			e.read = true
-			p.end(e)
+			p.read(e)
 		}
 	}
 	for _, e := range p.schemas {
@@ -115,7 +110,7 @@ func (p *pass) readSchemas(ctx context.Context) error {
 			return err
 		}
 		p.begin(e)
-		own := schema.File{Path: e.name + schemaSuffix, Doc: e.doc, File: e.file}
+		own := schema.File{Path: e.path, Doc: e.doc, File: e.file}
 		e.schema = schema.Compile(own, func(file string) schema.File { return lookup(p.stack, file) })
 	}
 	return nil
@@ -250,13 +245,20 @@ func guarded(r *tree.Report, root *tree.Node, doing string, f func()) {
 }
 
 // read reads a file that was not seen before. It returns the tree of a document
-// without errors.
+// without errors; that of a schema is read again where the schema is compiled.
 func (p *pass) read(e *entry) (root *tree.Node) {
 	if e.read {
 		return nil
 	}
 	p.begin(e)
 	r := tree.NewReport(e.doc.Layer, e.doc.File)
+	if e.role == schemaFile {
+		e.failed = schema.Read(r, e.file) == nil
+		e.problems = slices.DeleteFunc(r.Done(), func(p *Problem) bool { return p.Warning })
+		e.read = true
+		p.end(e)
+		return nil
+	}
 	if err := image.CheckName(e.name); err != nil {
 		r.Error(tree.Place{}, "", fmt.Sprintf("%v; rename the file", err))
 	} else if e.role == document {

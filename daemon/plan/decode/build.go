@@ -21,6 +21,7 @@ const maxMarkup = 4 << 20 // bytes of a YAML or TOML file: their parsers take up
 type builder struct {
 	report *tree.Report
 	doc    uint16 // the document's number in report
+	wide   bool   // see Source
 	path   []step // to the value at hand
 	depth  int    // mappings and lists that are open
 	values int
@@ -126,6 +127,9 @@ func (b *builder) integer(at tree.Pos, digits string, base int) *tree.Node {
 	}
 	if u, err := strconv.ParseUint(strings.TrimPrefix(digits, "+"), base, 64); err == nil {
 		return &tree.Node{Kind: tree.Uint, Doc: b.doc, At: at, Bits: u}
+	}
+	if f, err := strconv.ParseFloat(digits, 64); err == nil && b.wide {
+		return &tree.Node{Kind: tree.Float, Doc: b.doc, At: at, Bits: math.Float64bits(f)}
 	}
 	b.errorf(at, "%s does not fit in 64 bits; write it as a string", tree.Value(digits))
 	return b.null(at)

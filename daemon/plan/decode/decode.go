@@ -22,6 +22,8 @@ type Source struct {
 	Path string // as in the report; its extension decides the format
 	Data []byte
 	Doc  uint16
+	// Wide makes floats of integers beyond 64 bits, as a schema has for bounds.
+	Wide bool
 }
 
 // Config reads a file that is a config, or a part of one. It returns nil if there
@@ -49,7 +51,7 @@ func Config(r *tree.Report, s Source, null bool) *tree.Node {
 // Parse reads a file of any content. It returns nil if there are errors, which are
 // then in r.
 func Parse(r *tree.Report, s Source) (root *tree.Node) {
-	b := &builder{report: r, doc: s.Doc}
+	b := &builder{report: r, doc: s.Doc, wide: s.Wide}
 	before := r.Errors()
 	defer func() {
 		if p := recover(); p != nil {
@@ -78,6 +80,15 @@ func Parse(r *tree.Report, s Source) (root *tree.Node) {
 
 // parsers are those of the extensions that are not YAML's.
 var parsers = map[string]func(*builder, []byte) *tree.Node{".json": parseJSON, ".toml": parseTOML}
+
+// Reads reports whether a file's extension is that of a format.
+func Reads(file string) bool {
+	switch extensionOf(file) {
+	case ".json", ".yaml", ".yml", ".toml":
+		return true
+	}
+	return false
+}
 
 // format is the parser of a file, and how many bytes the file may have.
 func format(file string) (parse func(*builder, []byte) *tree.Node, limit int) {

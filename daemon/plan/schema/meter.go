@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -110,6 +111,7 @@ func (m *meter) compile(ctx *jsonschema.CompilerContext, schema map[string]any) 
 	if compiled.Const != nil {
 		s.constant, compiled.Const = newAllowed([]any{*compiled.Const}), nil
 	}
+	clampLengths(compiled, schema)
 	// Extensions are called after all other keywords, and after some failures not
 	// at all. A format is looked at before whatever takes long.
 	compiled.Format = &jsonschema.Format{Validate: s.begin}
@@ -117,6 +119,22 @@ func (m *meter) compile(ctx *jsonschema.CompilerContext, schema map[string]any) 
 		compiled.Format.Name = s.format.Name
 	}
 	return s, nil
+}
+
+// clampLengths mends lengths beyond what an int holds, of which the library takes the
+// low bits.
+func clampLengths(compiled *jsonschema.Schema, schema map[string]any) {
+	for word, length := range map[string]*int{
+		"minLength": compiled.MinLength, "maxLength": compiled.MaxLength, "minItems": compiled.MinItems, "maxItems": compiled.MaxItems,
+		"minProperties": compiled.MinProperties, "maxProperties": compiled.MaxProperties,
+		"minContains": compiled.MinContains, "maxContains": compiled.MaxContains,
+	} {
+		f, _ := schema[word].(float64)
+		u, _ := schema[word].(uint64)
+		if length != nil && (f >= math.MaxInt || u > math.MaxInt) {
+			*length = math.MaxInt
+		}
+	}
 }
 
 // begin counts what the subschema is going to take for v, and then checks its

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 
@@ -71,7 +70,7 @@ func Read(r *tree.Report, f *source.File) *tree.Node {
 		r.Error(tree.Place{}, "", fmt.Sprintf("the file has %d bytes, and a schema at most %d MiB; split it", len(f.Data), maxSchema>>20))
 		return nil
 	}
-	root := decode.Parse(r, decode.Source{Path: f.Path, Data: f.Data})
+	root := decode.Parse(r, decode.Source{Path: f.Path, Data: f.Data, Wide: true})
 	if root != nil && root.Size() > maxSchemaValues {
 		r.Error(tree.Place{}, "", fmt.Sprintf("the file has more than %d values; split it", maxSchemaValues))
 		return nil
@@ -167,8 +166,8 @@ func (l *loader) Load(raw string) (any, error) {
 		return nil, fmt.Errorf("there is no such file in the source; correct the path")
 	}
 	l.docs[file] = f.Doc
-	if path.Ext(file) != ".json" {
-		return nil, fmt.Errorf("only .json files can be referred to")
+	if !decode.Reads(file) {
+		return nil, fmt.Errorf("only .json, .yaml, .yml and .toml files can be referred to")
 	}
 	r := tree.NewReport(f.Doc.Layer, f.Doc.File)
 	root := Read(r, f.File)

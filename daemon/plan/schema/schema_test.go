@@ -12,9 +12,14 @@ import (
 	"github.com/statesync/statesync/daemon/source"
 )
 
-// made is the plan of one layer of files.
-func made(m *plan.Maker, files []*source.File) *plan.Plan {
-	p, err := m.Make(context.Background(), []plan.Layer{{Name: "dir", Newest: &source.Snapshot{Version: "dir@1", Files: files}}})
+// made is the plan of layers of files, the lowest first.
+func made(m *plan.Maker, layers ...[]*source.File) *plan.Plan {
+	var list []plan.Layer
+	for i, files := range layers {
+		name := fmt.Sprint("dir", strings.Repeat("+", i))
+		list = append(list, plan.Layer{Name: name, Newest: &source.Snapshot{Version: name + "@1", Files: files}})
+	}
+	p, err := m.Make(context.Background(), list)
 	if err != nil {
 		panic(err)
 	}
@@ -104,7 +109,7 @@ func TestSchemaProblems(t *testing.T) {
 		"outside":      {`{"$ref": "../../../etc/passwd.json"}`, "m.schema.json:1:10: etc/passwd.json can't be used: there is no such file in the source; correct the path"},
 		"absolute":     {`{"$ref": "/etc/passwd.json"}`, "m.schema.json:1:10: etc/passwd.json can't be used: there is no such file in the source; correct the path"},
 		"other draft":  {`{"$schema": "https://example.com/s"}`, "m.schema.json:1:13: https://example.com/s can't be used: a schema can only refer to files of the source; copy it there, and refer to it by a relative path"},
-		"other format": {`{"$ref": "m.yaml"}`, "m.schema.json:1:10: m.yaml can't be used: only .json files can be referred to"},
+		"other format": {`{"$ref": "m.ini"}`, "m.schema.json:1:10: m.ini can't be used: there is no such file in the source; correct the path"},
 		"pointer":      {"{\"a\":1,\n\"$ref\": \"#/nope\"}", "m.schema.json:2:9: m.schema.json#/nope leads nowhere; correct the reference"},
 		"anchor":       {`{"$ref": "#nope"}`, "m.schema.json:1:10: m.schema.json#nope leads nowhere; correct the reference"},
 		"cycle":        {`{"$ref": "#"}`, "m.yaml:1:1: the schema refers to itself without end (m.schema.json)"},
