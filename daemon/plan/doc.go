@@ -34,8 +34,9 @@
 // config replaces an opaque one; an opaque config and a document of one name are
 // an error, unless a document between them that is just null removes the lower one.
 // Of a schema file the highest layer's is applied, whole, and to the merged
-// document; a violation is reported where the value was written. A path that a
-// schema refers to is the highest layer's file of that path.
+// document; a violation is reported where the value was written. A reference leads to
+// the schema file with that $id, else to the file of that path; of several layers'
+// files the highest one's is taken.
 //
 // An error in a file of a layer is the layer's own: syntax, name, the bounds of a
 // file, two files for one name. Such a layer goes on with its accepted snapshot, and
@@ -62,7 +63,8 @@
 // and has at most 1,000,000 values, 64 MiB of keys and strings, and 256 MiB of
 // dotted keys, with YAML aliases expanded; all of this also holds for what layers
 // merge to. A JSON file has at most 64 MiB, a
-// YAML or TOML file 4 MiB, a schema 1 MiB, 50,000 values and 5,000 subschemas,
+// YAML or TOML file 4 MiB, a schema file 1 MiB and 50,000 values, a schema with the
+// files that it refers to 20,000 subschemas,
 // with regular expressions of at most 4 KiB each and 200,000 instructions
 // together. Validating a config takes at most 5,000,000 steps, which are counted
 // before they are taken, and validating all of them 20 times as many. At most 20

@@ -64,6 +64,7 @@ type entry struct {
 	failed   bool // there are errors among problems
 	problems []*Problem
 
+	id     string         // of a schema file: its $id, resolved
 	schema *schema.Schema // of a schema file: compiled; nil if it was not needed or cannot be read
 	result *result        // of the config whose highest part this is
 }

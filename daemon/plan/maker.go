@@ -203,8 +203,8 @@ func (p *pass) schemaProblems() (problems []*Problem) {
 			continue
 		}
 		problems = append(problems, e.schema.Problems...)
-		for file := range e.schema.Uses {
-			referred[file] = true
+		for _, used := range e.schema.Uses {
+			referred[used.Path] = true
 		}
 	}
 	combos := p.combos

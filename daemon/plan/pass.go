@@ -102,28 +102,55 @@ func (p *pass) readSchemas(ctx context.Context) error {
 			p.read(e)
 		}
 	}
+	var set *schema.Set
+	ids := p.ids()
+	find := func(name schema.Name) schema.File { return p.find(ids, name) }
 	for _, e := range p.schemas {
-		if e.failed || e.schema != nil && !p.outdated(e.schema) {
+		if e.failed || e.schema != nil && !e.schema.Outdated(find) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if set == nil {
+			set = schema.NewSet(find)
+		}
 		p.begin(e)
-		own := schema.File{Path: e.path, Doc: e.doc, File: e.file}
-		e.schema = schema.Compile(own, func(file string) schema.File { return lookup(p.stack, file) })
+		e.schema = set.Compile(schema.File{Path: e.path, Doc: e.doc, File: e.file})
 	}
 	return nil
 }
 
-// outdated reports whether a file that the schema uses is another one now.
-func (p *pass) outdated(s *schema.Schema) bool {
-	for file, used := range s.Uses {
-		if lookup(p.stack, file).File != used {
-			return true
+// find finds what a schema refers to.
+func (p *pass) find(ids map[string]schema.File, name schema.Name) schema.File {
+	if name.ID {
+		return ids[name.Text]
+	}
+	return lookup(p.stack, name.Text)
+}
+
+// ids are the schema files by their $id: of several those of the highest layer.
+func (p *pass) ids() map[string]schema.File {
+	ids := map[string]schema.File{}
+	for _, v := range slices.Backward(p.stack) {
+		here := map[string]schema.File{}
+		for _, e := range v.schemas {
+			f := schema.File{Path: e.path, Doc: e.doc, File: e.file}
+			if e.id == "" || lookup(p.stack, e.path) != f {
+				continue
+			}
+			if twin, ok := here[e.id]; ok {
+				f, f.Twin = twin, f.Path
+			}
+			here[e.id] = f
+		}
+		for id, f := range here {
+			if _, ok := ids[id]; !ok {
+				ids[id] = f
+			}
 		}
 	}
-	return false
+	return ids
 }
 
 // config makes one config of its parts, and validates it while its tree is at hand.
@@ -253,7 +280,10 @@ func (p *pass) read(e *entry) (root *tree.Node) {
 	p.begin(e)
 	r := tree.NewReport(e.doc.Layer, e.doc.File)
 	if e.role == schemaFile {
-		e.failed = schema.Read(r, e.file) == nil
+		schemaRoot := schema.Read(r, e.file)
+		if e.failed = schemaRoot == nil; !e.failed {
+			e.id = schema.ID(e.path, schemaRoot)
+		}
 		e.problems = slices.DeleteFunc(r.Done(), func(p *Problem) bool { return p.Warning })
 		e.read = true
 		p.end(e)

@@ -15,10 +15,9 @@ import (
 // for what equality and regular expressions take. A schema that
 // applies two subschemas at each level of a config takes 2^depth of them.
 type meter struct {
-	subschemas int
+	subschemas int // of the schema at hand
 	patterns   map[string]*pattern
-	program    int64 // what the patterns take together
-	validating bool  // false: compiling
+	validating bool // false: compiling
 	steps      int64
 	badNames   map[badName][][]string
 }
@@ -31,9 +30,10 @@ type badName struct{ schema, key string }
 // maxBadNames is how many such keys are kept.
 const maxBadNames = 1000
 
-// reset begins a validation.
-func (m *meter) reset() {
-	m.validating, m.steps, m.badNames = true, 0, map[badName][][]string{}
+// reset begins a validation by a schema with that many subschemas. It ends with
+// validating set to false.
+func (m *meter) reset(subschemas int) {
+	m.subschemas, m.validating, m.steps, m.badNames = subschemas, true, 0, map[badName][][]string{}
 }
 
 // spend counts steps that are about to be taken.
@@ -82,10 +82,6 @@ var (
 // compile is called by the library for each subschema, once it has compiled all
 // keywords of its own.
 func (m *meter) compile(ctx *jsonschema.CompilerContext, schema map[string]any) (jsonschema.SchemaExt, error) {
-	m.subschemas++
-	if m.subschemas > maxSubschemas {
-		return nil, fmt.Errorf("the schema has more than %d subschemas, with those it refers to; simplify it", maxSubschemas)
-	}
 	compiled := ctx.Enqueue(nil) // the one at hand
 	s := &meteredSchema{meter: m, weight: 1, fan: 1, unique: compiled.UniqueItems, format: compiled.Format, names: compiled.PropertyNames}
 	for word, keyword := range schema {

@@ -77,11 +77,11 @@ func TestPatternLimits(t *testing.T) {
 		"long": {`{"pattern": "` + strings.Repeat("x", 5000) + `"}`, "the regular expression has 5000 bytes, and may have at most 4096; shorten it"},
 		"repeated": {
 			`{"allOf": [` + plantest.Repeated(60, `{"pattern": "%`+strings.Repeat("xyz", 1000)+`{1000}"}`) + `]}`,
-			"up to here the schema's regular expressions take more than 200000 instructions; simplify them, and repeat less",
+			"the schema's regular expressions, with those it refers to, take more than 200000 instructions; simplify them, and repeat less",
 		},
 		"classes": {
 			`{"allOf": [` + plantest.Repeated(3, `{"patternProperties": {"%`+strings.Repeat(`\\pL`, 1000)+`": true}}`) + `]}`,
-			"up to here the schema's regular expressions take more than 200000 instructions; simplify them, and repeat less",
+			"the schema's regular expressions, with those it refers to, take more than 200000 instructions; simplify them, and repeat less",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

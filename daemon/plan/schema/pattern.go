@@ -1,16 +1,20 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/statesync/statesync/daemon/plan/tree"
 )
 
 const (
 	maxPattern = 4 << 10 // bytes of one regular expression
-	maxProgram = 200_000 // instructions of all those that one schema reaches
+	maxProgram = 200_000 // instructions of all those of one schema, with all files that it refers to
 )
 
 // patternError is why a regular expression is refused that is one.
@@ -45,26 +49,75 @@ func (m *meter) pattern(text string) (jsonschema.Regexp, error) {
 	}
 	if m.validating {
 		m.spend(8 * int64(len(text))) // a class like \pL is short, and slow to parse
-	}
-	tree, err := syntax.Parse(text, syntax.Perl)
-	if err != nil || m.validating {
+		_, err := syntax.Parse(text, syntax.Perl)
 		return nil, err
-	}
-	instructions, ranges := program(tree)
-	if m.program += instructions + ranges; m.program > maxProgram {
-		return nil, patternError(fmt.Sprintf("up to here the schema's regular expressions take more than %d instructions; "+
-			"simplify them, and repeat less", maxProgram))
 	}
 	compiled, err := regexp.Compile(text)
 	if err != nil {
+		return nil, explainPattern(text, err)
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
 		return nil, err
 	}
-	if m.patterns == nil {
-		m.patterns = map[string]*pattern{}
-	}
+	instructions, _ := program(parsed)
 	p := &pattern{compiled, m, instructions}
 	m.patterns[text] = p
 	return p, nil
+}
+
+// measure is what a regular expression takes, see maxProgram; nothing if it is not one
+// that is compiled.
+func measure(text string) int64 {
+	if len(text) > maxPattern {
+		return 0
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	instructions, ranges := program(parsed)
+	return instructions + ranges
+}
+
+// lacking are constructs of other engines, by how they begin, and what to do without
+// them.
+var lacking = []struct{ begins, what string }{
+	{"(?!", `a negative lookahead; write what may not match as {"not": {"pattern": …}} beside the pattern of the rest`},
+	{"(?=", `a lookahead; write each condition as a pattern of its own, in an allOf`},
+	{"(?<!", `a negative lookbehind; write what may not match as {"not": {"pattern": …}} beside the pattern of the rest`},
+	{"(?<=", `a lookbehind; write each condition as a pattern of its own, in an allOf`},
+	{"(?>", `an atomic group; write (?: instead, which matches the same here`},
+	{`\u`, `a \u escape; write \x{…} with the same digits`},
+	{`\c`, `a \c escape; write \x and two digits`},
+	{`\k`, `a backreference; write out what it may repeat`},
+}
+
+// explainPattern says what is wrong with a regular expression of a schema.
+func explainPattern(text string, err error) error {
+	bad, ok := errors.AsType[*syntax.Error](err)
+	if !ok {
+		return err
+	}
+	rest := text
+	if i := strings.Index(text, bad.Expr); i >= 0 {
+		rest = text[i:]
+	}
+	for _, l := range lacking {
+		if strings.HasPrefix(rest, l.begins) {
+			return patternError(fmt.Sprintf("%s has %s, %s", tree.Quoted(text), l.begins, lack(l.what)))
+		}
+	}
+	if bad.Code == syntax.ErrInvalidEscape && len(rest) > 1 && rest[1] >= '1' && rest[1] <= '9' {
+		return patternError(fmt.Sprintf("%s has %s, %s", tree.Quoted(text), rest[:2], lack("a backreference; write out what it may repeat")))
+	}
+	return patternError(fmt.Sprintf("%s is not a regular expression in Go's syntax: %s: %s", tree.Quoted(text), bad.Code, tree.Shown(bad.Expr)))
+}
+
+// lack puts what is lacking into words.
+func lack(what string) string {
+	name, advice, _ := strings.Cut(what, "; ")
+	return name + ", which Go's regular expressions do not have; " + advice
 }
 
 // program is about how many instructions a regular expression becomes, and what
