@@ -67,7 +67,7 @@
 // files that it refers to 20,000 subschemas,
 // with regular expressions of at most 4 KiB each and 200,000 instructions
 // together. Validating a config takes at most 5,000,000 steps, which are counted
-// before they are taken, and validating all of them 20 times as many. At most 20
+// before they are taken, a violation after, and validating all of them 20 times as many. At most 20
 // errors and 20 warnings are reported for each file. [Maker.Memory] says beforehand
 // what decoding takes; all files together may take 4 GiB of it. Steps and memory
 // are counted alike on every host and whatever a Maker has decoded before, so that

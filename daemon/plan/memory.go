@@ -1,5 +1,7 @@
 package plan
 
+import "github.com/statesync/statesync/daemon/plan/schema"
+
 // perByte is what a byte of a file takes: the canonical text, the index, the image,
 // its saved copy. See package decode for what reading it takes.
 const perByte = 6
@@ -47,7 +49,7 @@ func (p *pass) memory(fresh bool) int64 {
 			keep += perByte * int64(len(e.file.Data))
 			if e.role == schemaFile {
 				changed = true
-				keep += e.cost(true) // it is kept in its compiled form
+				keep += e.cost(true) + schema.Memory(e.marks) // it is kept in its compiled form
 			}
 		})
 		for _, e := range v.extra {

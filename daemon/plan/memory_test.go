@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/daemon/plan/plantest"
+	"github.com/statesync/statesync/daemon/plan/schema"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -144,7 +145,58 @@ func TestMemoryOfMany(t *testing.T) {
 	in := plantest.Files("a.json", "[1,2,3]", "b.json", "[1,2,3,4]")
 	made(d, in)
 	in = append(in, plantest.Files("a.schema.json", "{}")...)
-	if got, want := d.Memory(dir(in)), fmt.Sprint(perByte*2+420*(1+3)); fmt.Sprint(got) != want {
+	if got, want := d.Memory(dir(in)), fmt.Sprint(perByte*2+420*(1+3)+1200); fmt.Sprint(got) != want {
 		t.Errorf("%d bytes for a schema that is new, want %s", got, want)
+	}
+}
+
+// TestMemoryOfViolations has a small schema of which each branch fails, in a config that
+// is as deep as one may be: it is ended before what the library keeps of that is much.
+func TestMemoryOfViolations(t *testing.T) {
+	defer func(usual int64) { schema.MaxSteps = usual }(schema.MaxSteps)
+	schema.MaxSteps = 500_000
+	defer debug.SetGCPercent(debug.SetGCPercent(50))
+	const most = 16 << 20
+	var levels strings.Builder
+	for i := range 9 {
+		fmt.Fprintf(&levels, `"l%d": {"anyOf": [%s]}, `, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf(`{"$ref": "#/$defs/l%d"},`, i+1), 8), ","))
+	}
+	deep := func(value string) string { return strings.Repeat("[", 90) + value + strings.Repeat("]", 90) }
+	for name, s := range map[string]struct{ last, config string }{
+		"type":     {`{"type": "string"}`, deep("1")},
+		"minimum":  {`{"minimum": 2}`, deep("1")},
+		"required": {`{"required": ["a", "b"]}`, deep("{}")},
+		"items":    {`{"items": {"type": "string"}}`, deep("0, [" + strings.Repeat("1,", 1000) + "1]")},
+		"contains": {`{"contains": {"type": "string"}}`, deep("0, [" + strings.Repeat("1,", 1000) + "1]")},
+		"names":    {`{"propertyNames": {"maxLength": 1}}`, deep("{" + plantest.Repeated(1000, `"key%": 1`) + "}")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := `{"items": {"$ref": "#"}, "if": {"not": {"type": "array", "minItems": 1, "items": {"type": "array"}}}, "then": {"items": {"$ref": "#/$defs/l0"}}, ` +
+				`"$defs": {` + levels.String() + `"l9": ` + s.last + `}}`
+			in := plantest.Files("m.schema.json", text, "m.json", s.config)
+			took, r := alive(func() *Plan { return made(New(Options{}), in) })
+			t.Logf("%d bytes of schema: %d MiB, %.200q", len(text), took>>20, plantest.Messages(r.Problems))
+			if got := plantest.Messages(r.Problems); took > most || len(got) != 1 || !strings.Contains(got[0], "more than 500000 steps") {
+				t.Errorf("validating took %d MiB, problems %.200q", took>>20, got)
+			}
+		})
+	}
+}
+
+// TestMemoryOfSchemas has a schema of as many subschemas as one may have.
+func TestMemoryOfSchemas(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	for name, text := range map[string]string{
+		"true": `{"prefixItems": [` + strings.Repeat("true,", 6_000) + `true]}`,
+		"type": `{"$defs": {"a": {"prefixItems": [` + strings.Repeat(`{"type": "string"},`, 6_000) + `{}]}}, "$ref": "#/$defs/a"}`,
+	} {
+		m := New(Options{})
+		in := plantest.Files("m.schema.json", text, "m.json", "{}")
+		said := m.Memory(dir(in))
+		took, r := alive(func() *Plan { return made(m, in) })
+		t.Logf("%s: took %d, said %d", name, took, said)
+		if took > said || r.Err() != nil {
+			t.Errorf("%s: compiling took %d bytes, and Memory said %d: %v", name, took, said, r.Err())
+		}
 	}
 }

@@ -63,6 +63,10 @@ func Read(r *tree.Report, f *source.File) *tree.Node {
 	return root
 }
 
+// Memory is about how much memory the compiled form of a file takes, in bytes, by the
+// marks between its values: each may be a subschema.
+func Memory(marks int64) int64 { return min(marks, maxSubschemas) * 1200 }
+
 // Outdated reports whether the schema would be compiled of other files now.
 func (s *Schema) Outdated(find Lookup) bool {
 	for name, used := range s.Uses {

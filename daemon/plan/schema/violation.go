@@ -207,6 +207,12 @@ func causes(e *jsonschema.ValidationError) string {
 			}
 		}
 		text := reason(c)
+		switch k := c.ErrorKind.(type) { // which key it is does not follow from the place
+		case *kind.AdditionalProperties:
+			text = "the schema has no key " + quotedList(k.Properties)
+		case *kind.PropertyNames:
+			text = "the schema does not allow the key " + tree.Quoted(k.Property) + causes(c)
+		}
 		if deeper := c.InstanceLocation[min(len(e.InstanceLocation), len(c.InstanceLocation)):]; len(deeper) > 0 {
 			text = tree.Shown(tree.DottedKey(deeper)) + " " + text
 		}

@@ -244,3 +244,18 @@ func TestLostReferences(t *testing.T) {
 		plantest.WantStrings(t, name, plantest.Messages(r.Problems), s.want)
 	}
 }
+
+// TestKeysOfAlternatives: keys are named where the place is that of the mapping.
+func TestKeysOfAlternatives(t *testing.T) {
+	const closed = `{"properties": {"host": {}}, "additionalProperties": false}`
+	for name, s := range map[string]struct{ schema, want string }{
+		"oneOf": {`{"oneOf": [{"type": "null"}, ` + closed + `]}`, `m.json:1:7: a: fits none of the alternatives (oneOf): got object, want null; or the schema has no key "hots", "port" (m.schema.json#/properties/a)`},
+		"anyOf": {`{"anyOf": [` + closed + `]}`, `m.json:1:7: a: fits none of the alternatives (anyOf): the schema has no key "hots", "port" (m.schema.json#/properties/a)`},
+		"names": {`{"anyOf": [{"propertyNames": {"maxLength": 3}, "required": ["port"], "maxProperties": 1}, {"type": "null"}]}`, `the schema does not allow the key "hots": length 4 is above maxLength 3`},
+	} {
+		r := made(plan.New(plan.Options{}), plantest.Files("m.schema.json", `{"properties": {"a": `+s.schema+`}}`, "m.json", `{"a": {"hots": 1, "port": 2}}`))
+		if got := plantest.Messages(r.Problems); len(got) != 1 || !strings.Contains(got[0], s.want) {
+			t.Errorf("%s: problems %q, want %s", name, got, s.want)
+		}
+	}
+}
