@@ -151,6 +151,9 @@ func (s *meteredSchema) begin(v any) error {
 	switch v := v.(type) {
 	case string:
 		m.spend(textSteps(v))
+		if s.format != nil {
+			m.spend(int64(len(v)) / 8)
+		}
 	case []any:
 		if n := int64(len(v)); s.unique && n > 1 {
 			pairs := int64(1) // hashes find them

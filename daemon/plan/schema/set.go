@@ -65,6 +65,7 @@ func NewSet(lookup Lookup) *Set {
 	s.compiler.UseLoader(s)
 	s.compiler.UseRegexpEngine(s.meter.pattern)
 	s.compiler.RegisterVocabulary(&jsonschema.Vocabulary{URL: schemaBase, Compile: s.meter.compile})
+	registerFormats(s.compiler)
 	s.compiler.AssertVocabs() // the meter's: it is called for every subschema
 	return s
 }
