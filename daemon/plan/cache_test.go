@@ -170,3 +170,29 @@ func many(n int) []*source.File {
 	}
 	return in
 }
+
+// TestSharedCopies edits schemas that share a file, one after another: the number of
+// compiled forms of that file stays bounded.
+func TestSharedCopies(t *testing.T) {
+	const schemas = 30
+	m := New(Options{})
+	files := []string{"shared.schema.json", "{}"}
+	for i := range schemas {
+		files = append(files, fmt.Sprintf("c%02d.schema.json", i), `{"$ref": "shared.schema.json"}`, fmt.Sprintf("c%02d.json", i), "{}")
+	}
+	in := plantest.Files(files...)
+	for i := range in {
+		changed := *in[i]
+		in[i] = &changed
+		if err := made(m, in).Err(); err != nil {
+			t.Fatal(err)
+		}
+		p := &pass{}
+		for _, v := range m.layers["dir"].views {
+			p.schemas = v.schemas
+		}
+		if n := p.sets(); n > maxSets+1 {
+			t.Fatalf("%d compiled forms after %d edits", n, i+1)
+		}
+	}
+}

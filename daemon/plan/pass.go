@@ -105,8 +105,9 @@ func (p *pass) readSchemas(ctx context.Context) error {
 	var set *schema.Set
 	ids := p.ids()
 	find := func(name schema.Name) schema.File { return p.find(ids, name) }
+	anew := p.sets() > maxSets
 	for _, e := range p.schemas {
-		if e.failed || e.schema != nil && !e.schema.Outdated(find) {
+		if e.failed || e.schema != nil && !anew && !e.schema.Outdated(find) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -119,6 +120,21 @@ func (p *pass) readSchemas(ctx context.Context) error {
 		e.schema = set.Compile(schema.File{Path: e.path, Doc: e.doc, File: e.file})
 	}
 	return nil
+}
+
+// maxSets is how many compiled forms of a file that schemas share are kept: each pass
+// that compiles some of them makes one. With more, all schemas are compiled anew.
+const maxSets = 8
+
+// sets is how many passes the schemas were compiled in.
+func (p *pass) sets() int {
+	sets := map[schema.Origin]bool{}
+	for _, e := range p.schemas {
+		if e.schema != nil {
+			sets[e.schema.Origin()] = true
+		}
+	}
+	return len(sets)
 }
 
 // find finds what a schema refers to.

@@ -18,6 +18,8 @@ func FuzzSchema(f *testing.F) {
 		`{"properties":{"a":{"pattern":"(a+)+$"}}}`, `{"properties":{"a":{"pattern":"("}}}`, `{"$id":"other:x","$ref":"c.schema.json"}`,
 		`{"$schema":"http://json-schema.org/draft-04/schema#","minimum":1,"exclusiveMinimum":true}`, `{"enum":[{"a":1},1e999]}`,
 		`{"propertyNames":{"maxLength":1},"additionalProperties":false}`, `{"anyOf":[{"type":"null"},{"not":{}}],"$dynamicRef":"#m"}`,
+		`{"$id":"urn:c","$ref":"urn:c#/x","x":{"$id":"d","$anchor":"e"}}`, `{"$id":"/s/c","properties":{"a":{"$ref":"c.yaml#/b"},"b":{"$ref":"c"}}}`,
+		`{"$schema":"http://json-schema.org/draft-07/schema","properties":{"a":{"format":"uri-template"},"b":{"maxItems":18446744073709551616}}}`,
 		`{"multipleOf":0}`, `{"properties":{"a":{"multipleOf":1e-300}}}`, `{"format":"regex","unevaluatedProperties":false,"if":true,"then":false}`,
 	} {
 		f.Add([]byte(schema), []byte(`{"a":"aaaaaaaaaaaaaaaaaaaaaaaaaaaab","b":[1,2.5,null]}`))

@@ -63,6 +63,12 @@ func Read(r *tree.Report, f *source.File) *tree.Node {
 	return root
 }
 
+// Origin is the same for all schemas of one Set.
+type Origin struct{ meter *meter }
+
+// Origin says which Set the schema is of.
+func (s *Schema) Origin() Origin { return Origin{s.meter} }
+
 // Memory is about how much memory the compiled form of a file takes, in bytes, by the
 // marks between its values: each may be a subschema.
 func Memory(marks int64) int64 { return min(marks, maxSubschemas) * 1200 }
