@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -25,7 +26,7 @@ func (a *app) query() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	users := append(owners, 0, os.Geteuid())
+	users := slices.Concat(owners, []int{0, os.Geteuid()})
 	if info, err := os.Lstat(region.Path()); err == nil {
 		users = append(users, int(info.Sys().(*syscall.Stat_t).Uid)) // it is trusted to write the region
 	}
