@@ -28,10 +28,10 @@ type starveInput struct {
 
 var starveInputs = []starveInput{
 	{name: "errors", spare: 64, files: starveErrors},
-	{name: "dense", spare: 64, reads: 64, files: starveDense},
+	{name: "dense", spare: 64, files: starveDense},
 	{name: "schema", spare: 64, files: func(salt int) map[string]string { return starveSchemas(salt, 17) }},
 	// What it violates takes memory that is not estimated: 272 MiB for a config.
-	{name: "endless schema", spare: 768, files: func(salt int) map[string]string { return starveSchemas(salt, 60) }, whole: true},
+	{name: "endless schema", spare: 128, files: func(salt int) map[string]string { return starveSchemas(salt, 60) }, whole: true},
 }
 
 // size is a number for the long form, or else for the short one.

@@ -46,12 +46,13 @@ var long = `statesyncd takes configuration from a source, checks it as a whole, 
 it into a region of shared memory. Every process of the host reads it there
 without a system call, and keeps reading when statesyncd is not running.
 
-A source is a directory, dir:PATH: each file NAME.yaml, .yml, .json or .toml is the config
-NAME, team/NAME.yaml is team/NAME, and NAME.schema.json (or .yaml, .yml, .toml) is
-the JSON Schema of NAME. Files that --opaque names are published as they are. One bad file refuses
-the whole revision, and the last good one stays: the log says which file, line
-and why, and so does "statesync status". Replace files by rename (write another
-name, then mv): a file written in place may be read half-written.
+A source is a directory, dir:PATH: each file NAME.yaml, .yml, .json or .toml is
+the config NAME, team/NAME.yaml is team/NAME, and NAME.schema.json (or .yaml,
+.yml, .toml) is the JSON Schema of NAME. Files that --opaque names are published
+as they are. One bad file refuses the whole revision, and the last good one
+stays: the log says which file, line and why, and so does "statesync status".
+Replace files by rename (write another name, then mv): a file written in place
+may be read half-written.
 
 Several sources are layers: a later --source wins. Mappings are merged key by
 key, lists and scalars replace, null deletes. A layer that cannot be read or

@@ -45,9 +45,9 @@ type OptionDoc struct{ Name, What string }
 
 // CommonOptions are the options that every scheme has.
 var CommonOptions = []OptionDoc{
-	{"prefix", "a folder, such as team/, that the source's paths are below, those of its schemas too"},
-	{"schemas", "off ignores the source's schema files; on is the default"},
-	{"interval", "how often the source is looked at without a hint, at least 100ms; --resync is the default"},
+	{"prefix", "a folder, such as team/, that all of the source is below"},
+	{"schemas", "off ignores the source's schemas; the default is on"},
+	{"interval", "how often it is looked at without a hint (default --resync)"},
 }
 
 // Scheme is one kind of source.
