@@ -41,6 +41,8 @@ var wallClock = map[string]string{
 	"daemon/notify/notify.go Notifier.Observe time.Now":                 "a difference in one process",
 	"daemon/notify/notify.go Notifier.Observe time.Since":               "a difference in one process",
 	"daemon/owner.go Daemon.began time.Now":                             "a difference in one process, for the log",
+	"daemon/owner.go Daemon.look time.Since":                            "a difference in one process",
+	"daemon/owner.go Daemon.settle time.Now":                            "a difference in one process",
 	"daemon/owner.go Daemon.judge time.Now":                             "a difference in one process, for the log",
 	"daemon/owner.go Daemon.overdue time.Since":                         "a difference in one process",
 	"daemon/owner.go Daemon.put time.Since":                             "a difference in one process, for the metrics",

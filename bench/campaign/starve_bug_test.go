@@ -221,6 +221,7 @@ var bugDeaths = []struct {
 // A daemon that dies of a parser twice in a row goes on with the last good generation,
 // and says so. Other inputs it decodes at once, and the same ones after a pause.
 func TestStarveBugDeath(t *testing.T) {
+	starves(t)
 	var came []string
 	for _, death := range bugDeaths {
 		if death.slow && !*starveLong {
@@ -289,6 +290,7 @@ func TestStarveBugDeath(t *testing.T) {
 // A kill in the middle of decoding a good revision costs nothing, and a second one in a
 // row at most a pause.
 func TestStarveBugKill(t *testing.T) {
+	starves(t)
 	h := newBugHost(t, "kill")
 	h.meetsBug()
 	h.ends()

@@ -13,6 +13,16 @@ import (
 	"time"
 )
 
+var starveAll = flag.Bool("starve.all", false, "starve a daemon in all ways, and not only by a parser that panics or never ends")
+
+// starves skips what takes long for a test that is always run.
+func starves(t *testing.T) {
+	t.Helper()
+	if !*starveAll && !*starveLong {
+		t.Skip("make campaign runs it")
+	}
+}
+
 var starveLong = flag.Bool("starve.long", false, "have the daemon decode inputs of full size: 10,000 bad files, 64 MiB of YAML; each with one and with all processors")
 
 // starveInput is what keeps a worker busy.
@@ -110,6 +120,7 @@ var starveFlags = []string{"--slots=2", "--max-image=1GiB"}
 // and readers go on, and a change of the other layer waits for the worker and no
 // longer. SIGTERM ends the daemon in the middle, and the next one goes on.
 func TestStarve(t *testing.T) {
+	starves(t)
 	var figures []string
 	runs, looks, answers := 0, 0, 0
 	for i, input := range starveInputs {
@@ -180,6 +191,7 @@ func (h *starveHost) starve(t *testing.T, input starveInput) (w *starveWatch, go
 // does not fit is refused together with the other layer's change, which is published
 // once the heavy layer is small again.
 func TestStarveCgroup(t *testing.T) {
+	starves(t)
 	const mib = 1 << 20
 	var came []string
 	for _, input := range starveInputs {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
@@ -93,8 +94,12 @@ func TestMetricsAndHealth(t *testing.T) {
 
 // The default address, which another program has, stops no publication.
 func TestDefaultAddressIsTaken(t *testing.T) {
-	if l, err := net.Listen("tcp", admin.DefaultAddress); err == nil {
-		defer l.Close()
+	for range 50 { // another test's daemon may have it for a moment
+		if l, err := net.Listen("tcp", admin.DefaultAddress); err == nil {
+			defer l.Close()
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	} // or else another program has it, indeed
 	h := newHost(t)
 	h.put("x: 1\n")

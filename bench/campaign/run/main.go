@@ -78,7 +78,7 @@ func plan(total time.Duration, seed uint64) []step {
 			campaign("memory", "^TestMemory", "-memory.sizes=20", "-memory.harms=37", "-memory.flips=20000"),
 			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=5", "-trust.touched=3"),
 			campaign("together", "^TestTogether$", "-together.updates=100000"),
-			campaign("starve", "^TestStarve"),
+			campaign("starve", "^TestStarve", "-starve.all"),
 		)
 	} else {
 		steps = append(steps,
