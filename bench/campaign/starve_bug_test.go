@@ -160,6 +160,7 @@ func (h *starveHost) beats(n int) {
 // alarm, and after ten times as long the daemon says that only its end helps: the watchdog
 // is no longer fed, and /livez fails. SIGTERM ends it.
 func TestStarveBugLoop(t *testing.T) {
+	starves(t)
 	for _, processors := range []string{"1", "2"}[:size(2, 1)] {
 		t.Run("GOMAXPROCS="+processors, func(t *testing.T) {
 			listen, live := bugListen(t)
