@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/layer"
@@ -28,11 +27,10 @@ type Origin struct {
 // those that it beats. The key "" is the whole config. Of a mapping it is what each
 // layer contributes. The files of the config are read again for this.
 func (p *Plan) Origins(name, key string) ([]Origin, error) {
-	i, ok := slices.BinarySearchFunc(p.combos, name, func(c combo, name string) int { return strings.Compare(c.name, name) })
-	if !ok {
+	c := p.combo(name)
+	if c == nil {
 		return nil, fmt.Errorf("no layer has the config %s", tree.Printable(name))
 	}
-	c := &p.combos[i]
 	var origins []Origin
 	parts := c.parts
 	for len(parts) > 0 {
@@ -71,11 +69,11 @@ func (p *Plan) Origins(name, key string) ([]Origin, error) {
 
 // OriginsMemory is about how much memory Origins takes for a config, in bytes.
 func (p *Plan) OriginsMemory(name string) (bytes int64) {
-	i, ok := slices.BinarySearchFunc(p.combos, name, func(c combo, name string) int { return strings.Compare(c.name, name) })
-	if !ok {
+	c := p.combo(name)
+	if c == nil {
 		return 0
 	}
-	for _, e := range p.combos[i].parts {
+	for _, e := range c.parts {
 		if e.role == document {
 			bytes += decode.Memory(e.file.Path, decode.Marks(e.file.Path, e.file.Data), false) + perByte*int64(len(e.file.Data))
 		}
