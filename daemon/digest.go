@@ -3,11 +3,9 @@
 package daemon
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"sync"
 
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -31,16 +29,7 @@ func (s *State) Digest() string {
 		return ""
 	}
 	h.once.Do(func() {
-		sum := sha256.New()
-		for c := range h.image.Configs() { // sorted by name
-			lengths := binary.LittleEndian.AppendUint64(nil, uint64(len(c.Name())))
-			lengths = binary.LittleEndian.AppendUint64(lengths, uint64(c.Kind()))
-			lengths = binary.LittleEndian.AppendUint64(lengths, uint64(len(c.Content())))
-			sum.Write(lengths)
-			sum.Write([]byte(c.Name()))
-			sum.Write(c.Content())
-		}
-		h.digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+		h.digest = "sha256:" + history.ContentDigest(h.image.Sections()).String()
 	})
 	return h.digest
 }

@@ -60,6 +60,9 @@ func TestCrash(t *testing.T) {
 		return
 	}
 	for _, name := range failpoint.Names {
+		if strings.HasPrefix(name, "history.") {
+			continue // the tests of daemon/history kill at these
+		}
 		if !c.hit[name] && (len(sealed) > 0 || !strings.Contains(name, "seal")) {
 			t.Errorf("no daemon was killed at the failpoint %s, in %d kills", name, c.kills())
 		}

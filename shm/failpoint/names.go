@@ -47,6 +47,14 @@ var Names = []string{
 	"last-good.begin", "last-good.header", "last-good.done",
 	"replace.opened", "replace.synced", "replace.renamed",
 
+	// The history: making its file, each transaction, and replacing the file.
+	"history.created", "history.set-aside",
+	"history.record-begin", "history.record-done",
+	"history.act-begin", "history.act-done",
+	"history.outcome-begin", "history.outcome-done",
+	"history.purge-begin", "history.purge-done",
+	"history.rewrite-begin", "history.rewrite-copied", "history.rewrite-renamed", "history.rewrite-done",
+
 	// The end in good order.
 	"close.begin", "close.told", "state.saved",
 }

@@ -1,0 +1,128 @@
+package history
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/statesync/statesync/shm/failpoint"
+)
+
+// auditEntries is how many entries are kept.
+const auditEntries = 10_000
+
+// enter gives an entry the next number and stores it as begun. The oldest entries beyond
+// the bound go.
+func (t *tx) enter(e *Entry) (err error) {
+	if e.Number, err = t.audit.bucket.NextSequence(); err != nil {
+		return err
+	}
+	if e.Time.IsZero() {
+		e.Time = now()
+	}
+	if err := t.putEntry(*e); err != nil {
+		return err
+	}
+	for {
+		oldest, err := t.audit.first()
+		if err != nil || oldest+auditEntries > e.Number {
+			return err
+		}
+		for _, table := range []table{t.audit, t.pending} {
+			if _, err := table.remove(numberKey(oldest)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// putEntry stores an entry, and keeps the list of those that are not done.
+func (t *tx) putEntry(e Entry) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	key := numberKey(e.Number)
+	if _, err := t.audit.put(key, text); err != nil {
+		return err
+	}
+	if e.Done.IsZero() {
+		_, err = t.pending.put(key, nil)
+	} else {
+		_, err = t.pending.remove(key)
+	}
+	return err
+}
+
+// entry returns an entry by its number.
+func (t *tx) entry(number uint64) (Entry, error) {
+	text, err := t.audit.get(numberKey(number))
+	if err != nil {
+		return Entry{}, err
+	}
+	if text == nil {
+		return Entry{}, fmt.Errorf("entry %d of the audit is %w", number, ErrNotKept)
+	}
+	return decodeEntry(number, text)
+}
+
+func decodeEntry(number uint64, text []byte) (e Entry, err error) {
+	if err := json.Unmarshal(text, &e); err != nil {
+		return Entry{}, fmt.Errorf("%w: entry %d of the audit: %w", ErrDamaged, number, err)
+	}
+	e.Number = number
+	return e, nil
+}
+
+// Done enters what an act came to and the generation that it led to. It is on stable
+// storage when Done returns.
+func (s *Store) Done(number uint64, outcome string, generation uint64) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	err := s.update(func(t *tx) error {
+		e, err := t.entry(number)
+		if err != nil {
+			return err
+		}
+		e.Done, e.Outcome, e.Generation = now(), outcome, generation
+		if err := t.putEntry(e); err != nil {
+			return err
+		}
+		failpoint.Here("history.outcome-begin")
+		return nil
+	})
+	if err == nil {
+		failpoint.Here("history.outcome-done")
+	}
+	return err
+}
+
+// Pending returns the entries that were begun and are not done, the oldest first.
+func (s *Store) Pending() (list []Entry, err error) {
+	err = s.view(func(t *tx) error {
+		return t.pending.each(func(key, _ []byte) error {
+			number, err := t.pending.keyNumber(key)
+			if err != nil {
+				return err
+			}
+			e, err := t.entry(number)
+			list = append(list, e)
+			return err
+		})
+	})
+	return list, err
+}
+
+// Audit returns at most limit entries below a number, the newest first. 0 is above all
+// numbers; the default and the bound of limit are those of Query.Limit. The last 10,000
+// entries are kept.
+func (s *Store) Audit(before uint64, limit int) (list []Entry, err error) {
+	limit = bound(limit)
+	err = s.view(func(t *tx) error {
+		return t.audit.down(before, func(number uint64, text []byte) (bool, error) {
+			e, err := decodeEntry(number, text)
+			list = append(list, e)
+			return len(list) < limit, err
+		})
+	})
+	return list, err
+}

@@ -1,0 +1,236 @@
+package history
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// head is what the newest record published, in memory. It is immutable. Sections and
+// files are compared by pointer before anything else, so what did not change costs a
+// comparison.
+type head struct {
+	generation uint64
+	configs    []headConfig // sorted by name
+	layers     map[string]*headLayer
+}
+
+type headConfig struct {
+	Ref
+	section *image.Section // nil after Open
+}
+
+// headLayer is a layer whose files are known.
+type headLayer struct {
+	snapshot *source.Snapshot // nil after Open
+	files    []headFile       // sorted by path
+}
+
+type headFile struct {
+	path string
+	ref  fileRef
+	file *source.File // nil after Open
+}
+
+// readHead reads the head of the file.
+func (t *tx) readHead() (*head, error) {
+	generation, err := t.records.last()
+	if err != nil {
+		return nil, err
+	}
+	h := &head{generation: generation, layers: map[string]*headLayer{}}
+	err = t.configs.each(func(key, value []byte) error {
+		r, err := decodeHeadRef(string(key), value)
+		h.configs = append(h.configs, headConfig{Ref: r})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := t.files.Cursor()
+	for key, value := c.First(); key != nil; key, value = c.Next() {
+		files, ok := t.layer(string(key))
+		if value != nil || !ok {
+			return nil, fmt.Errorf("%w: the layer %.64q has no files", ErrDamaged, key)
+		}
+		l := &headLayer{}
+		h.layers[string(key)] = l
+		err := files.each(func(path, value []byte) error {
+			f, err := decodeHeadFile(string(path), value)
+			l.files = append(l.files, headFile{path: string(path), ref: f})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// headOf returns the head, from memory if that is the one of the file. It is not after
+// an error of a commit that counts all the same.
+func (s *Store) headOf(t *tx) (*head, error) {
+	newest, err := t.records.last()
+	if err != nil {
+		return nil, err
+	}
+	if s.head != nil && s.head.generation == newest {
+		return s.head, nil
+	}
+	return t.readHead()
+}
+
+// compareConfigs returns what the head has if these are the configs, and the changes
+// that lead there.
+func compareConfigs(old []headConfig, sections []*image.Section) ([]headConfig, []Change) {
+	next := make([]headConfig, 0, len(sections))
+	var changed []Change
+	for _, section := range sections {
+		if len(old) > 0 && old[0].section == section {
+			next, old = append(next, old[0]), old[1:]
+			continue
+		}
+		name := section.Name()
+		for len(old) > 0 && old[0].Name < name {
+			changed = append(changed, Change{Name: old[0].Name, Before: old[0].Ref})
+			old = old[1:]
+		}
+		now := Ref{Name: name, Kind: section.Kind(), Sum: sha256.Sum256(section.Content())}
+		change := Change{Name: name, After: now}
+		if len(old) > 0 && old[0].Name == name {
+			change.Before, old = old[0].Ref, old[1:]
+		}
+		if change.Before != change.After {
+			changed = append(changed, change)
+		}
+		next = append(next, headConfig{now, section})
+	}
+	for _, c := range old {
+		changed = append(changed, Change{Name: c.Name, Before: c.Ref})
+	}
+	return next, changed
+}
+
+// compareLayers returns what the head has if these are the layers, and the changes that
+// lead there.
+func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headLayer, []layerChange) {
+	next := make(map[string]*headLayer, len(p.Layers))
+	var changed []layerChange
+	for i, layer := range p.Layers {
+		before := old[layer.Name]
+		if i >= len(p.Snapshots) || p.Snapshots[i] == nil {
+			if before != nil {
+				next[layer.Name] = before
+			}
+			continue
+		}
+		now, files := compareFiles(before, p.Snapshots[i])
+		next[layer.Name] = now
+		if before == nil || len(files) > 0 {
+			changed = append(changed, layerChange{layer.Name, before != nil, true, files})
+		}
+	}
+	for name, before := range old {
+		if next[name] == nil {
+			l := layerChange{name: name, knownBefore: true}
+			for _, f := range before.files {
+				l.files = append(l.files, fileChange{path: f.path, before: f.ref})
+			}
+			changed = append(changed, l)
+		}
+	}
+	slices.SortFunc(changed, func(a, b layerChange) int { return strings.Compare(a.name, b.name) })
+	return next, changed
+}
+
+// compareFiles is compareConfigs for the files of a layer.
+func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []fileChange) {
+	var old []headFile
+	if before != nil {
+		if before.snapshot == snapshot {
+			return before, nil
+		}
+		old = before.files
+	}
+	next := make([]headFile, 0, len(snapshot.Files))
+	var changed []fileChange
+	for _, file := range snapshot.Files {
+		if len(old) > 0 && old[0].file == file {
+			next, old = append(next, old[0]), old[1:]
+			continue
+		}
+		for len(old) > 0 && old[0].path < file.Path {
+			changed = append(changed, fileChange{path: old[0].path, before: old[0].ref})
+			old = old[1:]
+		}
+		change := fileChange{path: file.Path, after: refOfFile(file)}
+		if len(old) > 0 && old[0].path == file.Path {
+			change.before, old = old[0].ref, old[1:]
+		}
+		if change.before != change.after {
+			changed = append(changed, change)
+		}
+		next = append(next, headFile{file.Path, change.after, file})
+	}
+	for _, f := range old {
+		changed = append(changed, fileChange{path: f.path, before: f.ref})
+	}
+	return &headLayer{snapshot, next}, changed
+}
+
+func refOfFile(f *source.File) fileRef {
+	if f.Data == nil {
+		return fileRef{state: unwantedFile}
+	}
+	return fileRef{wholeFile, f.Sum}
+}
+
+// check refuses a publication that the store could not read back.
+func (p *Publication) check() error {
+	for i, c := range p.Configs {
+		if i > 0 && p.Configs[i-1].Name() >= c.Name() {
+			return fmt.Errorf("the configs of generation %d are not sorted by name at %q", p.Generation, c.Name())
+		}
+	}
+	if p.Generation == 0 || len(p.Snapshots) > len(p.Layers) {
+		return fmt.Errorf("generation %d has %d snapshots of %d layers", p.Generation, len(p.Snapshots), len(p.Layers))
+	}
+	names := map[string]bool{}
+	for i, layer := range p.Layers {
+		if layer.Name == "" || names[layer.Name] {
+			return fmt.Errorf("generation %d has two layers %q, or one without a name", p.Generation, layer.Name)
+		}
+		names[layer.Name] = true
+		if i >= len(p.Snapshots) || p.Snapshots[i] == nil {
+			continue
+		}
+		for j, f := range p.Snapshots[i].Files {
+			if f.Path == "" || j > 0 && p.Snapshots[i].Files[j-1].Path >= f.Path {
+				return fmt.Errorf("the files of layer %s of generation %d are not sorted by path at %q", layer.Name, p.Generation, f.Path)
+			}
+		}
+	}
+	return nil
+}
+
+// sectionOf returns the section of a config that the head has.
+func (h *head) sectionOf(name string) *image.Section {
+	i, ok := slices.BinarySearchFunc(h.configs, name, func(c headConfig, name string) int { return strings.Compare(c.Name, name) })
+	if !ok {
+		return nil
+	}
+	return h.configs[i].section
+}
+
+// fileOf returns a file that the head has.
+func (l *headLayer) fileOf(path string) *source.File {
+	i, ok := slices.BinarySearchFunc(l.files, path, func(f headFile, path string) int { return strings.Compare(f.path, path) })
+	if !ok {
+		return nil
+	}
+	return l.files[i].file
+}
