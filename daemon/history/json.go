@@ -63,6 +63,8 @@ type storedPin struct {
 	Act        uint64    `json:"act"`
 	Generation uint64    `json:"generation"`
 	Content    hexDigest `json:"content"`
+	Revision   string    `json:"revision,omitempty"`
+	Layers     []Layer   `json:"layers,omitempty"`
 	Time       time.Time `json:"time"`
 	By         By        `json:"by"`
 	Why        string    `json:"why,omitempty"`
@@ -71,7 +73,7 @@ type storedPin struct {
 
 // MarshalJSON has the digest in hex.
 func (p Pin) MarshalJSON() ([]byte, error) {
-	return json.Marshal(storedPin{p.Act, p.Generation, hexDigest(p.Content), p.Time, p.By, p.Why, p.Rollback})
+	return json.Marshal(storedPin{p.Act, p.Generation, hexDigest(p.Content), p.Revision, p.Layers, p.Time, p.By, p.Why, p.Rollback})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -80,6 +82,6 @@ func (p *Pin) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return err
 	}
-	*p = Pin{s.Act, s.Generation, Digest(s.Content), s.Time, s.By, s.Why, s.Rollback}
+	*p = Pin{s.Act, s.Generation, Digest(s.Content), s.Revision, s.Layers, s.Time, s.By, s.Why, s.Rollback}
 	return nil
 }

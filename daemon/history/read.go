@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -225,11 +226,13 @@ func (s *Store) Object(sum Digest) (data []byte, err error) {
 	return data, err
 }
 
-// Sections makes the sections of configs, in their order, out of their contents.
-func (s *Store) Sections(refs []Ref) ([]*image.Section, error) {
+// Sections makes the sections of configs, in their order, out of their contents. A section
+// of have with the same name, kind and content is taken as it is, which spares parsing it;
+// have is sorted by name, as a list of all that is live is.
+func (s *Store) Sections(refs []Ref, have ...*image.Section) ([]*image.Section, error) {
 	sections := make([]*image.Section, 0, len(refs))
 	for _, r := range refs {
-		section, err := s.section(r)
+		section, err := s.section(r, have)
 		if err != nil {
 			return nil, fmt.Errorf("the config %s: %w", r.Name, err)
 		}
@@ -238,13 +241,19 @@ func (s *Store) Sections(refs []Ref) ([]*image.Section, error) {
 	return sections, nil
 }
 
-func (s *Store) section(r Ref) (*image.Section, error) {
+func (s *Store) section(r Ref, have []*image.Section) (*image.Section, error) {
 	if r.Purged {
 		return nil, fmt.Errorf("its value was %w", ErrPurged)
 	}
 	data, err := s.Object(r.Sum)
 	if err != nil {
 		return nil, err
+	}
+	i, found := slices.BinarySearchFunc(have, r.Name, func(s *image.Section, name string) int {
+		return strings.Compare(s.Name(), name)
+	})
+	if found && have[i].Kind() == r.Kind && bytes.Equal(have[i].Content(), data) {
+		return have[i], nil
 	}
 	if r.Kind == image.Opaque {
 		return image.NewOpaque(r.Name, data)

@@ -93,6 +93,8 @@ type Pin struct {
 	Act        uint64 // the entry of the act that made it
 	Generation uint64 // of the record whose configs it holds
 	Content    Digest
+	Revision   string // of that record, as Layers
+	Layers     []Layer
 	Time       time.Time
 	By         By
 	Why        string
