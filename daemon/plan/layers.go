@@ -22,6 +22,7 @@ const (
 	opaque
 	schemaFile
 	ignored // a schema file of a layer whose schemas are off
+	acceptance
 )
 
 // schemaSuffix stands before the extension of a schema file.
@@ -29,6 +30,9 @@ const schemaSuffix = ".schema"
 
 // roleOf says what a file is for, and the name of its config in its source.
 func (m *Maker) roleOf(file string) (role, string) {
+	if file == source.AcceptFile {
+		return acceptance, ""
+	}
 	extension := path.Ext(file)
 	name := strings.TrimSuffix(file, extension)
 	for _, glob := range m.opaque {
@@ -106,12 +110,16 @@ type view struct {
 	schemas  []*entry // sorted by name
 	clashes  []*Problem
 	skipped  []Skipped
-	wanted   int // files that are not skipped
+	accepts  []string // digests
+	wanted   int      // files that are not skipped
 
 	read   bool       // all files were read: the rest is known
 	errors []*Problem // the first maxKept
 	count  int        // of all errors
 }
+
+// maxAccept is how much of an AcceptFile is read, in bytes.
+const maxAccept = 4 << 10
 
 // maxKept is how many errors of a snapshot that is not used are kept.
 const maxKept = 100
@@ -175,6 +183,9 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 			v.schemas = append(v.schemas, e)
 		case skipped:
 			v.skipped = append(v.skipped, Skipped{l.Name, f.Path})
+			continue
+		case acceptance:
+			v.accepts = append(v.accepts, strings.Fields(string(f.Data[:min(len(f.Data), maxAccept)]))...)
 			continue
 		case ignored:
 		}

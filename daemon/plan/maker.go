@@ -62,6 +62,13 @@ func (m *Maker) Wanted(file string) bool {
 	return r != skipped
 }
 
+// Name is the name that the config of a file has in its source, and for a schema file
+// that of the config that it is for.
+func (m *Maker) Name(file string) string {
+	_, name := m.roleOf(file)
+	return name
+}
+
 // Progress is how far Make is while it runs: the file at hand, and how many bytes
 // are decoded of those that have to be. Both numbers begin anew where the accepted
 // snapshot of a layer replaces its newest.
@@ -164,6 +171,7 @@ func (m *Maker) fill(plan *Plan, p *pass) {
 	for _, v := range p.stack {
 		plan.Problems = append(plan.Problems, v.clashes...)
 		plan.Skipped = append(plan.Skipped, v.skipped...)
+		plan.Accepts = append(plan.Accepts, v.accepts...)
 	}
 	plan.Problems = append(plan.Problems, p.schemaProblems()...)
 	for _, v := range p.stack {

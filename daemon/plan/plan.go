@@ -50,6 +50,9 @@ type Plan struct {
 	// Problems are the errors that refuse the plan and all warnings, sorted by
 	// layer, file and place.
 	Problems []*Problem
+	// Accepts are the digests of contents that the sources themselves let pass the
+	// guards, in files of the name source.AcceptFile.
+	Accepts []string
 	// Skipped are the files that are neither of a known format nor opaque.
 	Skipped []Skipped
 

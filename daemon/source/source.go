@@ -64,6 +64,10 @@ func NewFile(path string, data []byte) *File {
 	return &File{Path: path, Data: data, Sum: sha256.Sum256(data)}
 }
 
+// AcceptFile is the name of the file in a source's root that lists digests of contents
+// that pass the daemon's guards, one a line.
+const AcceptFile = ".statesync-accept"
+
 // Snapshot is one whole state of a source, immutable.
 type Snapshot struct {
 	// Version is what the source calls this state. It is for people. A directory

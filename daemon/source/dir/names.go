@@ -1,6 +1,10 @@
 package dir
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/statesync/statesync/daemon/source"
+)
 
 // leftovers are the endings of files that editors and careful writers put beside
 // the file they are about to replace.
@@ -14,6 +18,9 @@ const lostFound = "lost+found"
 func ignored(dir, name string) bool {
 	if dir == "" && name == lostFound {
 		return true
+	}
+	if dir == "" && name == source.AcceptFile {
+		return false
 	}
 	if name[0] == '.' || name == "4913" { // vim probes a directory with a file 4913
 		return true
