@@ -6,7 +6,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/statesync/statesync/daemon"
@@ -46,12 +45,12 @@ type Server struct {
 func New(d Daemon, o Options) *Server {
 	s := &Server{opt: o, daemon: d, began: time.Now()}
 	s.metrics = newMetrics(s)
-	s.http = httpd.New(map[string]http.Handler{
+	s.http = httpd.New(httpd.Options{Log: o.Log, Get: httpd.Routes{
 		"/metrics": s.metrics.handler(o.Log),
 		"/livez":   s.answer(func(h health) bool { return h.Live.OK }),
 		"/readyz":  s.answer(func(h health) bool { return h.Ready.OK }),
 		"/healthz": s.answer(func(h health) bool { return h.Live.OK && h.Ready.OK && h.Fresh.OK && !h.overdue }),
-	}, o.Log)
+	}})
 	return s
 }
 

@@ -1,14 +1,15 @@
 //go:build unix
 
-// Package httpd is what the daemon's HTTP servers have in common: they are read-only,
-// and treat every client as hostile. Headers and bodies are bounded (8 KiB, none), and
-// so are the time for each of them and the connections (64).
+// Package httpd is what the daemon's HTTP servers have in common: they treat every client
+// as hostile. Headers and bodies are bounded (8 KiB, and none but for a route that takes
+// one), and so are the time for each of them and the connections (64).
 package httpd
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -23,25 +24,39 @@ const (
 	// RequestTimeout is how long a client may take to ask.
 	RequestTimeout = 5 * time.Second
 
-	answerTimeout = 10 * time.Second
+	answerTimeout = 30 * time.Second
 	idleTimeout   = 10 * time.Second
 	stopTimeout   = time.Second // for answers under way when the server ends
 )
 
-// Server answers GET and HEAD requests.
+// Routes are handlers by their whole path: nothing is redirected or cleaned.
+type Routes map[string]http.Handler
+
+// Options are what a server answers.
+type Options struct {
+	Get  Routes // for GET and HEAD; these have no body
+	Post Routes // for POST, whose body has at most MaxBody bytes
+	// MaxBody is the limit in bytes of the body of a POST.
+	MaxBody int64
+	// ConnContext, if not nil, is that of http.Server: it may add to the context of a
+	// connection's requests.
+	ConnContext func(context.Context, net.Conn) context.Context
+	Log         *slog.Logger
+}
+
+// Server answers the requests of its routes.
 type Server struct {
 	http http.Server
 	open connections
 }
 
-// New makes a server for routes by their whole path: nothing is redirected or
-// cleaned. Errors that clients cause are logged as debug only.
-func New(routes map[string]http.Handler, log *slog.Logger) *Server {
+// New makes a server. Errors that clients cause are logged as debug only.
+func New(o Options) *Server {
 	s := &Server{}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.http = http.Server{
-		Handler:           guarded(routes),
+		Handler:           guarded(&o),
 		Protocols:         protocols,
 		ReadHeaderTimeout: RequestTimeout,
 		ReadTimeout:       RequestTimeout,
@@ -49,8 +64,9 @@ func New(routes map[string]http.Handler, log *slog.Logger) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ConnState:         s.open.changed,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
+	s.http.ConnContext = o.ConnContext
 	return s
 }
 
@@ -78,27 +94,37 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // guarded routes what may pass.
-func guarded(routes map[string]http.Handler) http.Handler {
-	known := make([]string, 0, len(routes))
-	for path := range routes {
-		known = append(known, path)
+func guarded(o *Options) http.Handler {
+	known := slices.Sorted(maps.Keys(o.Get))
+	for _, path := range slices.Sorted(maps.Keys(o.Post)) {
+		known = append(known, "POST "+path)
 	}
-	slices.Sort(known)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Cache-Control", "no-store")
 		header.Set("X-Content-Type-Options", "nosniff")
-		route := routes[r.URL.Path]
+		looks := r.Method == http.MethodGet || r.Method == http.MethodHead
+		get, post := o.Get[r.URL.Path], o.Post[r.URL.Path]
 		switch {
-		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		case post != nil && r.Method == http.MethodPost:
+			if r.ContentLength > o.MaxBody {
+				refuse(w, http.StatusRequestEntityTooLarge, "the body is too long")
+				return
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, o.MaxBody)
+			post.ServeHTTP(w, r)
+		case post != nil:
+			header.Set("Allow", http.MethodPost)
+			refuse(w, http.StatusMethodNotAllowed, "this is asked with POST")
+		case !looks:
 			header.Set("Allow", "GET, HEAD")
 			refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
 		case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 			refuse(w, http.StatusRequestEntityTooLarge, "no request here has a body")
-		case route == nil:
+		case get == nil:
 			http.Error(w, "there are "+strings.Join(known, ", "), http.StatusNotFound)
 		default:
-			route.ServeHTTP(w, r)
+			get.ServeHTTP(w, r)
 		}
 	})
 }
