@@ -3,74 +3,65 @@
 package daemon
 
 import (
-	"iter"
 	"log/slog"
 	"strings"
 
+	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/shm/image"
 )
 
 // maxNames is how many names of changed configs a line of the log has.
 const maxNames = 10
 
-// changes are what a publication changed, by name.
-type changes struct {
-	added, changed, removed int
-	names                   []string // the first few, sorted
+// Changes are what a publication changed or would change, by name.
+type Changes struct {
+	Added, Changed, Removed int
+	Names                   []string // the first few, sorted, and "…" if there are more
 }
 
-// changesBetween compares two images; before is nil for none. Its time is linear in
-// the number of configs.
-func changesBetween(before, now *image.Image) (c changes) {
-	old, end := iter.Pull(configsOf(before))
-	defer end()
-	o, more := old()
-	count := func(n *int, name string) {
-		*n++
-		if len(c.names) <= maxNames {
-			c.names = append(c.names, name)
-		}
-	}
-	for next := range now.Configs() {
-		for ; more && o.Name() < next.Name(); o, more = old() {
-			count(&c.removed, o.Name())
-		}
+// changesBetween compares two lists of configs, each sorted by name.
+func changesBetween(before, now []*image.Section) (c Changes) {
+	diff.Walk(before, now, func(old, now *image.Section) {
+		name := ""
 		switch {
-		case !more || o.Name() > next.Name():
-			count(&c.added, next.Name())
-			continue
-		case !o.Equal(next.Section):
-			count(&c.changed, next.Name())
+		case old == nil:
+			c.Added++
+			name = now.Name()
+		case now == nil:
+			c.Removed++
+			name = old.Name()
+		default:
+			c.Changed++
+			name = now.Name()
 		}
-		o, more = old()
-	}
-	for ; more; o, more = old() {
-		count(&c.removed, o.Name())
-	}
+		switch n := len(c.Names); {
+		case n < maxNames:
+			c.Names = append(c.Names, name)
+		case n == maxNames:
+			c.Names = append(c.Names, "…")
+		}
+	})
 	return c
 }
 
-func configsOf(m *image.Image) iter.Seq[image.Config] {
+// sectionsOf are an image's; nil has none.
+func sectionsOf(m *image.Image) []*image.Section {
 	if m == nil {
-		return func(func(image.Config) bool) {}
+		return nil
 	}
-	return m.Configs()
+	return m.Sections()
 }
 
 // level is that of the publication's line in the log: configs that are gone may be
 // missed.
-func (c changes) level() slog.Level {
-	if c.removed > 0 {
+func (c Changes) level() slog.Level {
+	if c.Removed > 0 {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
 }
 
 // attributes are those of the publication's line in the log.
-func (c changes) attributes() []any {
-	names := c.names
-	if len(names) > maxNames {
-		names = append(names[:maxNames:maxNames], "…")
-	}
-	return []any{"added", c.added, "changed", c.changed, "removed", c.removed, "names", strings.Join(names, ", ")}
+func (c Changes) attributes() []any {
+	return []any{"added", c.Added, "changed", c.Changed, "removed", c.Removed, "names", strings.Join(c.Names, ", ")}
 }

@@ -47,7 +47,7 @@ func TestChangesOfAPublication(t *testing.T) {
 		if c.before != nil {
 			before = imageOf(t, 1, c.before)
 		}
-		what := changesBetween(before, imageOf(t, 2, c.now))
+		what := changesBetween(sectionsOf(before), sectionsOf(imageOf(t, 2, c.now)))
 		if got := fmt.Sprint(what.attributes(), " ", what.level()); got != c.want {
 			t.Errorf("from %v to %v: %s, and %s was expected", c.before, c.now, got, c.want)
 		}

@@ -11,10 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	uberatomic "go.uber.org/atomic"
+
 	"github.com/statesync/statesync/daemon/headroom"
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -33,12 +37,13 @@ type Daemon struct {
 	log      *slog.Logger
 	open     func(source.Spec, source.Options) (source.Source, error)
 	wake     chan struct{} // capacity 1: a source was looked at
-	requests chan request
+	requests chan *request
 	ended    chan struct{} // closed at the end of Run and Once
 	silence  time.Duration // maxSilence
 
 	state       atomic.Pointer[State]
 	watchErrors atomic.Uint64
+	stateErrors uberatomic.Uint64 // failures to write the state directory; of several goroutines
 
 	// The rest belongs to the owner: the goroutine that Run or Once was called on.
 	layers layers
@@ -48,22 +53,40 @@ type Daemon struct {
 	diary  *diary
 	tally  tally
 
-	planned   []plan.Layer  // what the newest plan was made of; nil before the first
-	verdict   *refusal      // on that plan; nil if it is good
-	good      *content      // the newest good content; nil before the first
-	settled   *content      // the content that the region was last seen to hold
-	held      *holding      // what the region holds, with its digest
-	judged    bool          // there was a verdict on what all sources have
-	asked     bool          // whether the state directory was asked for its last good image
-	older     *content      // that image, until it is published
-	tried     time.Time     // when settle was called last
-	retried   time.Time     // when retry was called last
-	reloading []uint64      // what Look.Rechecks of each layer has to reach; nil: no reload is under way
-	started   time.Time     // when the sources began to be followed
-	behind    time.Time     // since when it is not converged
-	seenGood  time.Duration // when the sources were last valid for the previous daemon, by shm.Boottime
+	planned *inputs  // what the newest plan was made of; nil before the first
+	verdict *refusal // on that plan; nil if it is good
+	good    *content // what the newest good plan comes to with overrides; nil before the first
+	base    *content // the same without them
+	settled *content // the content that the region was last seen to hold
+
+	recorder  *recorder
+	boot      string         // bootID
+	intent    history.Intent // as it is stored
+	overrides *overrides     // that have not lapsed
+	lapsing   []history.Override
+	pinned    *content // what the pin holds; nil: nothing is pinned
+	overlaid  *content // the same with the overrides that were set after the pin
+	trial     *trial   // nil: none waits
+	effects   []effect // acts that are yet to be settled
+	waiting   *Waiting
+	recalled  bool             // before was asked for
+	before    []*image.Section // what the history has as newest
+	past      *Past
+	reloads   []reloading
+
+	held     *holding      // what the region holds, with its digest
+	judged   bool          // there was a verdict on what all sources have
+	asked    bool          // whether the history was asked for its newest content
+	older    *content      // that content, until it is published
+	tried    time.Time     // when settle was called last
+	retried  time.Time     // when retry was called last
+	started  time.Time     // when the sources began to be followed
+	behind   time.Time     // since when it is not converged
+	seenGood time.Duration // when the sources were last valid for the previous daemon, by shm.Boottime
 
 	planTrouble   trouble
+	pinTrouble    trouble // with overrides over a pin
+	guardTrouble  trouble
 	regionTrouble trouble
 	notices       notices
 	slow          alarm
@@ -77,13 +100,16 @@ func New(o Options) *Daemon {
 		log:           o.Log,
 		open:          Schemes.Open,
 		wake:          make(chan struct{}, 1),
-		requests:      make(chan request),
+		requests:      make(chan *request),
 		ended:         make(chan struct{}),
 		silence:       maxSilence,
 		worker:        newWorker(plan.New(plan.Options{Opaque: o.Opaque, AllowEmpty: o.AllowEmpty})),
 		tally:         newTally(),
 		planTrouble:   trouble{log: o.Log, values: o.LogValues},
+		pinTrouble:    trouble{log: o.Log, values: o.LogValues},
+		guardTrouble:  trouble{log: o.Log, values: o.LogValues},
 		regionTrouble: trouble{log: o.Log, values: o.LogValues},
+		boot:          bootID(),
 		notices:       notices{log: o.Log},
 		slow:          alarm{log: o.Log},
 	}
@@ -148,15 +174,21 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 			"and nothing can be published while the source cannot be read")
 	} else {
 		takeOver(d.opt.OldStateDir, d.opt.StateDir, d.opt.Region, d.opt.Writer.MaxImage, d.log)
-		if d.dir, err = openState(wait, d.opt.StateDir, d.log); err != nil {
+		if d.dir, err = openState(wait, d.opt.StateDir, &d.stateErrors, d.log); err != nil {
 			return errors.Join(ctx.Err(), err)
 		}
 		if err := d.dir.belongTo(d.opt.Region); err != nil {
 			return err
 		}
 	}
+	if err := d.recall(); err != nil {
+		return err
+	}
 	if err := d.region.attach(d.dir); err != nil {
 		return d.opt.advise(err)
+	}
+	if err := d.resume(); err != nil {
+		return err
 	}
 	d.seenGood = d.region.seenGood
 	d.diary = openDiary(d.dir, d.opt.Version, d.log)
@@ -249,6 +281,9 @@ func (d *Daemon) stop() error {
 			d.diary.end()
 		}
 		d.log.Warn("ending in the middle of decoding a file")
+	}
+	if d.recorder != nil {
+		errs = append(errs, d.recorder.close())
 	}
 	if d.dir != nil {
 		errs = append(errs, d.dir.close())

@@ -22,9 +22,11 @@
 //     within about a second, one with overwritten bytes in its image within a
 //     minute.
 //   - When a source can't be read or is refused at the start, or has no room, and there
-//     is no usable region, the last good image of the state directory is published. A
-//     usable region wins over it. No part of the sources replaces it before each of
-//     them was read once.
+//     is no usable region, the newest generation of the history is published. A usable
+//     region wins over it. A source that cannot be read goes on with what the history
+//     has of it, if that is what is live.
+//   - What operators asked for (a pin, an override, an acceptance) is stored before it
+//     has an effect, and has its effect again after a restart.
 //   - Two daemons share neither a region nor a state directory.
 //
 // # The state directory
@@ -34,17 +36,24 @@
 //	lock          as the region's: one daemon uses the directory
 //	region        the path of the region that it belongs to
 //	generation    the highest reserved generation, as a line of text
-//	last-good.v1  the last published image with a header and a sum
+//	history.db    earlier generations, what operators asked for, and the audit: daemon/history
 //	decoding      the inputs that are being decoded; there only while they are
 //
 // Generations are reserved in blocks of 1,024, on stable storage before the
-// first of a block is published; a publication in between costs no fsync. The
-// last good image is saved after the commit, by a goroutine of its own, at most
-// once a second and always before the daemon ends. A failure to save is logged,
-// counted and retried, and does not delay a publication: a full disk must not
-// keep configs from their readers. Until the disk has room again, generations are
-// not guaranteed to rise across the loss of the region. (A disk that hangs does
+// first of a block is published; a publication in between costs no fsync. What
+// was published is recorded in the history after the commit, by a goroutine of its own
+// (memory.go), at most once a second and always before the daemon ends. A failure to
+// record is logged, counted and retried, and does not delay a publication: a full disk
+// must not keep configs from their readers. Until the disk has room again, generations
+// are not guaranteed to rise across the loss of the region. (A disk that hangs does
 // delay the one publication in 1,024 that reserves.)
+//
+// # What is live
+//
+// There is one function from all inputs to what is to be live (Daemon.target): the pin's
+// content, with the overrides that were set after it; or else what the sources come to
+// with all overrides. A command (act.go) changes an input, and never the region. Content
+// that comes from the sources passes the guards (guard.go) first.
 //
 // # One owner, one worker
 //

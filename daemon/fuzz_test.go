@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"go.uber.org/atomic"
 
 	"github.com/statesync/statesync/seqlock"
 )
@@ -106,7 +107,7 @@ func FuzzStateDirectory(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		s, err := openState(ctx, dir, log)
+		s, err := openState(ctx, dir, &atomic.Uint64{}, log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +126,7 @@ func FuzzStateDirectory(f *testing.F) {
 		if err := s.close(); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = openState(ctx, dir, log); err != nil {
+		if s, err = openState(ctx, dir, &atomic.Uint64{}, log); err != nil {
 			t.Fatal(err)
 		}
 		if s.reserved != reserved {

@@ -4,15 +4,37 @@ package daemon
 
 import (
 	"bytes"
-	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm/image"
 )
+
+// writeWords writes an image's parts as they are in memory.
+func writeWords(w io.Writer, parts [][]uint64) error {
+	for _, part := range parts {
+		if _, err := w.Write(seqlock.BytesOf(part)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h header) encode() []byte {
+	b := make([]byte, 0, headerBytes)
+	for _, word := range []uint64{lastGoodMagic, h.generation, h.length, h.sum} {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return binary.LittleEndian.AppendUint64(b, xxhash.Sum64(b))
+}
 
 // flat is a saved image as the file has it.
 func flat(t testing.TB, generation uint64, configs ...string) []byte {
@@ -29,16 +51,34 @@ func flat(t testing.TB, generation uint64, configs ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := headerOf(m)
+	return saved(t, m)
+}
+
+// saved is an image as the file has it.
+func saved(t testing.TB, m *image.Image) []byte {
+	t.Helper()
+	var words bytes.Buffer
+	if err := writeWords(&words, m.Words()); err != nil {
+		t.Fatal(err)
+	}
+	h := header{generation: m.Generation(), length: uint64(m.Size()), sum: xxhash.Sum64(words.Bytes())}
+	return append(h.encode(), words.Bytes()...)
+}
+
+// asBefore leaves the state directory as an earlier version left it: with the image that
+// the region holds, and without a history.
+func (s *setup) asBefore() {
+	s.Helper()
+	held, _, err := readRegion(s.opt.Region)
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	var b bytes.Buffer
-	b.Write(h.encode())
-	if err := writeWords(&b, m.Words()); err != nil {
-		t.Fatal(err)
+	if err := os.WriteFile(s.stateFile(lastGoodFile), saved(s, held), 0o600); err != nil {
+		s.Fatal(err)
 	}
-	return b.Bytes()
+	if err := os.Remove(s.stateFile(historyFile)); err != nil {
+		s.Fatal(err)
+	}
 }
 
 func TestDamagedLastGood(t *testing.T) {
@@ -91,19 +131,12 @@ func TestDamagedStateAtStart(t *testing.T) {
 	}
 	s.loseRegion()
 	s.remove("a.yaml")
-	good, err := os.ReadFile(s.stateFile(lastGoodFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.stateFile(lastGoodFile), good[:len(good)/2], 0o600); err != nil {
+	if err := os.Truncate(s.stateFile(historyFile), 3*4096); err != nil {
 		t.Fatal(err)
 	}
 	d := s.run()
-	s.logs("the last good image cannot be used")
+	s.logs("the history is damaged and begins anew; pins and overrides are lost")
 	d.reconciled(t, 3)
-	if n := len(s.journal.find("the last good image cannot be used")); n != 1 {
-		t.Errorf("it was said %d times", n)
-	}
 	mustNotExist(t, s.file())
 	s.put("a.yaml", "x: 2\n")
 	p := s.sees(map[string]string{"a": `{"x":2}`})
@@ -112,7 +145,7 @@ func TestDamagedStateAtStart(t *testing.T) {
 	}
 	d.stop(t)
 
-	// The last good image stands in for reserved generations that can't be read.
+	// The newest record stands in for reserved generations that can't be read.
 	for _, text := range []string{"", "12", "-1\n", "1e3\n", "18446744073709551615\n", "7\nseven\n", "x\n"} {
 		if err := os.WriteFile(s.stateFile(generationFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -139,44 +172,5 @@ func TestDamagedStateAtStart(t *testing.T) {
 	}
 	if now := s.look(); now.generation <= p.generation {
 		t.Errorf("without the file: generation %d came after %d", now.generation, p.generation)
-	}
-}
-
-// Images that come fast are saved seldom, and the last one always.
-func TestSavesTheNewest(t *testing.T) {
-	s := newSetup(t)
-	st, err := openState(context.Background(), s.opt.StateDir, s.opt.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const images = 2000
-	for g := uint64(1); g <= images; g++ {
-		m, err := image.Build(g, "revision", nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.save(m)
-	}
-	if err := st.close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(s.journal.find("saved the last good image")); n == 0 || n > images/20 {
-		t.Errorf("%d images were saved %d times", images, n)
-	}
-	st, err = openState(context.Background(), s.opt.StateDir, s.opt.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := st.lastGood(1 << 20)
-	if err != nil || m == nil || m.Generation() != images {
-		t.Error(m, err)
-	}
-	saved := len(s.journal.find("saved the last good image"))
-	st.save(m) // it is there already
-	if err := st.close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(s.journal.find("saved the last good image")); n != saved {
-		t.Error("the same image was saved again")
 	}
 }

@@ -21,6 +21,7 @@ type layer struct {
 
 	look   *source.Look     // the newest that was taken; nil before the first
 	used   *source.Snapshot // in what is live; nil: not known
+	asked  bool             // whether the history was asked what was used before the start
 	good   time.Time        // when look.Snapshot was last found to be used
 	goodAt time.Duration    // the same by shm.Boottime, which counts suspension
 
@@ -54,34 +55,47 @@ func (l *layer) silent(now, started time.Time) time.Duration {
 // layers are the owner's, the lowest first.
 type layers []*layer
 
-// looked reports whether every source has been looked at.
+// looked reports whether every source has been looked at, or hangs.
 func (ls layers) looked() bool {
 	for _, l := range ls {
-		if l.look == nil {
+		if l.look == nil && l.unread.now == nil {
 			return false
 		}
 	}
 	return true
 }
 
-// inputs are what a plan is made of; nil while a source has never been read. label is
+// newest is the source's newest snapshot, or what was used of it last where it cannot be
+// read since the start; nil if there is none.
+func (l *layer) newest() *source.Snapshot {
+	switch {
+	case l.look != nil && l.look.Snapshot != nil:
+		return l.look.Snapshot
+	case l.unread.now != nil:
+		return l.used
+	}
+	return nil
+}
+
+// inputs are what a plan is made of; nil while there is nothing of a source. label is
 // what problems call a layer.
 func (ls layers) inputs(label func(string) string) []plan.Layer {
 	in := make([]plan.Layer, len(ls))
 	for i, l := range ls {
-		if l.look == nil || l.look.Snapshot == nil {
+		newest := l.newest()
+		if newest == nil {
 			return nil
 		}
 		in[i] = plan.Layer{
-			Name: label(l.spec.Name), Newest: l.look.Snapshot, Accepted: l.used,
+			Name: label(l.spec.Name), Newest: newest, Accepted: l.used,
 			Prefix: l.spec.Prefix, NoSchemas: l.spec.NoSchemas,
 		}
 	}
 	return in
 }
 
-// sameInputs reports whether two plans would be made of the same newest snapshots.
-func sameInputs(a, b []plan.Layer) bool {
+// sameNewest reports whether two plans would be made of the same newest snapshots.
+func sameNewest(a, b []plan.Layer) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -100,6 +114,13 @@ func newestVersions(in []plan.Layer) string {
 		versions = append(versions, l.Newest.Version)
 	}
 	return strings.Join(versions, " ")
+}
+
+// use notes what a plan uses of each source.
+func (ls layers) use(p *plan.Plan) {
+	for i, l := range ls {
+		l.used = p.Layers[i].Snapshot
+	}
 }
 
 // current reports whether every source's newest look worked, and found what is used.
@@ -147,7 +168,9 @@ func (ls layers) looks() (n uint64) {
 	return n
 }
 
-func (ls layers) states() []LayerState {
+// states are how the layers stand. Of what a pin holds the versions are those of its
+// record.
+func (ls layers) states(pinned *content) []LayerState {
 	states := make([]LayerState, len(ls))
 	for i, l := range ls {
 		f := l.problem()
@@ -160,6 +183,18 @@ func (ls layers) states() []LayerState {
 			if look.Snapshot != nil && look.Snapshot != l.used {
 				s.Newest = look.Snapshot.Version
 			}
+		}
+		if pinned != nil {
+			held := ""
+			for _, of := range pinned.layers {
+				if of.Name == s.Name {
+					held = of.Version
+				}
+			}
+			if s.Newest == "" && held != s.Version {
+				s.Newest = s.Version
+			}
+			s.Version = held
 		}
 		states[i] = s
 	}

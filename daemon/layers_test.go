@@ -84,15 +84,15 @@ func TestLayerFallsBack(t *testing.T) {
 	}
 	await(t, "the second refusal", func() bool { return strings.Contains(s.look().status.Problem, host.dir) })
 	s.put("a.yaml", "x: 6\ny: 1\n")
-	p := s.sees(map[string]string{"a": `{"x":6,"y":2}`})
+	s.sees(map[string]string{"a": `{"x":6,"y":2}`})
 	d.stop(t)
 
-	// A daemon that starts without it keeps the whole last good generation.
+	// A daemon that starts without it goes on with what the history has of it.
 	s.put("a.yaml", "x: 7\ny: 1\n")
 	d = s.run()
-	d.reconciled(t, 4)
-	if again := s.look(); again.generation != p.generation {
-		t.Errorf("generation %d with %v", again.generation, again.configs)
+	s.sees(map[string]string{"a": `{"x":7,"y":2}`})
+	if now := d.State(); now.Converged || now.Layers[1].Problem == "" || now.Layers[1].Version == "" {
+		t.Errorf("%+v", now)
 	}
 	if err := os.Mkdir(host.dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -217,7 +217,7 @@ func (r *running) stop(t testing.TB) {
 // reload asks for a reload.
 func (r *running) reload(t testing.TB) {
 	t.Helper()
-	if err := r.Do(t.Context(), Reload{}); err != nil {
+	if _, err := r.Do(t.Context(), Request{Command: Reload{}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
@@ -19,6 +20,9 @@ const (
 	DefaultPlanTime = 30 * time.Second
 	DefaultMaxImage = 64 << 20 // bytes
 	DefaultMode     = fs.FileMode(0o644)
+
+	DefaultMaxRemoved     = 50  // percent
+	DefaultMaxRemovedKeys = 100 // percent
 )
 
 // Options say what a daemon publishes, where, and how.
@@ -33,9 +37,9 @@ type Options struct {
 	// limits the size of all files of a source together. Its Group is a group's number, also
 	// if it is 0: -1 leaves the group as it is.
 	Writer writer.Options
-	// StateDir is where reserved generations and the last good image are kept.
-	// Without one, a region that is recreated starts at generation 1, and there
-	// is nothing to publish while the source cannot be read.
+	// StateDir is where reserved generations and the history are kept. Without one, a
+	// region that is recreated starts at generation 1, there is nothing to publish while
+	// the source cannot be read, and nothing can be pinned.
 	StateDir string
 	// OldStateDir is where the state was kept by default before: it becomes StateDir
 	// if there is none yet, and if what it has is what the region holds. It may be
@@ -60,6 +64,11 @@ type Options struct {
 	// MaxAge is how long ago a source that is fresh was last looked at. The default
 	// is three times Resync, and at least a minute.
 	MaxAge time.Duration
+	// History bounds what is kept of earlier generations.
+	History history.Options
+	// Guards are what a revision must not do although it is valid. The default allows
+	// half of the configs to go, and all keys.
+	Guards Guards
 	// PlanTime is how long it may take to decode and validate a revision. What takes
 	// longer is an alarm, and is no refusal. The default is 30 s.
 	PlanTime time.Duration
@@ -92,6 +101,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.PlanTime <= 0 {
 		o.PlanTime = DefaultPlanTime
+	}
+	if o.Guards.MaxRemoved == 0 {
+		o.Guards.MaxRemoved = DefaultMaxRemoved
+	}
+	if o.Guards.MaxRemovedKeys == 0 {
+		o.Guards.MaxRemovedKeys = DefaultMaxRemovedKeys
 	}
 	if o.Observe == nil {
 		o.Observe = func(*State) {}

@@ -8,32 +8,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/shm"
-	"github.com/statesync/statesync/shm/image"
 )
-
-// content is what a good revision comes to. It is immutable, and is compared by its
-// pointer.
-type content struct {
-	revision string
-	sections []*image.Section
-	plan     *plan.Plan // that it comes from; nil if that is not known
-}
-
-// contentOf is the content of an image that was published before.
-func contentOf(m *image.Image) *content {
-	return &content{revision: m.Revision(), sections: m.Sections()}
-}
-
-// contentOfPlan is the content of a plan that is not refused.
-func contentOfPlan(p *plan.Plan) *content {
-	c := &content{revision: p.Version, plan: p, sections: make([]*image.Section, len(p.Configs))}
-	for i := range p.Configs {
-		c.sections[i] = p.Configs[i].Section
-	}
-	return c
-}
 
 // loop is the owner: the one goroutine that the region, the layers and what was
 // decided belong to. It waits for news of the sources, for a plan, for a command and
@@ -43,6 +19,9 @@ func contentOfPlan(p *plan.Plan) *content {
 func (d *Daemon) loop(ctx context.Context, once bool) error {
 	beat := time.NewTicker(shm.HeartbeatInterval)
 	defer beat.Stop()
+	if err := d.settle(time.Now()); err != nil { // what is pinned needs no source
+		return err
+	}
 	d.turned()
 	for {
 		var err error
@@ -54,7 +33,9 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 		case m := <-d.worker.done:
 			err = d.decide(ctx, m)
 		case r := <-d.requests:
-			d.answer(r)
+			d.answer(ctx, r)
+		case a := <-d.recorder.acted:
+			err = d.acted(ctx, a)
 		case <-beat.C:
 			err = d.tend(ctx)
 		}
@@ -62,6 +43,7 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 			return err
 		}
 		d.reloaded()
+		d.effected()
 		d.turned()
 		if once && d.judged && !d.worker.busy() {
 			return nil
@@ -83,6 +65,9 @@ func (d *Daemon) look(ctx context.Context) error {
 		}
 		d.tally.refused(f)
 		l.unread.set(f, d.region.generation())
+		if f != nil {
+			d.fallBack(l)
+		}
 		if f == nil && !d.worker.busy() { // what is still refused counts again
 			d.tally.refused(l.undecoded.now)
 			d.tally.refused(d.planTrouble.now)
@@ -104,27 +89,51 @@ func (d *Daemon) look(ctx context.Context) error {
 	return d.judge()
 }
 
-// plan has a plan made of the newest snapshots, if none was made of them yet. It
-// reports whether one is being made.
+// inputs are what the next plan is made of; nil: there is nothing to make one of.
+func (d *Daemon) inputs() *inputs {
+	in := &inputs{layers: d.layers.inputs(d.label), overrides: d.overrides}
+	if d.trial != nil {
+		in.overrides = d.trial.set
+	}
+	if d.pinned != nil && len(in.overrides.after(d.intent.Pin.Act)) > 0 {
+		in.pinned = d.pinned
+	}
+	if in.layers == nil && in.pinned == nil && d.base == nil {
+		return nil
+	}
+	return in
+}
+
+// same reports whether two plans would come to the same. A nil plan was not made.
+func (in *inputs) same(other *inputs) bool {
+	return other != nil && in.overrides == other.overrides && in.pinned == other.pinned && sameNewest(in.layers, other.layers)
+}
+
+// plan has a plan made of the newest snapshots and of what operators asked for, if none
+// was made of them yet. It reports whether one is being made.
 func (d *Daemon) plan(ctx context.Context) bool {
-	in := d.layers.inputs(d.label)
+	in := d.inputs()
 	switch {
 	case d.worker.busy():
-		if in != nil && !sameInputs(in, d.worker.job.layers) {
+		if in != nil && !sameNewest(in.layers, d.worker.job.layers) {
 			d.worker.outdate()
 		}
 		return true
 	case in == nil:
 		return false
-	case sameInputs(in, d.planned): // what was in the way of newer ones is gone with them
+	case in.same(d.planned): // what was in the way of newer ones is gone with them
 		d.planTrouble.set(d.verdict, d.region.generation())
 		return false
 	}
-	if why := d.diary.pause(inputsDigest(in)); why != "" {
-		d.refuse(deadly(newestVersions(in), why))
-		return false
+	if in.layers != nil {
+		if why := d.diary.pause(inputsDigest(in.layers)); why != "" {
+			d.refuse(deadly(newestVersions(in.layers), why))
+			if in.layers = nil; d.trial == nil && in.pinned == nil {
+				return false
+			}
+		}
 	}
-	d.worker.start(ctx, job{layers: in, began: d.began()})
+	d.worker.start(ctx, job{inputs: *in, good: d.base, trial: d.trial, began: d.began()})
 	return true
 }
 
@@ -132,7 +141,7 @@ func (d *Daemon) plan(ctx context.Context) bool {
 func (d *Daemon) began() time.Time {
 	began := time.Now()
 	for i, l := range d.layers {
-		if l.look.Began.Before(began) && (d.planned == nil || d.planned[i].Newest != l.look.Snapshot) {
+		if l.look != nil && l.look.Began.Before(began) && (d.planned == nil || d.planned.layers == nil || d.planned.layers[i].Newest != l.look.Snapshot) {
 			began = l.look.Began
 		}
 	}
@@ -144,24 +153,49 @@ func (d *Daemon) began() time.Time {
 func (d *Daemon) decide(ctx context.Context, m made) error {
 	d.worker.finished(m)
 	d.slow.set("")
+	if m.trial != nil {
+		d.tested(m)
+		if d.plan(ctx) {
+			return nil
+		}
+		return d.judge()
+	}
+	return d.take(ctx, m)
+}
+
+// take makes use of a plan whose overrides are in force.
+func (d *Daemon) take(ctx context.Context, m made) error {
 	switch {
 	case m.err != nil: // abandoned
 	case m.crowded != nil && m.held == nil: // it is tried again after the next look
 		d.refuse(crowded(newestVersions(m.layers), d.opt.advise(m.crowded)))
 	default:
-		d.planned = m.layers
-		d.notices.say(m.plan)
-		d.undecoded(m)
-		d.verdict = invalid(m.plan)
-		d.refuse(d.verdict)
-		if d.verdict == nil {
-			d.good = contentOfPlan(m.plan)
+		d.planned = &m.inputs
+		if m.plan != nil {
+			d.notices.say(m.plan)
+			d.undecoded(m)
+			d.verdict = invalid(m.plan)
 		}
+		if d.verdict == nil {
+			d.verdict = unfit(m.problems)
+		}
+		d.refuse(d.verdict)
+		if m.content != nil {
+			d.good, d.base = m.content, m.content.origin()
+		}
+		if m.plan != nil && m.plan.Refused() && d.fallBackAll() {
+			d.planned = nil // it is made again of what was used before the start
+		}
+		if m.plan != nil && d.verdict == nil && d.pinned != nil { // accepted, although it is not live
+			d.layers.use(m.plan)
+		}
+		d.overlaid = m.overlaid
+		d.pinTrouble.set(unfit(m.pinProblems), d.region.generation())
 		if err := d.settle(m.began); err != nil {
 			return err
 		}
 	}
-	if m.crowded != nil && sameInputs(d.layers.inputs(d.label), m.asked) {
+	if m.crowded != nil && sameNewest(d.layers.inputs(d.label), m.asked) {
 		return d.judge() // what there was no memory for is tried again after the next look
 	}
 	if d.plan(ctx) {
@@ -194,7 +228,7 @@ func (d *Daemon) refuse(f *refusal) {
 // it and there is no region, what was last good is published.
 func (d *Daemon) judge() error {
 	d.judged = true
-	if d.good != nil && d.settled == d.good || d.region.held != nil {
+	if want := d.target(); want != nil && d.settled == want || d.region.held != nil {
 		return nil
 	}
 	if !d.asked {
@@ -215,61 +249,69 @@ func (d *Daemon) judge() error {
 			d.regionTrouble.set(d.opt.unpublishable(d.older, err), 0)
 		}
 	default:
-		if d.older = nil; d.good == nil { // what was in its way is gone
+		if d.older = nil; d.target() == nil { // what was in its way is gone
 			d.regionTrouble.set(nil, d.region.generation())
 		}
 	}
 	return nil
 }
 
-// lastGood is the content of an unusable region, or else that of the state
-// directory, if any.
+// lastGood is the content of an unusable region, or else the newest of the history, if
+// any.
 func (d *Daemon) lastGood() *content {
 	if m := d.region.salvage(); m != nil {
 		d.log.Warn("publishing what the region held until the source is good", "revision", m.Revision(), "configs", m.Len(),
 			"published", m.Published())
 		return contentOf(m)
 	}
-	m, err := d.dir.lastGood(d.opt.Writer.MaxImage)
-	switch {
-	case err != nil:
-		d.log.Warn("the last good image cannot be used", "state_dir", d.opt.StateDir, "error", err)
-		return nil
-	case m == nil:
+	rec, ok, err := d.recorder.store.Newest()
+	if err == nil && !ok {
 		return nil
 	}
-	d.log.Warn("publishing the last good image until the source is good", "state_dir", d.opt.StateDir,
-		"revision", m.Revision(), "configs", m.Len(), "published", m.Published())
-	return contentOf(m)
+	var c *content
+	if err == nil {
+		c, err = recorded(d.recorder.store, rec, nil)
+	}
+	if err != nil {
+		d.log.Warn("the last good generation of the history cannot be used", "state_dir", d.opt.StateDir, "error", err)
+		return nil
+	}
+	d.log.Warn("publishing the last good generation until the source is good", "state_dir", d.opt.StateDir,
+		"revision", rec.Revision, "configs", len(c.sections), "published", rec.Time)
+	c.layers = rec.Layers
+	return c
 }
 
-// settle publishes the newest good content unless the region holds it. Content that
-// cannot be published is refused, and tried again after the next look. An error ends
+// settle publishes what is to be live unless the region holds it. Content that is guarded
+// or cannot be published is refused, and tried again after the next look. An error ends
 // the daemon.
 func (d *Daemon) settle(began time.Time) error {
-	var refused *refusal
-	r := d.region
+	var refused, guarded *refusal
+	r, want := d.region, d.target()
 	d.tried = time.Now()
-	if d.good == nil && r.held == nil {
+	if want == nil && r.held == nil {
 		return nil // see judge
 	}
 	switch {
-	case d.good == nil, r.whole && d.settled == d.good:
-	case r.whole && r.held.Same(d.good.sections):
-		d.settledOn(d.good)
-		d.log.Debug("unchanged", "generation", r.generation(), "revision", d.good.revision)
+	case want == nil, r.whole && d.settled == want:
+	case r.whole && r.held.Same(want.sections):
+		d.settledOn(want)
+		d.log.Debug("unchanged", "generation", r.generation(), "revision", want.revision)
 	default:
-		err := d.put(d.good, began)
+		if guarded = d.guard(want); guarded != nil {
+			break
+		}
+		err := d.put(want, began)
 		switch {
 		case errors.Is(err, errNotAsAsked):
 			return d.opt.advise(err)
 		case err != nil:
-			refused = d.opt.unpublishable(d.good, err)
+			refused = d.opt.unpublishable(want, err)
 		default:
-			d.settledOn(d.good)
+			d.settledOn(want)
 		}
 	}
-	if !r.whole && r.held != nil && (d.good == nil || d.settled != d.good) {
+	if !r.whole && r.held != nil && (want == nil || d.settled != want) {
 		// The file is lost, and what is newest does not fit: what it held before
 		// is better than nothing.
 		older := contentOf(r.held)
@@ -281,6 +323,8 @@ func (d *Daemon) settle(began time.Time) error {
 			refused = d.opt.unpublishable(older, err)
 		}
 	}
+	d.tally.refused(guarded)
+	d.guardTrouble.set(guarded, r.generation())
 	d.tally.refused(refused)
 	d.regionTrouble.set(refused, r.generation())
 	return nil
@@ -289,11 +333,8 @@ func (d *Daemon) settle(began time.Time) error {
 // settledOn notes that the region holds a content.
 func (d *Daemon) settledOn(c *content) {
 	d.settled = c
-	if c.plan == nil {
-		return
-	}
-	for i, l := range d.layers {
-		l.used = c.plan.Layers[i].Snapshot
+	if c.plan != nil {
+		d.layers.use(c.plan)
 	}
 }
 
@@ -304,6 +345,7 @@ func (d *Daemon) put(c *content, began time.Time) error {
 	if d.region.held != before {
 		d.tally.publications++
 		d.tally.took.add(time.Since(began))
+		d.remember(c)
 	}
 	return err
 }
@@ -321,17 +363,19 @@ func (d *Daemon) tend(ctx context.Context) error {
 		}
 	}
 	now := time.Now()
+	d.lapse(now)
+	d.hurry(now)
 	if d.worker.busy() {
 		d.slow.set(d.overdue())
 		if d.region.held == nil && now.Sub(d.worker.job.since) > d.silence { // readers have nothing meanwhile
 			return d.judge()
 		}
-		return d.notice(now)
+		return d.notice(ctx, now)
 	}
 	if err := d.retry(ctx, now); err != nil {
 		return err
 	}
-	return d.notice(now)
+	return d.notice(ctx, now)
 }
 
 // retryInterval is how often what may be possible again is tried, if no source is looked at
@@ -356,17 +400,18 @@ func (d *Daemon) retry(ctx context.Context, now time.Time) error {
 	return d.judge()
 }
 
-// notice finds sources that do not answer. If there is no region, what was last good is
-// published without them.
-func (d *Daemon) notice(now time.Time) error {
-	hangs := false
+// notice finds sources that do not answer. The others are published without them, with
+// what was used of them before.
+func (d *Daemon) notice(ctx context.Context, now time.Time) error {
+	hangs, looked := false, d.layers.looked()
 	for _, l := range d.layers {
 		if since := l.silent(now, d.started); since > d.silence {
 			hangs = true
 			l.unread.set(hanging(d.label(l.spec.Name), since), d.region.generation())
+			d.fallBack(l)
 		}
 	}
-	if !hangs || d.layers.looked() {
+	if !hangs || looked || d.plan(ctx) {
 		return nil
 	}
 	return d.judge()
@@ -386,8 +431,8 @@ func (d *Daemon) overdue() string {
 // observed is the newest revision that was seen to have what the region holds.
 func (d *Daemon) observed() string {
 	switch {
-	case d.good != nil && d.settled == d.good:
-		return d.good.revision
+	case d.settled != nil && d.settled == d.target():
+		return d.settled.revision
 	case d.region.held != nil:
 		return d.region.held.Revision()
 	}

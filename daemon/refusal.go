@@ -30,9 +30,11 @@ const (
 	ReasonNoSpace  Reason = "no_space"  // memory to decode it, or pages for its image, are not available
 	ReasonRegion   Reason = "region"    // the region cannot be written
 	ReasonCrash    Reason = "crash"     // the daemon died while it decoded it
+	ReasonGuard    Reason = "guard"     // it takes away too much of what is live
+	ReasonOverride Reason = "override"  // an override does not fit it
 )
 
-var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion, ReasonCrash}
+var reasons = []Reason{ReasonSource, ReasonInvalid, ReasonTooLarge, ReasonNoSpace, ReasonRegion, ReasonCrash, ReasonGuard, ReasonOverride}
 
 // refusal is everything that keeps a revision from being published.
 type refusal struct {

@@ -95,7 +95,6 @@ func (r *region) attach(s *stateDir) error {
 			"revision", r.held.Revision(), "configs", r.held.Len(), "bytes", r.held.Size())
 		failpoint.Here("region.attached")
 		s.reserve(r.held.Generation())
-		s.save(r.held)
 	case errors.Is(err, shm.ErrNoRegion):
 		r.log.Info("no region yet; the first good revision will create it", "region", r.w.Path(), "above_generation", r.top)
 	case errors.Is(err, writer.ErrSealed), errors.Is(err, fs.ErrPermission), r.opt.Writer.Seal && unsealable(err):
@@ -280,11 +279,10 @@ func (r *region) published(how string, before *image.Image, began time.Time) {
 	failpoint.Here("region.published")
 	m := r.held
 	took := time.Since(began)
-	what := changesBetween(before, m)
+	what := changesBetween(sectionsOf(before), m.Sections())
 	attributes := append([]any{"generation", m.Generation()}, what.attributes()...)
 	r.log.Log(context.Background(), what.level(), how, append(attributes, "revision", m.Revision(), "configs", m.Len(),
 		"bytes", m.Size(), "took", took, "id", r.w.ID().String())...)
-	r.state.save(m)
 }
 
 // id is the attached file's, zero without one.

@@ -3,11 +3,17 @@
 package daemon
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/statesync/statesync/daemon/headroom"
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
+	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
 )
 
 // State is how a daemon stands, made anew at the end of each turn of its owner. It
@@ -32,6 +38,11 @@ type State struct {
 	Behind                 time.Time // since when it is not converged; zero: it is, or nothing was read yet
 	LastSuccess            time.Time // when it was last found to be converged; zero: never
 	LastGood               time.Time // when every layer's newest was last found to be used; zero: never
+
+	Pin       *history.Pin       // what an operator holds; nil: nothing
+	Overrides []history.Override // that have not lapsed; those set before the pin are suspended
+	Waiting   *Waiting           // what would be live were it not held or guarded; nil: nothing
+	History   history.Stats
 
 	Layers  []LayerState // the lowest first
 	Problem string       // why a newer revision is not published, as the region's status has it
@@ -61,8 +72,10 @@ type State struct {
 	WatchErrors uint64    // times that watching a source was found impaired
 	Took        Durations // from the beginning of the look that found a change to its commit
 
-	held *holding
-	live *plan.Plan // what the region holds came from it; nil if that is not known
+	held    *holding
+	live    *plan.Plan // what the region holds came from it; nil if that is not known
+	content *content   // what the region holds; nil if that is not known
+	past    *Past
 }
 
 // LayerState is how one source stands.
@@ -80,18 +93,93 @@ type LayerState struct {
 	Failed  uint64 // of the looks
 }
 
-// Why says where a value of the current generation comes from, the winner first. An
-// empty key is the whole config. It reads the config's files anew. The error is
-// ErrUnknownOrigin while what is live was not made of sources that this daemon read, and
-// matches headroom.ErrFull if there is no memory for it.
+// Why says where a value of the current generation comes from, the winner first: an
+// override, what a pin holds, or the layers. An empty key is the whole config. It reads the
+// config's files anew. The error is ErrUnknownOrigin while what is live was not made of
+// sources that this daemon read, and matches headroom.ErrFull if there is no memory for it.
 func (s *State) Why(config, key string) ([]plan.Origin, error) {
+	if s.content == nil {
+		return nil, ErrUnknownOrigin
+	}
+	origins := s.content.overridden(config, key)
+	if pin := s.content.pin; pin != nil {
+		from, err := s.content.held(config, key)
+		return append(origins, from...), err
+	}
 	if s.live == nil {
 		return nil, ErrUnknownOrigin
 	}
 	if err := headroom.Check(s.live.OriginsMemory(config)); err != nil {
 		return nil, err
 	}
-	return s.live.Origins(config, key)
+	from, err := s.live.Origins(config, key)
+	if err != nil && len(origins) > 0 { // no layer has the key
+		return origins, nil
+	}
+	return append(origins, from...), err
+}
+
+// overridden are the overrides of a content that say something of a key, the winner first.
+func (c *content) overridden(config, key string) (origins []plan.Origin) {
+	list := c.overrides.all()
+	if c.pin != nil {
+		list = c.overrides.after(c.pin.Act)
+	}
+	for _, o := range slices.Backward(list) {
+		if o.Config != config || key != "" && o.Key != key && !strings.HasPrefix(o.Key, key+".") && !strings.HasPrefix(key, o.Key+".") {
+			continue
+		}
+		origins = append(origins, plan.Origin{
+			Layer: overrideLayer, Version: fmt.Sprintf("act %d", o.Act), File: fmt.Sprintf("%s by %s until %s%s", o.Key, userText(o.By), o.Until.UTC().Format(time.RFC3339), whyText(o.Why)),
+			Value: string(o.Value), Deleted: string(o.Value) == "null",
+		})
+	}
+	return origins
+}
+
+// held is what a pin says of a key.
+func (c *content) held(config, key string) ([]plan.Origin, error) {
+	base := c.origin()
+	i, ok := base.index(config)
+	if !ok {
+		return nil, fmt.Errorf("the pinned generation has no config %s", tree.Printable(config))
+	}
+	o := plan.Origin{
+		Layer: pinLayer, Version: fmt.Sprintf("generation %d", c.pin.Generation),
+		File: fmt.Sprintf("held by %s since %s%s", userText(c.pin.By), c.pin.Time.UTC().Format(time.RFC3339), whyText(c.pin.Why)),
+	}
+	switch s := base.sections[i]; {
+	case s.Kind() == image.Opaque:
+		o.Opaque = true
+	case key == "":
+		o.Value = string(s.Content())
+	default:
+		var v image.Value
+		if err := s.Lookup(&v, key); err != nil {
+			return nil, fmt.Errorf("the config %s has no key %s", tree.Printable(config), tree.Printable(key))
+		}
+		o.Value = string(v.Text)
+	}
+	return []plan.Origin{o}, nil
+}
+
+// userText names a user.
+func userText(by history.By) string {
+	switch {
+	case by.UID < 0:
+		return "the daemon"
+	case by.User != "":
+		return by.User
+	}
+	return fmt.Sprintf("uid %d", by.UID)
+}
+
+// whyText is the reason that an operator gave, after a colon.
+func whyText(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 // Changed is the generation in which a config last changed, and whether there is such

@@ -52,7 +52,7 @@ func TestObserve(t *testing.T) {
 		return i >= 0 && slices.ContainsFunc(states[i:], func(s *State) bool { return !s.Reloading })
 	})
 	r.stop(t)
-	if err := r.Do(t.Context(), Reload{}); !errors.Is(err, ErrStopped) {
+	if _, err := r.Do(t.Context(), Request{Command: Reload{}}); !errors.Is(err, ErrStopped) {
 		t.Errorf("a reload of a daemon that has ended: %v", err)
 	}
 

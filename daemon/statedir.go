@@ -26,7 +26,8 @@ import (
 const (
 	lockFile       = "lock"
 	generationFile = "generation"
-	lastGoodFile   = "last-good.v1"
+	historyFile    = "history.db"
+	lastGoodFile   = "last-good.v1" // of an earlier version
 )
 
 // reserveBlock is how many generations are reserved at once, so that nearly no
@@ -43,36 +44,45 @@ type stateDir struct {
 	root   *os.Root
 	lock   *os.File
 	log    *slog.Logger
-	errors atomic.Uint64 // failures to write; of several goroutines
+	errors *atomic.Uint64 // failures to write; of several goroutines
 
 	reserved uint64 // on stable storage
+	unread   error  // why it cannot be read
 	trouble  string // why the last reservation failed
-	saver    *saver
 }
 
 // openState makes the directory if need be, and takes its lock, for which it
 // waits until ctx ends.
-func openState(ctx context.Context, path string, log *slog.Logger) (_ *stateDir, err error) {
+func openState(ctx context.Context, path string, errs *atomic.Uint64, log *slog.Logger) (_ *stateDir, err error) {
 	root, err := openStateDir(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &stateDir{path: path, root: root, log: log}
+	s := &stateDir{path: path, root: root, log: log, errors: errs}
 	if s.lock, err = s.acquire(ctx); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	failpoint.Here("state.locked")
 	if s.reserved, err = s.readReserved(); err != nil {
-		// Only the last good image's generation is left. At most one block was
-		// reserved above it, unless saving failed for long.
+		// Only the generation that was published last is left: see assume.
+		s.reserved, s.unread = 0, err
 		if h, headErr := s.readHeader(); headErr == nil {
-			s.reserved = min(h.generation+reserveBlock, seqlock.MaxGeneration-reserveBlock)
+			s.assume(h.generation, true)
 		}
-		log.Warn("the reserved generations cannot be read", "state_dir", path, "assumed", s.reserved, "error", err)
 	}
 	failpoint.Here("state.read")
-	s.saver = startSaver(s)
 	return s, nil
+}
+
+// assume stands in for reserved generations that cannot be read. At most one block was
+// reserved above the generation that was recorded last, unless recording failed for long.
+// Where it is sure that none was recorded, and none are reserved, none was given out.
+func (s *stateDir) assume(newest uint64, sure bool) {
+	if s == nil || s.unread == nil || newest == 0 && sure && errors.Is(s.unread, fs.ErrNotExist) {
+		return
+	}
+	s.reserved = max(s.reserved, min(newest+reserveBlock, seqlock.MaxGeneration-reserveBlock))
+	s.log.Warn("the reserved generations cannot be read", "state_dir", s.path, "assumed", s.reserved, "error", s.unread)
 }
 
 // openStateDir opens the directory, and refuses one that others may write. An
@@ -156,10 +166,12 @@ func (s *stateDir) isLock(f *os.File) bool {
 func (s *stateDir) readReserved() (uint64, error) {
 	f, err := s.root.Open(generationFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, headErr := s.root.Lstat(lastGoodFile); errors.Is(headErr, fs.ErrNotExist) {
-			return 0, nil
+		for _, used := range []string{historyFile, lastGoodFile} {
+			if _, there := s.root.Lstat(used); there == nil {
+				return 0, err
+			}
 		}
-		return 0, err
+		return 0, nil
 	}
 	if err != nil {
 		return 0, err
@@ -229,17 +241,7 @@ func (s *stateDir) replace(name string, write func(*os.File) error) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// close saves what is yet to be saved and gives the lock back.
+// close gives the lock back.
 func (s *stateDir) close() error {
-	s.saver.close()
-	failpoint.Here("state.saved")
 	return errors.Join(s.lock.Close(), s.root.Close())
-}
-
-// errorCount is how often the directory could not be written.
-func (s *stateDir) errorCount() uint64 {
-	if s == nil {
-		return 0
-	}
-	return s.errors.Load()
 }

@@ -59,6 +59,7 @@ func TestTakeOver(t *testing.T) {
 	if err := os.Remove(s.stateFile(regionFile)); err != nil { // as an earlier version left it
 		t.Fatal(err)
 	}
+	s.asBefore()
 	s.opt.OldStateDir, s.opt.StateDir = s.opt.StateDir, filepath.Join(filepath.Dir(s.opt.StateDir), "new")
 
 	other := *s

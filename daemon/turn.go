@@ -8,16 +8,23 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/image"
 )
 
-// live reports whether readers have what was made of the sources last.
+// live reports whether readers have what is to be live: what was made of the sources
+// last, or what an operator holds.
 func (d *Daemon) live() bool {
-	return d.region.whole && d.good != nil && d.good.plan != nil && d.settled == d.good && d.regionTrouble.now == nil
+	want := d.target()
+	return d.region.whole && want != nil && (want.plan != nil || d.pinned != nil) && d.settled == want && d.regionTrouble.now == nil
 }
 
-// converged reports whether what the sources come to is live.
+// converged reports whether what the sources come to is live, or what an operator holds
+// instead.
 func (d *Daemon) converged() bool {
-	return d.live() && d.planTrouble.now == nil && d.layers.current()
+	if d.pinned != nil {
+		return d.live() && d.decided()
+	}
+	return d.live() && d.planTrouble.now == nil && d.layers.current() && d.decided()
 }
 
 // turned ends a turn: it makes the state that questions are answered from, and tells
@@ -44,23 +51,31 @@ func (d *Daemon) turned() {
 		Behind:       d.behind,
 		LastSuccess:  good,
 		LastGood:     good,
-		Layers:       d.layers.states(),
+		Held:         d.intent.Pin != nil,
+		Pin:          d.intent.Pin,
+		Overrides:    d.overrides.all(),
+		Waiting:      d.waits(),
+		Layers:       d.layers.states(d.pinned),
 		Problem:      problem.String(),
 		Place:        problem.place(),
 		Alarm:        d.slow.text,
-		Reloading:    d.reloading != nil,
+		Reloading:    len(d.reloads) > 0,
 		Looks:        d.layers.looks(),
 		Publications: d.tally.publications,
 		Regions:      d.region.regions,
 		Losses:       d.region.losses,
 		Refusals:     maps.Clone(d.tally.refusals),
-		StateErrors:  d.dir.errorCount(),
+		StateErrors:  d.stateErrors.Load(),
+		History:      d.recorder.store.Stats(),
 		WatchErrors:  d.watchErrors.Load(),
 		Took:         d.tally.took,
 	}
 	s.Findings, s.Found = d.findings()
+	if text := d.recorder.trouble.Load(); text != "" && s.Alarm == "" {
+		s.Alarm = "the history cannot be written: " + text
+	}
 	if s.Problem == "" { // what is not published yet because it takes long
-		s.Problem, s.Place = s.Alarm, s.Alarm
+		s.Problem, s.Place = d.slow.text, d.slow.text
 	}
 	if good.IsZero() {
 		goodAt = d.seenGood
@@ -73,7 +88,7 @@ func (d *Daemon) turned() {
 		s.Stuck = now.Sub(s.Planning) > stuckAfter*d.opt.PlanTime
 	}
 	if d.settled != nil {
-		s.live = d.settled.plan
+		s.live, s.content = d.settled.plan, d.settled
 	}
 	told := shm.Observation{
 		SourceGood: goodAt, Observed: d.observed(), Problem: s.Problem,
@@ -84,7 +99,7 @@ func (d *Daemon) turned() {
 		told.Observed, told.Problem, told.Findings, told.Found, told.Layers = was.Observed, was.Problem, was.Findings, was.Found, was.Layers
 	}
 	d.region.tell(told)
-	s.Ready = d.region.whole
+	s.Ready, s.past = d.region.whole, d.past
 	if m := d.region.held; m != nil {
 		if d.held == nil || d.held.image != m {
 			d.held = &holding{image: m}
@@ -102,7 +117,7 @@ func (d *Daemon) problems() (all []*refusal) {
 	for _, l := range d.layers {
 		all = append(all, l.problem())
 	}
-	all = append(all, d.planTrouble.now, d.regionTrouble.now)
+	all = append(all, d.planTrouble.now, d.pinTrouble.now, d.guardTrouble.now, d.regionTrouble.now)
 	return slices.DeleteFunc(all, func(f *refusal) bool { return f == nil })
 }
 
@@ -130,3 +145,30 @@ func (d *Daemon) findings() (findings []shm.Finding, found int) {
 // stuckAfter is how many times Options.PlanTime a plan may take until the watchdog is
 // no longer fed.
 const stuckAfter = 10
+
+// Waiting is what would be live, were it not held or guarded.
+type Waiting struct {
+	Revision string
+	Changes  Changes // against what is live
+	content  *content
+	live     *image.Image
+}
+
+// Digest names the content, without overrides, as State.Digest does. It may take as long.
+func (w *Waiting) Digest() string { return w.content.origin().digest.of(w.content.origin().sections) }
+
+// waits is what waits behind a pin or a guard; nil: nothing does.
+func (d *Daemon) waits() *Waiting {
+	held := d.region.held
+	if d.good == nil || held == nil || d.pinned == nil && d.guardTrouble.now == nil {
+		d.waiting = nil
+		return nil
+	}
+	if w := d.waiting; w == nil || w.content != d.good || w.live != held {
+		d.waiting = &Waiting{Revision: d.good.revision, Changes: changesBetween(held.Sections(), d.good.sections), content: d.good, live: held}
+	}
+	if d.waiting.Changes.Added+d.waiting.Changes.Changed+d.waiting.Changes.Removed == 0 {
+		return nil
+	}
+	return d.waiting
+}

@@ -25,21 +25,38 @@ type worker struct {
 	gaveUp bool // the plan before was abandoned
 }
 
+// inputs are what a plan is made of, and what is set over it.
+type inputs struct {
+	layers    []plan.Layer // nil: not all sources were read yet
+	overrides *overrides
+	pinned    *content // what a pin holds, if there are overrides over that
+}
+
 // job is a plan to make.
 type job struct {
-	layers []plan.Layer
-	began  time.Time // when the look began that brought the newest of them
-	since  time.Time // when the plan was begun
+	inputs
+	good  *content  // what the newest good plan came to, without overrides; nil before the first
+	trial *trial    // of an override, which is among the overrides; nil: they are all in force
+	began time.Time // when the look began that brought the newest of them
+	since time.Time // when the plan was begun
 }
 
 // made is what became of a job.
 type made struct {
 	job
-	plan    *plan.Plan
+	plan    *plan.Plan   // nil: of no layers
 	asked   []plan.Layer // what the plan was to be made of
 	crowded error        // there is no memory for that now
 	held    []bool       // the layers whose accepted snapshot takes the newest's place then; nil: no plan is made
 	err     error        // it was abandoned
+
+	// content is what the plan, or else job.good, comes to with the overrides; nil if there
+	// is neither, or if the problems of the overrides have errors. overlaid is what the
+	// pin holds with those that were set after it.
+	content     *content
+	problems    []*plan.Problem
+	overlaid    *content
+	pinProblems []*plan.Problem
 }
 
 func newWorker(m *plan.Maker) *worker {
@@ -95,17 +112,37 @@ func (w *worker) stop() bool {
 // make runs on the worker's goroutine.
 func (w *worker) make(ctx context.Context, j job) made {
 	m := made{job: j, asked: j.layers}
-	need := w.maker.Memory(j.layers)
+	if j.layers != nil && !w.plan(ctx, &m) {
+		return m
+	}
+	base := j.good
+	if m.plan != nil && !m.plan.Refused() {
+		base = contentOfPlan(m.plan)
+	}
+	var schemas *plan.Plan
+	if base != nil {
+		schemas = base.plan
+		m.content, m.problems = patched(base, schemas, j.overrides, j.overrides.all())
+	}
+	if j.pinned != nil {
+		m.overlaid, m.pinProblems = patched(j.pinned, schemas, j.overrides, j.overrides.after(j.pinned.pin.Act))
+	}
+	return m
+}
+
+// plan makes the plan of a job. It reports whether there is one.
+func (w *worker) plan(ctx context.Context, m *made) bool {
+	need := w.maker.Memory(m.layers)
 	if m.crowded = w.room(need); m.crowded != nil {
-		if m.layers, m.held, need = w.holdBack(j.layers, need); m.held == nil {
-			return m
+		if m.layers, m.held, need = w.holdBack(m.layers, need); m.held == nil {
+			return false
 		}
 	}
 	if need > 0 { // else nothing is decoded that was not decoded before
 		defer w.diary.begin(inputsDigest(m.layers))()
 	}
 	m.plan, m.err = w.maker.Make(ctx, m.layers)
-	return m
+	return m.err == nil
 }
 
 // holdBack replaces the newest snapshots of the layers that need most memory by their

@@ -133,7 +133,7 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 	if s.during != nil {
 		s.during(h, d)
 	}
-	h.until(d, "the last good image to be saved", func() bool { return strings.Contains(d.log(), "failpoint last-good.done\n") })
+	h.until(d, "the history to have it", func() bool { return strings.Contains(d.log(), "failpoint memory.recorded\n") })
 	if s.name == "close" {
 		<-d.ended
 		h.current = nil

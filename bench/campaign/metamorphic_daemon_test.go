@@ -64,7 +64,7 @@ func init() {
 		signal.Notify(hup, syscall.SIGHUP)
 		go func() {
 			for range hup {
-				_ = d.Do(ctx, daemon.Reload{}) // one that ends has nothing to reload
+				_, _ = d.Do(ctx, daemon.Request{Command: daemon.Reload{}}) // one that ends has nothing to reload
 			}
 		}()
 		ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM)

@@ -280,7 +280,7 @@ func TestTrustStateFiles(t *testing.T) {
 		old := syscall.Umask(umask)
 		p := trustStart(t, nil, "--source=dir:"+source, "--region="+region, "--state-dir="+state, "--slots=2", "--max-image=64KiB")
 		syscall.Umask(old)
-		for _, name := range []string{"lock", "generation", "last-good.v1"} {
+		for _, name := range []string{"lock", "generation", "history.db"} {
 			path := filepath.Join(state, name)
 			await(t, path, func() bool { _, err := os.Stat(path); return err == nil })
 			st, err := os.Stat(path)
@@ -315,7 +315,7 @@ func init() {
 	// trust-peek STATE says how many of a state directory's files it can't read.
 	roles["trust-peek"] = func(_ context.Context, args []string) error {
 		refused := 0
-		for _, name := range []string{".", "lock", "generation", "last-good.v1"} {
+		for _, name := range []string{".", "lock", "generation", "history.db"} {
 			if _, err := os.Open(filepath.Join(args[0], name)); errors.Is(err, os.ErrPermission) {
 				refused++
 			}

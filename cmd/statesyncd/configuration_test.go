@@ -32,7 +32,7 @@ func TestVariablesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := regexp.MustCompile(`(?:[eE]nv|Getenv|LookupEnv)\("([A-Z_]+)"\)|Env\w* += "([A-Z_]+)"`)
+	asked := regexp.MustCompile(`(?:[eE]nv|Getenv|LookupEnv|lookup)\((?:environ, )?"([A-Z_]+)"\)|Env\w* += "([A-Z_]+)"`)
 	found := 0
 	for _, dir := range []string{"cmd", "daemon", "client", "shm"} {
 		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, d fs.DirEntry, err error) error {

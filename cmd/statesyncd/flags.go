@@ -19,6 +19,7 @@ import (
 	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/admin"
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
@@ -27,10 +28,15 @@ import (
 // settings are what the command line and the environment ask for.
 type settings struct {
 	daemon.Options
-	listen    string // where metrics and health are served; empty is nowhere
-	chosen    bool   // and that was asked for
-	sources   []string
-	once      bool
+	listen  string // where metrics and health are served; empty is nowhere
+	chosen  bool   // and that was asked for
+	sources []string
+
+	controlDir   string // of the control socket; empty: there is none
+	controlGroup int    // whose members may command; -1: none
+
+	once bool
+
 	dryRun    bool
 	logFormat string
 	logLevel  string
@@ -74,11 +80,18 @@ Signals
 Files
   REGION/region.v1         the region, ` + shm.DefaultDir + `/region.v1 by default
   REGION/lock              held by the one daemon that writes the region
-  REGION/query.sock        answers statesync layers and statesync why
+  REGION/query.sock        answers statesync log, diff, show, why and layers
+  CONTROL-DIR/control.sock takes statesync rollback, pin, unpin, override and accept
   STATE-DIR/generation     the generations that are reserved
-  STATE-DIR/last-good.v1   published at start when the source can't be read
+  STATE-DIR/history.db     earlier generations, pins, overrides and the audit; the newest
+                           is published at start when the source can't be read
   STATE-DIR/region         the path of the region that the directory belongs to
   STATE-DIR/decoding       what is being decoded; there only while it is
+
+Guards
+  A revision whose files are all valid is still refused if it removes more than
+  --max-removed of the configs, or makes a list or an opaque config of a
+  mapping. status says what would be lost; statesync accept lets it pass.
 
 Metrics and health
   /metrics     for Prometheus, on --listen
@@ -126,6 +139,8 @@ const examples = `  # publish a directory, and follow it
 func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	s := &settings{}
 	maxImage, mode, gid := cli.ByteSize(daemon.DefaultMaxImage), fileMode(daemon.DefaultMode), group(-1)
+	historyBytes, removed, removedKeys := cli.ByteSize(history.DefaultBytes), percent(daemon.DefaultMaxRemoved), percent(daemon.DefaultMaxRemovedKeys)
+	controllers := group(-1)
 	cmd := &cobra.Command{
 		Use:           "statesyncd --source [NAME=]dir:PATH … [flags]",
 		Short:         "Publish configuration into shared memory",
@@ -156,6 +171,16 @@ longer is an alarm in log, status and metrics`)
 	f.DurationVar(&s.LockWait, "lock-wait", daemon.DefaultLockWait, "how long to wait for another daemon to end")
 	f.StringSliceVar(&s.Opaque, "opaque", nil, "glob of files to publish as they are; may be repeated, or a list with commas")
 	f.BoolVar(&s.AllowEmpty, "allow-empty", false, "publish a source without any config")
+	f.IntVar(&s.History.Records, "history", history.DefaultRecords, "how many generations the history keeps")
+	f.Var(&historyBytes, "history-bytes", "how large the history may be, in bytes, KiB, MiB or GiB")
+	f.Var(&removed, "max-removed", `which part of the configs a revision may remove, where there were four
+or more; a revision that removes more needs statesync accept`)
+	f.Var(&removedKeys, "max-removed-keys", "the same for the keys of each config; 100% allows all")
+	f.StringSliceVar(&s.Guards.Accept, "accept", nil, "digest of a content that passes these guards; for --once")
+	f.StringVar(&s.controlDir, "control-dir", "", `where the control socket is, which takes rollback, pin and override; ''
+is nowhere (default $RUNTIME_DIRECTORY, else the state directory)`)
+	f.Var(&controllers, "control-group", `the group whose members may roll back, pin and override, beside root and
+the daemon's user; a name or a number`)
 	f.BoolVar(&s.Writer.Seal, "seal", false, "make the region's file append-only (needs CAP_LINUX_IMMUTABLE)")
 	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
 A chosen address that is not available is an error; the default
@@ -189,6 +214,15 @@ may be behind its sources, for /healthz (default three times
 			}
 			s.StateDir, s.OldStateDir = dir, before
 		}
+		if !f.Changed("control-dir") {
+			dir, err := controlDir(environ, s.StateDir)
+			if err != nil {
+				return &usageError{err}
+			}
+			s.controlDir = dir
+		}
+		s.History.Bytes = int64(historyBytes)
+		s.Guards.MaxRemoved, s.Guards.MaxRemovedKeys, s.controlGroup = removed.option(), removedKeys.option(), int(controllers)
 		s.Version = cli.Version()
 		if err := s.validate(); err != nil {
 			return &usageError{err}
@@ -223,6 +257,7 @@ func complete(cmd *cobra.Command) {
 	}
 	_ = cmd.MarkFlagDirname("region")
 	_ = cmd.MarkFlagDirname("state-dir")
+	_ = cmd.MarkFlagDirname("control-dir")
 }
 
 // minResync keeps a reading of the source from following the last one at once.
@@ -249,6 +284,13 @@ func (s *settings) validate() error {
 	if s.StateDir != "" && sameDir(s.StateDir, s.Region) {
 		return fmt.Errorf("--state-dir and --region are both %s; give --state-dir a directory of its own", s.Region)
 	}
+	if s.controlDir != "" && sameDir(s.controlDir, s.Region) {
+		return fmt.Errorf("--control-dir and --region are both %s; give --control-dir a directory that readers do not mount", s.Region)
+	}
+	if s.controlGroup >= 0 && (s.controlDir == "" || s.StateDir != "" && sameDir(s.controlDir, s.StateDir)) {
+		return errors.New("--control-group needs a directory that the group can enter, and the state directory is the daemon's alone; " +
+			"give one with --control-dir")
+	}
 	if s.Resync < minResync {
 		return fmt.Errorf("--resync %v is too short; give at least %v, such as 5s", s.Resync, minResync)
 	}
@@ -257,6 +299,12 @@ func (s *settings) validate() error {
 	}
 	if err := writer.CheckLimits(s.Writer.Slots, s.Writer.MaxImage); err != nil {
 		return fmt.Errorf("--slots or --max-image: %w", err)
+	}
+	if s.History.Records < 1 {
+		return fmt.Errorf("--history %d is too short; give at least 1, such as %d", s.History.Records, history.DefaultRecords)
+	}
+	if s.History.Bytes < 1 {
+		return fmt.Errorf("--history-bytes is %d; give at least 1MiB", s.History.Bytes)
 	}
 	for _, glob := range s.Opaque {
 		if _, err := path.Match(glob, ""); err != nil || glob == "" {
@@ -315,40 +363,4 @@ func (s *settings) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// defaultStateDir is where the state of a region is kept by default, and where it was
-// before directories were named by the whole path; empty if it was nowhere else.
-func defaultStateDir(environ []string, region string, euid int) (dir, before string, err error) {
-	env := func(name string) string {
-		for i := len(environ) - 1; i >= 0; i-- { // the last one counts, as for os.Getenv
-			if value, ok := strings.CutPrefix(environ[i], name+"="); ok {
-				return value
-			}
-		}
-		return ""
-	}
-	if dir := env("STATE_DIRECTORY"); dir != "" {
-		if strings.Contains(dir, ":") {
-			return "", "", fmt.Errorf("STATE_DIRECTORY has several directories, %s; name the daemon's with --state-dir", dir)
-		}
-		return dir, "", nil
-	}
-	parent := ""
-	if euid == 0 {
-		parent = "/var/lib"
-	} else if xdg := env("XDG_STATE_HOME"); filepath.IsAbs(xdg) { // the specification has others ignored
-		parent = xdg
-	} else if home := env("HOME"); filepath.IsAbs(home) {
-		parent = filepath.Join(home, ".local/state")
-	} else {
-		return "", "", errors.New("no directory for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set; " +
-			"give --state-dir DIR, or --state-dir '' to do without")
-	}
-	name, err := daemon.RegionName(region)
-	if err != nil {
-		return "", "", fmt.Errorf("--region: %w", err)
-	}
-	parent = filepath.Join(parent, "statesync")
-	return filepath.Join(parent, name), filepath.Join(parent, filepath.Base(filepath.Clean(region))), nil
 }

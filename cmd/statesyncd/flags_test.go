@@ -65,6 +65,13 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		{"lock-wait", "0s", func(s *settings) bool { return s.LockWait == 0 }, "1h", func(s *settings) bool { return s.LockWait == time.Hour }},
 		{"opaque", "*.pem,*.txt", func(s *settings) bool { return slices.Equal(s.Opaque, []string{"*.pem", "*.txt"}) }, "x", func(s *settings) bool { return slices.Equal(s.Opaque, []string{"x"}) }},
 		{"allow-empty", "true", func(s *settings) bool { return s.AllowEmpty }, "false", func(s *settings) bool { return !s.AllowEmpty }},
+		{"history", "20", func(s *settings) bool { return s.History.Records == 20 }, "1", func(s *settings) bool { return s.History.Records == 1 }},
+		{"history-bytes", "3MiB", func(s *settings) bool { return s.History.Bytes == 3<<20 }, "65536", func(s *settings) bool { return s.History.Bytes == 65536 }},
+		{"max-removed", "20%", func(s *settings) bool { return s.Guards.MaxRemoved == 20 }, "0", func(s *settings) bool { return s.Guards.MaxRemoved < 0 }},
+		{"max-removed-keys", "20", func(s *settings) bool { return s.Guards.MaxRemovedKeys == 20 }, "100%", func(s *settings) bool { return s.Guards.MaxRemovedKeys == 100 }},
+		{"accept", "sha256:a,sha256:b", func(s *settings) bool { return slices.Equal(s.Guards.Accept, []string{"sha256:a", "sha256:b"}) }, "x", func(s *settings) bool { return slices.Equal(s.Guards.Accept, []string{"x"}) }},
+		{"control-group", "12", func(s *settings) bool { return s.controlGroup == 12 }, "0", func(s *settings) bool { return s.controlGroup == 0 }},
+		{"control-dir", "/run/x", func(s *settings) bool { return s.controlDir == "/run/x" }, "/run/y", func(s *settings) bool { return s.controlDir == "/run/y" }},
 		{"seal", "true", func(s *settings) bool { return s.Writer.Seal }, "false", func(s *settings) bool { return !s.Writer.Seal }},
 		{"listen", "off", func(s *settings) bool { return s.listen == "" && s.chosen }, "unix:/x", func(s *settings) bool { return s.listen == "unix:/x" }},
 		{"max-age", "1h", func(s *settings) bool { return s.MaxAge == time.Hour }, "6s", func(s *settings) bool { return s.MaxAge == 6*time.Second }},
@@ -75,7 +82,7 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		{"once", "true", func(s *settings) bool { return s.once }, "false", func(s *settings) bool { return !s.once }},
 		{"dry-run", "true", func(s *settings) bool { return s.dryRun }, "false", func(s *settings) bool { return !s.dryRun }},
 	} {
-		base := []string{"HOME=/home/me", "PATH=/bin"}
+		base := []string{"HOME=/home/me", "PATH=/bin", "RUNTIME_DIRECTORY=/run/me"}
 		if c.flag != "source" {
 			base = append(base, "STATESYNC_SOURCE=dir:/etc/app")
 		}

@@ -136,5 +136,5 @@ const reloadWait = time.Minute
 func reload(d *daemon.Daemon) {
 	ctx, cancel := context.WithTimeout(context.Background(), reloadWait)
 	defer cancel()
-	_ = d.Do(ctx, daemon.Reload{}) // one that ends has nothing to reload
+	_, _ = d.Do(ctx, daemon.Request{Command: daemon.Reload{}}) // one that ends has nothing to reload
 }

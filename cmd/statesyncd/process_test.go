@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
@@ -200,46 +199,6 @@ func TestSignals(t *testing.T) {
 	h.signal(p, syscall.SIGINT)
 	if err := p.Wait(); err != nil {
 		t.Errorf("after SIGINT: %v", err)
-	}
-}
-
-// A disk that hangs holds up neither a publication nor, with a second signal,
-// the end. One that comes within a second is the same: timeout(1) sends two.
-func TestSecondSignalEndsAtOnce(t *testing.T) {
-	h := newHost(t)
-	if err := os.Mkdir(h.state, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mkfifo(filepath.Join(h.state, ".last-good.v1.new"), 0o600); err != nil { // opening it hangs
-		t.Fatal(err)
-	}
-	for i := range 2 {
-		h.put(fmt.Sprintf("x: %d\n", i))
-		p := h.start()
-		await(t, "the publication", func() bool { _, m, err := h.look(); return err == nil && m.Generation() == uint64(i+1) })
-		h.signal(p, syscall.SIGTERM)
-		await(t, "the region to be given up", func() bool { return h.status().State == shm.Stopped })
-		began := time.Now()
-		ended := make(chan error, 1)
-		go func() { ended <- p.Wait() }()
-		var err error
-		for waiting := true; waiting; {
-			if err := p.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				t.Fatal(err)
-			}
-			select {
-			case err = <-ended:
-				waiting = false
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-		if took := time.Since(began); took < oneSignal/2 {
-			t.Errorf("a second signal ended it %v after the first", took)
-		}
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(p.log(), "exiting at once") {
-			t.Errorf("after the second signal: %v", err)
-		}
 	}
 }
 

@@ -46,9 +46,10 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 			return
 		}
 		if err := control.Serve(telling, d, control.Options{
-			Region: s.Region, Mode: s.Writer.Mode, Group: s.Writer.Group, Version: s.Version, Log: s.Log,
+			Region: s.Region, Mode: s.Writer.Mode, Group: s.Writer.Group, Version: s.Version,
+			Control: s.controlDir, ControlGroup: s.controlGroup, Log: s.Log,
 		}); err != nil {
-			s.Log.Error("queries are no longer answered; restart the daemon", "error", err)
+			s.Log.Error("queries and commands are no longer answered; restart the daemon", "error", err)
 		}
 	})
 	if err := d.Run(ctx); !errors.Is(err, context.Canceled) {

@@ -58,3 +58,29 @@ func (g *group) Set(text string) error {
 
 // Type is what the help calls the value.
 func (g *group) Type() string { return "group" }
+
+// percent is a flag from 0 to 100.
+type percent int
+
+func (p *percent) String() string { return strconv.Itoa(int(*p)) + "%" }
+
+// Set accepts a number, with or without the sign.
+func (p *percent) Set(text string) error {
+	n, err := strconv.Atoi(strings.TrimSuffix(text, "%"))
+	if err != nil || n < 0 || n > 100 {
+		return fmt.Errorf("%q is not a percentage; give 0 to 100", text)
+	}
+	*p = percent(n)
+	return nil
+}
+
+// Type is what the help calls the value.
+func (p *percent) Type() string { return "percent" }
+
+// option is the percentage as the daemon's options have it, where 0 is the default.
+func (p percent) option() int {
+	if p == 0 {
+		return -1
+	}
+	return int(p)
+}

@@ -170,16 +170,17 @@ func TestSocketStaysInPlace(t *testing.T) {
 func TestSocketThatCannotBeMade(t *testing.T) {
 	t.Parallel()
 	region := filepath.Join(t.TempDir(), "region")
-	blocked := filepath.Join(region, tempName, "in the way")
+	s := &socket{dir: region, name: SocketName, mode: 0o600, group: -1, log: slog.New(slog.DiscardHandler)}
+	blocked := filepath.Join(region, s.temp(), "in the way")
 	if err := os.MkdirAll(blocked, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := listen(region, 0o600, -1, slog.New(slog.DiscardHandler))
+	s.listen()
 	defer s.Close()
 	if _, err := Dial(region, []int{os.Geteuid()}).Status(t.Context()); !errors.Is(err, ErrNoDaemon) {
 		t.Errorf("without a socket: %v", err)
 	}
-	if err := os.RemoveAll(filepath.Join(region, tempName)); err != nil {
+	if err := os.RemoveAll(filepath.Join(region, s.temp())); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the socket", func() bool { _, err := os.Lstat(filepath.Join(region, SocketName)); return err == nil })
@@ -193,7 +194,7 @@ func TestSocketMode(t *testing.T) {
 		}
 	}
 	region := t.TempDir()
-	s := listen(region, 0o640, -1, slog.New(slog.DiscardHandler))
+	s := (&socket{dir: region, name: SocketName, mode: socketMode(0o640), group: -1, log: slog.New(slog.DiscardHandler)}).listen()
 	defer s.Close()
 	path := filepath.Join(region, SocketName)
 	await(t, "the socket", func() bool { _, err := os.Lstat(path); return err == nil })

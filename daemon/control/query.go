@@ -9,84 +9,20 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/statesync/statesync/daemon"
 	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/internal/httpd"
+	"github.com/statesync/statesync/daemon/plan"
 )
 
 // Daemon is what the socket answers for, such as a *daemon.Daemon.
 type Daemon interface {
 	State() *daemon.State
-}
-
-// Status answers /v1/status. What never happened is null.
-type Status struct {
-	Version       string     `json:"version"` // of the daemon
-	Generation    uint64     `json:"generation"`
-	Revision      string     `json:"revision"`
-	Digest        string     `json:"digest"`
-	Configs       int        `json:"configs"`
-	Bytes         int        `json:"bytes"`
-	Published     *time.Time `json:"published"`
-	Ready         bool       `json:"ready"`
-	Fresh         bool       `json:"fresh"`
-	Converged     bool       `json:"converged"`
-	Held          bool       `json:"held"`
-	BehindSince   *time.Time `json:"behind_since"`
-	PlanningSince *time.Time `json:"planning_since"`
-	Problem       string     `json:"problem"`
-	Problems      []Problem  `json:"problems"`       // the first 100 of each cause
-	ProblemsFound int        `json:"problems_found"` // all of them
-	Alarm         string     `json:"alarm"`
-	Layers        []Layer    `json:"layers"`
-}
-
-// Problem is one reason why a newer revision is not published.
-type Problem struct {
-	Reason  string `json:"reason"`
-	Layer   string `json:"layer"`
-	File    string `json:"file"`
-	Line    int    `json:"line"`   // 0: the whole file
-	Column  int    `json:"column"` // 0: not known
-	Key     string `json:"key"`
-	Message string `json:"message"`
-}
-
-// Layer is one source in the answers to /v1/status and /v1/layers.
-type Layer struct {
-	Name    string     `json:"name"`
-	Source  string     `json:"source"`
-	Version string     `json:"version"` // in use
-	Newest  string     `json:"newest"`  // what the source has, where that is not in use
-	Good    *time.Time `json:"last_good"`
-	Looked  *time.Time `json:"last_looked"`
-	Looks   uint64     `json:"looks"`
-	Failed  uint64     `json:"looks_failed"`
-	Problem string     `json:"problem"`
-}
-
-// Why answers /v1/why.
-type Why struct {
-	Config     string   `json:"config"`
-	Key        string   `json:"key"`
-	Generation uint64   `json:"generation"`
-	Since      uint64   `json:"since_generation"` // in which the config last changed
-	Origins    []Origin `json:"origins"`          // the winner first
-}
-
-// Origin is what one layer says of a value.
-type Origin struct {
-	Layer   string `json:"layer"`
-	Version string `json:"version"` // of the layer
-	File    string `json:"file"`
-	Line    int    `json:"line"` // 0: the whole file
-	Column  int    `json:"column"`
-	Value   string `json:"value"` // canonical JSON; empty for an opaque config and for what is deleted
-	Deleted bool   `json:"deleted"`
-	Opaque  bool   `json:"opaque"`
-	Schema  string `json:"schema"` // the file of the schema that checked the config
+	Do(ctx context.Context, r daemon.Request) (daemon.Reply, error)
 }
 
 // Options are what a server knows of its daemon's settings.
@@ -95,28 +31,59 @@ type Options struct {
 	Mode    fs.FileMode // of the region
 	Group   int         // of the region; -1: as it is
 	Version string      // of the daemon
-	Log     *slog.Logger
+	// Control is the directory of the control socket, which exists and which no reader's
+	// mount has; empty: there is no such socket. The members of ControlGroup may command
+	// beside root and the daemon's user; -1: no others.
+	Control      string
+	ControlGroup int
+	Log          *slog.Logger
 }
 
-// maxWhys is how many origins are found at the same time: that reads files anew.
+// maxWhys is how many answers that read files or the history are made at the same time.
 const maxWhys = 1
 
 type server struct {
 	daemon  Daemon
 	version string
+	control string // the path of the control socket
 	whys    chan struct{}
 }
 
-// Serve keeps the query socket in the region's directory, and answers there, until the
-// context ends.
+// Serve keeps the query socket in the region's directory and the control socket in its
+// own, and answers there, until the context ends.
 func Serve(ctx context.Context, d Daemon, o Options) error {
 	s := &server{daemon: d, version: o.Version, whys: make(chan struct{}, maxWhys)}
-	routes := map[string]http.Handler{
-		"/v1/status": answer(func(*http.Request) (any, error) { return s.status(), nil }),
-		"/v1/layers": answer(func(*http.Request) (any, error) { return layers(s.daemon.State()), nil }),
-		"/v1/why":    answer(s.why),
+	look := httpd.Routes{
+		"/v1/status":  answer(func(*http.Request) (any, error) { return s.status(), nil }),
+		"/v1/layers":  answer(func(*http.Request) (any, error) { return layers(s.daemon.State()), nil }),
+		"/v1/why":     answer(s.one(s.why)),
+		"/v1/log":     answer(s.one(s.log)),
+		"/v1/show":    answer(s.one(s.show)),
+		"/v1/diff":    answer(s.one(s.diff)),
+		"/v1/audit":   answer(s.one(s.audit)),
+		"/v1/openapi": http.HandlerFunc(openAPI),
 	}
-	return httpd.New(routes, o.Log).Serve(ctx, listen(o.Region, o.Mode, o.Group, o.Log))
+	query := socket{dir: o.Region, name: SocketName, mode: socketMode(o.Mode), group: o.Group, log: o.Log, lost: "statesync why, layers, log and diff do not work"}
+	if o.Control == "" {
+		return httpd.New(httpd.Options{Get: look, Log: o.Log}).Serve(ctx, query.listen())
+	}
+	s.control = filepath.Join(o.Control, ControlName)
+	mode := fs.FileMode(0o600)
+	if o.ControlGroup >= 0 {
+		mode = 0o660
+	}
+	command := socket{dir: o.Control, name: ControlName, mode: mode, group: o.ControlGroup, log: o.Log, lost: "rollback, pin and override do not work"}
+	door := &door{group: o.ControlGroup}
+	var serving sync.WaitGroup
+	var failed error
+	serving.Go(func() {
+		failed = httpd.New(httpd.Options{
+			Get: look, Post: s.commands(), MaxBody: maxCommand, ConnContext: door.connected, Log: o.Log,
+		}).Serve(ctx, command.listen())
+	})
+	err := httpd.New(httpd.Options{Get: look, Log: o.Log}).Serve(ctx, query.listen())
+	serving.Wait()
+	return errors.Join(err, failed)
 }
 
 func (s *server) status() Status {
@@ -125,12 +92,29 @@ func (s *server) status() Status {
 	for i, f := range d.Findings {
 		problems[i] = Problem(f)
 	}
-	return Status{
+	status := Status{
 		Version: s.version, Generation: d.Generation, Revision: d.Revision, Digest: d.Digest(), Configs: d.Configs, Bytes: d.Bytes,
 		Published: instant(d.Published), Ready: d.Ready, Fresh: d.Fresh, Converged: d.Converged, Held: d.Held,
 		BehindSince: instant(d.Behind), PlanningSince: instant(d.Planning), Problem: d.Problem, Problems: problems, ProblemsFound: d.Found, Alarm: d.Alarm, Layers: layers(d),
+		Overrides: make([]Override, len(d.Overrides)), Control: s.control,
+		History: History{d.History.Records, d.History.Oldest, d.History.Newest, d.History.Bytes, d.History.FileBytes},
 	}
+	if p := d.Pin; p != nil {
+		status.Pin = &Pin{p.Act, p.Generation, p.Rollback, p.Time, p.By, p.Why}
+	}
+	for i, o := range d.Overrides {
+		status.Overrides[i] = Override{
+			Act: o.Act, Config: o.Config, Key: o.Key, Value: o.Value, Time: o.Time, Until: o.Until,
+			Suspended: d.Pin != nil && o.Act < d.Pin.Act, By: o.By, Why: o.Why,
+		}
+	}
+	if w := d.Waiting; w != nil {
+		status.Waiting = &Waiting{w.Revision, w.Digest(), changes(w.Changes)}
+	}
+	return status
 }
+
+func changes(c daemon.Changes) Changes { return Changes{c.Added, c.Changed, c.Removed, c.Names} }
 
 func layers(d *daemon.State) []Layer {
 	all := make([]Layer, len(d.Layers))
@@ -166,13 +150,10 @@ func (s *server) why(r *http.Request) (any, error) {
 	if w.Config == "" {
 		return nil, &refusal{http.StatusBadRequest, "config is missing: /v1/why?config=NAME&key=KEY"}
 	}
-	select {
-	case s.whys <- struct{}{}:
-		defer func() { <-s.whys }()
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
-	}
 	d := s.daemon.State()
+	if text := query.Get("generation"); text != "" {
+		return s.whyThen(r, &w, text)
+	}
 	var ok bool
 	if w.Since, ok = d.Changed(w.Config); !ok {
 		return nil, &refusal{http.StatusNotFound, "there is no config " + w.Config}
@@ -191,12 +172,48 @@ func (s *server) why(r *http.Request) (any, error) {
 		if o.Layer == "" { // there is only one
 			o.Layer = d.Layers[0].Name
 		}
-		w.Origins = append(w.Origins, Origin{
-			Layer: o.Layer, Version: o.Version, File: o.File, Line: o.Line, Column: o.Column,
-			Value: o.Value, Deleted: o.Deleted, Opaque: o.Opaque, Schema: o.SchemaFile,
-		})
+		w.Origins = append(w.Origins, originOf(o))
 	}
 	return w, nil
+}
+
+func originOf(o plan.Origin) Origin {
+	return Origin{
+		Layer: o.Layer, Version: o.Version, File: o.File, Line: o.Line, Column: o.Column,
+		Value: o.Value, Deleted: o.Deleted, Opaque: o.Opaque, Schema: o.SchemaFile,
+	}
+}
+
+// whyThen answers for an earlier generation.
+func (s *server) whyThen(r *http.Request, w *Why, generation string) (any, error) {
+	past, err := s.past()
+	if err != nil {
+		return nil, err
+	}
+	if w.Generation, err = number(generation, 0); err != nil {
+		return nil, err
+	}
+	origins, err := past.Why(r.Context(), w.Generation, w.Config, w.Key)
+	if err != nil {
+		return nil, &refusal{http.StatusNotFound, err.Error()}
+	}
+	for _, o := range origins {
+		w.Origins = append(w.Origins, originOf(o))
+	}
+	return w, nil
+}
+
+// one has a question answered when no other is that reads files or the history.
+func (s *server) one(ask func(*http.Request) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		select {
+		case s.whys <- struct{}{}:
+			defer func() { <-s.whys }()
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+		return ask(r)
+	}
 }
 
 // answer answers in JSON: what it was asked for, or {"error": …}.

@@ -17,11 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SocketName is the socket's name in the region's directory.
-const SocketName = "query.sock"
+// The sockets' names: in the region's directory, and in that of the control socket.
+const (
+	SocketName  = "query.sock"
+	ControlName = "control.sock"
+)
 
-// tempName is the socket's until it can be connected to by those that may.
-const tempName = ".query.sock.new"
+// temp is a socket's name until it can be connected to by those that may.
+func (s *socket) temp() string { return "." + s.name + ".new" }
 
 // placeInterval is how often the socket is looked for in its place.
 const placeInterval = time.Second
@@ -29,10 +32,12 @@ const placeInterval = time.Second
 // socket listens in a directory that may be replaced. It is a net.Listener that
 // accepts from whatever socket is in the directory now.
 type socket struct {
-	region string
-	mode   fs.FileMode // of the region's file
-	group  int         // -1: as it is
-	log    *slog.Logger
+	dir   string
+	name  string
+	mode  fs.FileMode // of the socket
+	group int         // -1: as it is
+	log   *slog.Logger
+	lost  string // what does not work without it
 
 	conns chan net.Conn
 	done  chan struct{}
@@ -45,9 +50,9 @@ type socket struct {
 	fails string
 }
 
-// listen keeps a socket in a region's directory until Close.
-func listen(region string, mode fs.FileMode, group int, log *slog.Logger) *socket {
-	s := &socket{region: region, mode: mode, group: group, log: log, conns: make(chan net.Conn), done: make(chan struct{})}
+// listen keeps the socket in its directory until Close.
+func (s *socket) listen() *socket {
+	s.conns, s.done = make(chan net.Conn), make(chan struct{})
 	s.wait.Go(s.keep)
 	return s
 }
@@ -70,7 +75,7 @@ func (s *socket) keep() {
 	}
 }
 
-func (s *socket) path() string { return filepath.Join(s.region, SocketName) }
+func (s *socket) path() string { return filepath.Join(s.dir, s.name) }
 
 // inPlace reports whether clients come to the socket that this process listens on.
 func (s *socket) inPlace() bool {
@@ -91,19 +96,19 @@ func (s *socket) place() {
 	case err != nil:
 		if text := err.Error(); text != s.fails {
 			s.fails = text
-			s.log.Warn("no query socket: statesync why and layers do not work; it is tried again, and publishing goes on",
+			s.log.Warn("a socket cannot be made: "+s.lost+"; it is tried again, and publishing goes on",
 				"socket", s.path(), "error", err)
 		}
 	case s.fails != "":
 		s.fails = ""
-		s.log.Info("the query socket is there again", "socket", s.path())
+		s.log.Info("the socket is there again", "socket", s.path())
 	}
 }
 
 // make binds a socket under a temporary name, by a handle of the directory, which is
 // short however long the path is, and moves it to its place.
 func (s *socket) make() error {
-	dir, err := os.OpenFile(s.region, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := os.OpenFile(s.dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -111,7 +116,7 @@ func (s *socket) make() error {
 	if err := ownedAlone(dir); err != nil {
 		return err
 	}
-	temp := inDir(dir, tempName)
+	temp := inDir(dir, s.temp())
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -120,16 +125,16 @@ func (s *socket) make() error {
 		return err
 	}
 	l.SetUnlinkOnClose(false)
-	err = os.Chmod(temp, socketMode(s.mode))
+	err = os.Chmod(temp, s.mode)
 	if err == nil && s.group >= 0 {
 		err = os.Lchown(temp, -1, s.group)
 	}
 	if err == nil {
-		err = unix.Renameat(int(dir.Fd()), tempName, int(dir.Fd()), SocketName)
+		err = unix.Renameat(int(dir.Fd()), s.temp(), int(dir.Fd()), s.name)
 	}
 	var is fs.FileInfo
 	if err == nil {
-		is, err = os.Lstat(inDir(dir, SocketName))
+		is, err = os.Lstat(inDir(dir, s.name))
 	}
 	if err != nil {
 		return errors.Join(err, l.Close(), ignoreMissing(os.Remove(temp)))
@@ -225,15 +230,15 @@ func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path(), Net: "un
 // dialing is how long a connection may take to be accepted by the kernel.
 const dialing = 2 * time.Second
 
-// dial connects to the socket of a directory.
-func dial(ctx context.Context, region string) (*net.UnixConn, error) {
-	dir, err := os.OpenFile(region, unix.O_DIRECTORY, 0)
+// dial connects to the socket at a path, however long that is.
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
+	dir, err := os.OpenFile(filepath.Dir(path), unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
 	d := net.Dialer{Timeout: dialing}
-	c, err := d.DialContext(ctx, "unix", inDir(dir, SocketName))
+	c, err := d.DialContext(ctx, "unix", inDir(dir, filepath.Base(path)))
 	if err != nil {
 		return nil, err
 	}

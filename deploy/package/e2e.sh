@@ -235,7 +235,7 @@ step "remove: the region stays for its readers, and the state"
 inside sh -c 'kill "$(cat /run/daemon.pid)"'
 inside dpkg -r statesync >/dev/null
 same "the region's file" "regular file" "$(inside stat -c %F /dev/shm/statesync/default/region.v1)"
-same "the state" "regular file" "$(inside stat -c %F /var/lib/statesync/default/last-good.v1)"
+same "the state" "regular file" "$(inside stat -c %F /var/lib/statesync/default/history.db)"
 read_well
 step "purge: nothing is left but the locked user"
 inside dpkg -P statesync >/dev/null

@@ -42,10 +42,12 @@ var Names = []string{
 	"publish.committed", "publish.woken",
 	"region.published",
 
-	// What the state directory keeps: two files, of which each is replaced.
+	// The reserved generations, in a file that is replaced.
 	"reservation.begin", "reservation.written", "reservation.done",
-	"last-good.begin", "last-good.header", "last-good.done",
 	"replace.opened", "replace.synced", "replace.renamed",
+
+	// What the daemon does with the history.
+	"memory.opened", "memory.record", "memory.recorded",
 
 	// The history: making its file, each transaction, and replacing the file.
 	"history.created", "history.set-aside",
@@ -56,5 +58,5 @@ var Names = []string{
 	"history.rewrite-begin", "history.rewrite-copied", "history.rewrite-renamed", "history.rewrite-done",
 
 	// The end in good order.
-	"close.begin", "close.told", "state.saved",
+	"close.begin", "close.told",
 }

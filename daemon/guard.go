@@ -1,0 +1,105 @@
+//go:build unix
+
+package daemon
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/diff"
+	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/plan"
+	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/shm/image"
+)
+
+// Guards are what a revision must not do although each of its files is valid. An
+// accepted digest lets one content pass.
+type Guards struct {
+	// MaxRemoved is which part of the configs a revision may remove where there were at
+	// least four, in percent: below 0 none, and with 100 all.
+	MaxRemoved int
+	// MaxRemovedKeys is the same for the keys of each config.
+	MaxRemovedKeys int
+	// Accept are digests of contents that pass, as those that an operator accepted do.
+	Accept []string
+}
+
+// fewest is how many configs, or keys, there are at least where a guard counts.
+const fewest = 4
+
+// guard refuses a content that takes away too much of what is live; nil lets it pass.
+// Content that an operator chose is not guarded.
+func (d *Daemon) guard(c *content) *refusal {
+	if c.pin != nil || c.plan == nil {
+		return nil
+	}
+	live := sectionsOf(d.region.held)
+	if live == nil {
+		live = d.remembered()
+	}
+	lost := d.opt.Guards.lost(live, c.sections)
+	if len(lost) == 0 {
+		return nil
+	}
+	digest := c.origin().digest.of(c.origin().sections)
+	if d.accepted(digest) || slices.Contains(c.plan.Accepts, digest) {
+		return nil
+	}
+	f := &refusal{reason: ReasonGuard, revision: c.revision, key: string(ReasonGuard) + digest}
+	for _, what := range lost {
+		f.add(&plan.Problem{What: what + "; if that is meant, run statesync accept " + digest}, "")
+	}
+	return f
+}
+
+// accepted reports whether an operator let a content pass.
+func (d *Daemon) accepted(digest string) bool {
+	return slices.Contains(d.opt.Guards.Accept, digest) ||
+		slices.ContainsFunc(d.intent.Accepted, func(a history.Acceptance) bool { return a.Digest == digest })
+}
+
+// lost says what a revision takes away that it must not.
+func (g *Guards) lost(live, now []*image.Section) (lost []string) {
+	removed := []string{}
+	diff.Walk(live, now, func(old, now *image.Section) {
+		switch {
+		case old == nil:
+		case now == nil:
+			removed = append(removed, old.Name())
+		case shapeOf(old) != shapeOf(now):
+			lost = append(lost, fmt.Sprintf("the config %s is %s, and was %s", tree.Printable(now.Name()), shapeOf(now), shapeOf(old)))
+		case g.MaxRemovedKeys < 100 && old.KeyCount() >= fewest:
+			gone := 0
+			for key := range old.All() {
+				if now.Find(key) == nil {
+					gone++
+				}
+			}
+			if gone*100 > max(g.MaxRemovedKeys, 0)*old.KeyCount() {
+				lost = append(lost, fmt.Sprintf("%d of the %d keys of the config %s are gone, and --max-removed-keys allows %d %%",
+					gone, old.KeyCount(), tree.Printable(now.Name()), max(g.MaxRemovedKeys, 0)))
+			}
+		}
+	})
+	if len(live) >= fewest && len(removed)*100 > max(g.MaxRemoved, 0)*len(live) {
+		names := strings.Join(removed[:min(len(removed), maxNames)], ", ")
+		if len(removed) > maxNames {
+			names += ", …"
+		}
+		lost = slices.Insert(lost, 0, fmt.Sprintf("%d of %d configs are gone (%s), and --max-removed allows %d %%", len(removed), len(live), names, max(g.MaxRemoved, 0)))
+	}
+	return lost
+}
+
+// shapeOf words what readers rely on that a config is.
+func shapeOf(s *image.Section) string {
+	switch {
+	case s.Kind() == image.Opaque:
+		return "opaque"
+	case len(s.Content()) > 0 && s.Content()[0] == '[':
+		return "a list"
+	}
+	return "a mapping"
+}
