@@ -90,11 +90,11 @@ func (d *Daemon) act(ctx context.Context, r *request) {
 }
 
 func (d *Daemon) begin(ctx context.Context, r *request) error {
-	durable := func() error {
+	switch r.Command.(type) {
+	case Pin, Rollback, Override:
 		if d.dir == nil {
 			return ErrNoStateDir
 		}
-		return nil
 	}
 	switch c := r.Command.(type) {
 	case Pin:
@@ -105,11 +105,7 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 			return invalidf("the content of generation %d is held already", p.Generation)
 		}
 		d.hold(r, d.region.generation(), contentOf(d.region.held))
-		return durable()
 	case Rollback:
-		if err := durable(); err != nil {
-			return err
-		}
 		return d.rollback(r, c.To)
 	case Unpin:
 		if d.intent.Pin == nil {
@@ -121,9 +117,6 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 		}
 		d.store(r, nil, nil, func(_ uint64, i *history.Intent) error { i.Pin = nil; return nil })
 	case Override:
-		if err := durable(); err != nil {
-			return err
-		}
 		return d.override(ctx, r, c)
 	case ClearOverride:
 		cleared := func(o history.Override) bool {
@@ -390,8 +383,9 @@ func (d *Daemon) preview(r *request, c *content) {
 	}
 	live, g := sectionsOf(d.region.held), d.region.generation()
 	reply := Reply{Generation: g, Refused: d.guard(c).String()}
-	if c.pin != nil {
+	if c.pin != nil { // what an operator chose is not guarded, and so says what it takes away
 		reply.Record = c.pin.Generation
+		reply.Warnings = d.opt.Guards.lost(live, c.sections)
 	}
 	done := r.done
 	r.done = nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
@@ -20,7 +21,24 @@ import (
 // any goroutine, and read the disk.
 type Past struct {
 	*history.Store
-	options plan.Options
+	options  plan.Options
+	recorder *recorder
+}
+
+// maxAwait is how long Await waits.
+const maxAwait = 500 * time.Millisecond
+
+// Await waits until what was published before is recorded: at most half a second, since a
+// disk may hang.
+func (p *Past) Await(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, maxAwait)
+	defer cancel()
+	recorded := make(chan struct{})
+	p.recorder.do(func() { close(recorded) })
+	select {
+	case <-recorded:
+	case <-ctx.Done():
+	}
 }
 
 // Past is the daemon's history; nil while it starts.

@@ -30,7 +30,7 @@ func (d *Daemon) recall() error {
 	}
 	failpoint.Here("memory.opened")
 	d.recorder = startRecorder(store, &d.stateErrors, d.log)
-	d.past = &Past{Store: store, options: plan.Options{Opaque: d.opt.Opaque, AllowEmpty: true}}
+	d.past = &Past{Store: store, options: plan.Options{Opaque: d.opt.Opaque, AllowEmpty: true}, recorder: d.recorder}
 	if err := d.takeLastGood(); err != nil {
 		d.log.Warn("the last good image of an earlier version cannot be taken over", "state_dir", d.opt.StateDir, "error", err)
 	}

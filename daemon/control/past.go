@@ -14,12 +14,13 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// past is the daemon's history.
-func (s *server) past() (*daemon.Past, error) {
+// past is the daemon's history, with what was just published.
+func (s *server) past(r *http.Request) (*daemon.Past, error) {
 	past := s.daemon.State().Past()
 	if past == nil {
 		return nil, &refusal{http.StatusServiceUnavailable, "the daemon is starting"}
 	}
+	past.Await(r.Context())
 	return past, nil
 }
 
@@ -44,7 +45,7 @@ func missing(err error) error {
 }
 
 func (s *server) log(r *http.Request) (any, error) {
-	past, err := s.past()
+	past, err := s.past(r)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func (s *server) record(past *daemon.Past, rec history.Record) (Record, []histor
 }
 
 func (s *server) show(r *http.Request) (any, error) {
-	past, err := s.past()
+	past, err := s.past(r)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (s *server) show(r *http.Request) (any, error) {
 }
 
 func (s *server) diff(r *http.Request) (any, error) {
-	past, err := s.past()
+	past, err := s.past(r)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +189,7 @@ func (s *server) diff(r *http.Request) (any, error) {
 }
 
 func (s *server) audit(r *http.Request) (any, error) {
-	past, err := s.past()
+	past, err := s.past(r)
 	if err != nil {
 		return nil, err
 	}

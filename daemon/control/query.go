@@ -186,7 +186,7 @@ func originOf(o plan.Origin) Origin {
 
 // whyThen answers for an earlier generation.
 func (s *server) whyThen(r *http.Request, w *Why, generation string) (any, error) {
-	past, err := s.past()
+	past, err := s.past(r)
 	if err != nil {
 		return nil, err
 	}
