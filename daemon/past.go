@@ -122,7 +122,7 @@ func (p *Past) Why(ctx context.Context, g uint64, config, key string) ([]plan.Or
 	maker := plan.New(p.options)
 	var layers []plan.Layer
 	for _, l := range rec.Layers {
-		specs, err := Schemes.Parse([]string{l.Name + "=" + l.Source})
+		specs, err := Schemes.Parse([]string{l.Source})
 		whole := snapshots[l.Name]
 		if err != nil || whole == nil {
 			continue // of a scheme that this version does not know, or the files are gone

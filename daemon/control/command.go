@@ -83,6 +83,16 @@ func (d *door) admit(c *net.UnixConn) (by daemon.By, denied error) {
 	return by, fmt.Errorf("uid %d may not command: root, the daemon's user and the members of --control-group may", uid)
 }
 
+// operator reports whether root or the daemon's user is at the other end.
+func operator(c net.Conn) bool {
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	cred, err := peer(conn)
+	return err == nil && cred.Uid != overflowUID && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+}
+
 // userName names a user as the host's files do; empty if they do not.
 func userName(uid int) string {
 	u, err := user.LookupId(strconv.Itoa(uid))

@@ -19,13 +19,18 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/shm/shmtest"
 	"github.com/statesync/statesync/shm/writer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// roles are what child processes of these tests can be.
+var roles = shmtest.Roles{}
+
+func TestMain(m *testing.M) {
+	roles.Play()
+	shmtest.Main(m)
+}
 
 const patience = 20 * time.Second
 
@@ -38,15 +43,21 @@ func await(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// host is a daemon with two layers and its query socket.
+// host is a daemon with two layers and its sockets.
 type host struct {
 	*daemon.Daemon
-	base, region string
+	base, region, control string
 }
 
 func start(t *testing.T, region string) *host {
 	t.Helper()
-	h := &host{base: t.TempDir(), region: region}
+	return startWith(t, region, nil)
+}
+
+// startWith is start with options of the sockets, unless change is nil.
+func startWith(t *testing.T, region string, change func(*Options)) *host {
+	t.Helper()
+	h := &host{base: t.TempDir(), region: region, control: shmtest.OpenTemp(t)}
 	for name, text := range map[string]string{
 		"base/a.yaml": "x: 1\ny: {z: 1}\n", "host/a.yaml": "# here\ny:\n  z: 2\n", "base/a.schema.json": `{"type": "object"}`,
 	} {
@@ -59,7 +70,12 @@ func start(t *testing.T, region string) *host {
 	log := slog.New(slog.DiscardHandler)
 	h.Daemon = daemon.New(daemon.Options{
 		Sources: specs, Region: region, Writer: writer.Options{MaxImage: 1 << 20, Group: -1}, Resync: 100 * time.Millisecond, Log: log,
+		StateDir: filepath.Join(h.base, "state"),
 	})
+	o := Options{Region: region, Mode: 0o644, Group: -1, Version: "v1", Control: h.control, ControlGroup: -1, Log: log}
+	if change != nil {
+		change(&o)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -68,13 +84,15 @@ func start(t *testing.T, region string) *host {
 		}
 	})
 	running.Go(func() {
-		if err := Serve(ctx, h, Options{Region: region, Mode: 0o644, Group: -1, Version: "v1", Log: log}); err != nil {
+		if err := Serve(ctx, h, o); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(func() { cancel(); running.Wait() })
 	await(t, "the publication", func() bool { return h.State().Converged })
-	await(t, "the socket", func() bool { _, err := os.Lstat(filepath.Join(region, SocketName)); return err == nil })
+	for _, path := range []string{filepath.Join(region, SocketName), filepath.Join(h.control, ControlName)} {
+		await(t, path, func() bool { _, err := os.Lstat(path); return err == nil })
+	}
 	return h
 }
 
@@ -87,6 +105,10 @@ func (h *host) put(t *testing.T, name, text string) {
 }
 
 func client(h *host) *Client { return Dial(h.region, []int{os.Geteuid()}) }
+
+func commander(h *host) *Client {
+	return DialSocket(filepath.Join(h.control, ControlName), []int{os.Geteuid()})
+}
 
 func TestQueries(t *testing.T) {
 	t.Parallel()

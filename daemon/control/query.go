@@ -64,8 +64,9 @@ func Serve(ctx context.Context, d Daemon, o Options) error {
 		"/v1/openapi": http.HandlerFunc(openAPI),
 	}
 	query := socket{dir: o.Region, name: SocketName, mode: socketMode(o.Mode), group: o.Group, log: o.Log, lost: "statesync why, layers, log and diff do not work"}
+	queries := httpd.New(httpd.Options{Get: look, Prefer: operator, Log: o.Log})
 	if o.Control == "" {
-		return httpd.New(httpd.Options{Get: look, Log: o.Log}).Serve(ctx, query.listen())
+		return queries.Serve(ctx, query.listen())
 	}
 	s.control = filepath.Join(o.Control, ControlName)
 	mode := fs.FileMode(0o600)
@@ -81,7 +82,7 @@ func Serve(ctx context.Context, d Daemon, o Options) error {
 			Get: look, Post: s.commands(), MaxBody: maxCommand, ConnContext: door.connected, Log: o.Log,
 		}).Serve(ctx, command.listen())
 	})
-	err := httpd.New(httpd.Options{Get: look, Log: o.Log}).Serve(ctx, query.listen())
+	err := queries.Serve(ctx, query.listen())
 	serving.Wait()
 	return errors.Join(err, failed)
 }

@@ -83,15 +83,24 @@ func Start(t testing.TB, role string, args ...string) *Child {
 // environment. Another user takes root.
 func StartAs(t testing.TB, uid uint32, role string, env []string, args ...string) *Child {
 	t.Helper()
-	path, err := self()
+	var attr *syscall.SysProcAttr
 	if uid != 0 {
+		attr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
+	return StartWith(t, attr, role, env, args...)
+}
+
+// StartWith is Start with attributes of the process, such as groups and namespaces, unless
+// they are nil. That takes root.
+func StartWith(t testing.TB, attr *syscall.SysProcAttr, role string, env []string, args ...string) *Child {
+	t.Helper()
+	path, err := self()
+	if attr != nil {
 		path, err = publicBinary()
 	}
 	Must(t, err)
 	cmd := exec.Command(path, args...)
-	if uid != 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	}
+	cmd.SysProcAttr = attr
 	return StartCommand(t, cmd, role, append([]string{guardEnv + "=1"}, env...)...)
 }
 

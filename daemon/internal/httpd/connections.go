@@ -16,8 +16,10 @@ const MaxConnections = 64
 // the place of the one that has been waiting for a request for longest, so that
 // clients that only hold connections do not keep a probe out. If all are being
 // answered, the new one is closed at once: in a queue, a scrape would wait for other
-// clients.
+// clients. Clients that are preferred take the place of one that is not.
 type connections struct {
+	prefer func(net.Conn) bool // nil: none are
+
 	mu   sync.Mutex
 	open map[net.Conn]time.Time // since when it waits for a request; zero while it has one
 }
@@ -40,6 +42,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	case http.StateNew:
 		if len(c.open) == MaxConnections {
 			victim := c.longestWaiting()
+			if victim == nil && c.prefer != nil && c.prefer(conn) {
+				victim = c.notPreferred()
+			}
 			if victim == nil {
 				_ = conn.Close()
 				return
@@ -52,6 +57,16 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 		}
 		c.open[conn] = time.Now()
 	}
+}
+
+// notPreferred is nil if all are.
+func (c *connections) notPreferred() net.Conn {
+	for conn := range c.open {
+		if !c.prefer(conn) {
+			return conn
+		}
+	}
+	return nil
 }
 
 // longestWaiting is nil if every connection has a request.

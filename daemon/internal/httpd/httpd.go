@@ -41,7 +41,10 @@ type Options struct {
 	// ConnContext, if not nil, is that of http.Server: it may add to the context of a
 	// connection's requests.
 	ConnContext func(context.Context, net.Conn) context.Context
-	Log         *slog.Logger
+	// Prefer, if not nil, reports whether a client is let in although all connections are
+	// being answered: one that it does not prefer makes room.
+	Prefer func(net.Conn) bool
+	Log    *slog.Logger
 }
 
 // Server answers the requests of its routes.
@@ -52,7 +55,7 @@ type Server struct {
 
 // New makes a server. Errors that clients cause are logged as debug only.
 func New(o Options) *Server {
-	s := &Server{}
+	s := &Server{open: connections{prefer: o.Prefer}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	s.http = http.Server{
@@ -106,6 +109,8 @@ func guarded(o *Options) http.Handler {
 		looks := r.Method == http.MethodGet || r.Method == http.MethodHead
 		get, post := o.Get[r.URL.Path], o.Post[r.URL.Path]
 		switch {
+		case get == nil && post == nil:
+			refuse(w, http.StatusNotFound, "there are "+strings.Join(known, ", "))
 		case post != nil && r.Method == http.MethodPost:
 			if r.ContentLength > o.MaxBody {
 				refuse(w, http.StatusRequestEntityTooLarge, "the body is too long")
@@ -121,8 +126,6 @@ func guarded(o *Options) http.Handler {
 			refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are answered here")
 		case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 			refuse(w, http.StatusRequestEntityTooLarge, "no request here has a body")
-		case get == nil:
-			http.Error(w, "there are "+strings.Join(known, ", "), http.StatusNotFound)
 		default:
 			get.ServeHTTP(w, r)
 		}
