@@ -53,16 +53,7 @@ type server struct {
 // own, and answers there, until the context ends.
 func Serve(ctx context.Context, d Daemon, o Options) error {
 	s := &server{daemon: d, version: o.Version, whys: make(chan struct{}, maxWhys)}
-	look := httpd.Routes{
-		"/v1/status":  answer(func(*http.Request) (any, error) { return s.status(), nil }),
-		"/v1/layers":  answer(func(*http.Request) (any, error) { return layers(s.daemon.State()), nil }),
-		"/v1/why":     answer(s.one(s.why)),
-		"/v1/log":     answer(s.one(s.log)),
-		"/v1/show":    answer(s.one(s.show)),
-		"/v1/diff":    answer(s.one(s.diff)),
-		"/v1/audit":   answer(s.one(s.audit)),
-		"/v1/openapi": http.HandlerFunc(openAPI),
-	}
+	look := s.looks()
 	query := socket{dir: o.Region, name: SocketName, mode: socketMode(o.Mode), group: o.Group, log: o.Log, lost: "statesync why, layers, log and diff do not work"}
 	queries := httpd.New(httpd.Options{Get: look, Prefer: operator, Log: o.Log})
 	if o.Control == "" {
@@ -85,6 +76,20 @@ func Serve(ctx context.Context, d Daemon, o Options) error {
 	err := queries.Serve(ctx, query.listen())
 	serving.Wait()
 	return errors.Join(err, failed)
+}
+
+// looks are the routes that change nothing.
+func (s *server) looks() httpd.Routes {
+	return httpd.Routes{
+		"/v1/status":  answer(func(*http.Request) (any, error) { return s.status(), nil }),
+		"/v1/layers":  answer(func(*http.Request) (any, error) { return layers(s.daemon.State()), nil }),
+		"/v1/why":     answer(s.one(s.why)),
+		"/v1/log":     answer(s.one(s.log)),
+		"/v1/show":    answer(s.one(s.show)),
+		"/v1/diff":    answer(s.one(s.diff)),
+		"/v1/audit":   answer(s.one(s.audit)),
+		"/v1/openapi": http.HandlerFunc(openAPI),
+	}
 }
 
 func (s *server) status() Status {
