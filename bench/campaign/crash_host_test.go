@@ -350,6 +350,11 @@ func crashProve(generation uint64, words []uint64) (number int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("generation %d: %w", generation, err)
 	}
+	return crashProveImage(m)
+}
+
+func crashProveImage(m *image.Image) (number int, err error) {
+	generation := m.Generation()
 	configs := map[string]proven{}
 	for _, s := range m.Sections() {
 		var c proven

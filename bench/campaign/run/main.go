@@ -68,7 +68,8 @@ func plan(total time.Duration, seed uint64) []step {
 	}
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	steps := []step{
-		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.25)))),
+		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.15)))),
+		campaign("acts", "^TestActs$", fmt.Sprintf("-acts.kills=%.0f", killsPerSecond*seconds(part(0.10)))),
 		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.look=10ms", "-longrun.jump"),
 		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.15).String()),
 		{name: "user code", args: []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|Validator|Hook", "./client"}},
