@@ -164,7 +164,7 @@ func (h *actsHost) start(what string) *crashDaemon {
 	ok(h, d.Start())
 	go func() {
 		defer close(d.ended)
-		_ = d.Wait()
+		d.err = d.Wait()
 	}()
 	h.current = d
 	return d

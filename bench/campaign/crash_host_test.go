@@ -148,7 +148,8 @@ func (h *crashHost) keepWriting() (stop func()) {
 type crashDaemon struct {
 	*exec.Cmd
 	ended chan struct{}
-	asked bool // to end in good order
+	err   error // how it ended, once it has
+	asked bool  // to end in good order
 
 	mu  sync.Mutex
 	out bytes.Buffer
@@ -188,7 +189,7 @@ func (h *crashHost) start(what string) *crashDaemon {
 	ok(h, d.Start())
 	go func() {
 		defer close(d.ended)
-		_ = d.Wait() // how it ended is in its ProcessState
+		d.err = d.Wait()
 	}()
 	h.current = d
 	return d

@@ -11,10 +11,11 @@
 //	FAILPOINT=kill:publish.committed    SIGKILL at the first arrival there
 //	FAILPOINT=stop:store.words:3        SIGSTOP at the third
 //	FAILPOINT=kill:store.words@grow.begin  SIGKILL at the first one from grow.begin on
+//	FAILPOINT=hang:memory.record    the goroutine waits for ever, as for a disk that hangs
 //	FAILPOINT=panic:plan.file=a.yaml    a panic each time that a.yaml is decoded
 //	FAILPOINT=trace                     a line "failpoint NAME" on standard error for each arrival
 //
-// The actions besides kill and stop are what a bug in a parser may do: panic; loop,
+// The actions besides kill, stop and hang are what a bug in a parser may do: panic; loop,
 // which never ends; overflow, of the goroutine's stack; and memory, which takes more
 // of it without end. With =FILE, only arrivals with that file count. A bug is there
 // each time: without a count, =FILE is every arrival with that file.

@@ -31,6 +31,7 @@ var actions = map[string]func(){
 	"stop":     func() { signal(unix.SIGSTOP) },
 	"panic":    func() { panic("planted") },
 	"loop":     loop,
+	"hang":     func() { select {} },
 	"overflow": func() { overflow([64]uint64{}) },
 	"memory":   takeMemory,
 }
@@ -53,7 +54,7 @@ func init() {
 	case actions[action] == nil, err != nil, n < 1, !slices.Contains(Names, point), from != "" && !slices.Contains(Names, from):
 		// With a misspelled name a test would try nothing.
 		fmt.Fprintf(os.Stderr, "%s=%s: it must be trace, or ACTION:NAME with :N, @FROM and =FILE behind it, in this order; "+
-			"an action is kill, stop, panic, loop, overflow or memory, and a name one of %s\n", Env, asked, strings.Join(Names, " "))
+			"an action is kill, stop, hang, panic, loop, overflow or memory, and a name one of %s\n", Env, asked, strings.Join(Names, " "))
 		os.Exit(2)
 	}
 	armed.Store(from == "")
