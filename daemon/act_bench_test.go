@@ -45,7 +45,7 @@ type actingAt struct {
 	at chan time.Time
 }
 
-func (a actingAt) Handle(ctx context.Context, r slog.Record) error {
+func (a actingAt) Handle(_ context.Context, r slog.Record) error {
 	if r.Message == "acting" {
 		a.at <- time.Now()
 	}
@@ -73,8 +73,8 @@ func BenchmarkRollback(b *testing.B) {
 	})
 	var src *hung
 	d.open = func(spec source.Spec, o source.Options) (source.Source, error) {
-		real, err := Schemes.Open(spec, o)
-		src = &hung{Source: real, answers: 1 << 30}
+		dir, err := Schemes.Open(spec, o)
+		src = &hung{Source: dir, answers: 1 << 30}
 		return src, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

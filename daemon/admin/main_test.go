@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/history"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,6 +60,7 @@ func healthy() *fake {
 		Refusals: map[daemon.Reason]uint64{daemon.ReasonSource: 7, daemon.ReasonInvalid: 9, daemon.ReasonRegion: 0},
 		Ready:    true, Fresh: true, Converged: true, Generation: 3, Revision: "main@sha1:0123", Configs: 2, Bytes: 4096,
 		Turned: now, LastGood: now, LastSuccess: now, Published: now,
+		Held: true, Pin: &history.Pin{Time: now}, // is healthy
 		Layers: []daemon.LayerState{{Name: "base", Source: "dir:/etc/app", Version: "dir@sha256:01", Good: now, Looked: now, MaxAge: time.Minute, Looks: 8, Failed: 7}},
 	}}
 }

@@ -40,6 +40,8 @@ type metrics struct {
 	publications, published, rejected, stateErrors *prometheus.Desc
 	took, planning, alarm                          *prometheus.Desc
 	fresh, converged, held                         *prometheus.Desc
+	pinned, overrides, waiting                     *prometheus.Desc
+	history, historyBytes, historyFile             *prometheus.Desc
 	layer, layerGood, layerOK, layerFailed         *prometheus.Desc
 }
 
@@ -73,12 +75,18 @@ func newMetrics(s *Server) *metrics {
 		publications: desc("publications_total", "Generations that were committed."),
 		published:    desc("last_publication_timestamp_seconds", "When the current generation was committed."),
 		rejected:     desc("rejections_total", "Revisions that were refused, counted anew at each try.", "reason"),
-		stateErrors:  desc("state_errors_total", "Failures to write the state directory: to reserve a generation, to save the last good image."),
+		stateErrors:  desc("state_errors_total", "Failures to write the state directory: to reserve a generation, to record one or an act in the history."),
 		planning:     desc("planning_seconds", "For how long a revision is being decoded and validated; 0 while none is."),
-		alarm:        desc("alarm", "Whether something takes longer than it should; the log and /healthz say what."),
+		alarm:        desc("alarm", "Whether something takes longer than it should, or the history cannot be written; the log and /healthz say what."),
 		fresh:        desc("fresh", "Whether each source was looked at within --max-age."),
 		converged:    desc("converged", "Whether what the sources come to is what is live."),
 		held:         desc("held", "Whether an operator holds back what is newer, on purpose."),
+		pinned:       desc("pin_timestamp_seconds", "When the pin was made that is in force."),
+		overrides:    desc("overrides", "The overrides that have not lapsed."),
+		waiting:      desc("waiting_configs", "The configs that would change if what waits behind a pin or a guard were published."),
+		history:      desc("history_generations", "The generations that the history has."),
+		historyBytes: desc("history_bytes", "What counts against --history-bytes."),
+		historyFile:  desc("history_file_bytes", "The size of the history's file."),
 		layer:        desc("layer_info", "Which version of each layer is in use, always 1.", "layer", "version"),
 		layerGood:    desc("layer_last_good_timestamp_seconds", "When the newest of a layer was last found to be used.", "layer"),
 		layerOK:      desc("layer_ok", "Whether the newest of a layer is in use.", "layer"),
@@ -105,7 +113,8 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 		m.build, m.config, m.generation, m.ready, m.configs, m.successful, m.success, m.turned, m.image, m.imageLimit,
 		m.slots, m.regionBytes, m.created, m.lost, m.reads, m.sourceErrors, m.watchErrors, m.good, m.lag,
 		m.publications, m.published, m.rejected, m.stateErrors,
-		m.took, m.planning, m.alarm, m.fresh, m.converged, m.held, m.layer, m.layerGood, m.layerOK, m.layerFailed,
+		m.took, m.planning, m.alarm, m.fresh, m.converged, m.held,
+		m.pinned, m.overrides, m.waiting, m.history, m.historyBytes, m.historyFile, m.layer, m.layerGood, m.layerOK, m.layerFailed,
 	} {
 		descs <- d
 	}
@@ -170,6 +179,18 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(m.fresh, truth(s.Fresh))
 	gauge(m.converged, truth(s.Converged))
 	gauge(m.held, truth(s.Held))
+	if s.Pin != nil {
+		at(m.pinned, s.Pin.Time)
+	}
+	gauge(m.overrides, float64(len(s.Overrides)))
+	waiting := 0
+	if s.Waiting != nil {
+		waiting = s.Waiting.Changes.Added + s.Waiting.Changes.Changed + s.Waiting.Changes.Removed
+	}
+	gauge(m.waiting, float64(waiting))
+	gauge(m.history, float64(s.History.Records))
+	gauge(m.historyBytes, float64(s.History.Bytes))
+	gauge(m.historyFile, float64(s.History.FileBytes))
 	for _, l := range s.Layers {
 		if l.Version != "" {
 			gauge(m.layer, 1, l.Name, plain.Line(l.Version, maxRevision))

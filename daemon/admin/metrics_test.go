@@ -49,7 +49,7 @@ func TestMetrics(t *testing.T) {
 		`statesync_region_losses_total 6`, `statesync_source_reads_total 8`, `statesync_source_errors_total 7`,
 		`statesync_source_watch_errors_total 5`, `statesync_source_lag_seconds 0`, `statesync_publications_total 2`,
 		`statesync_rejections_total{reason="invalid"} 9`, `statesync_rejections_total{reason="region"} 0`,
-		`statesync_state_errors_total 4`, `statesync_fresh 1`, `statesync_converged 1`, `statesync_held 0`, `statesync_alarm 0`,
+		`statesync_state_errors_total 4`, `statesync_fresh 1`, `statesync_converged 1`, `statesync_held 1`, `statesync_alarm 0`,
 		`statesync_planning_seconds 0`, `statesync_layer_info{layer="base",version="dir@sha256:01"} 1`, `statesync_layer_ok{layer="base"} 1`,
 		`statesync_layer_errors_total{layer="base"} 7`, `statesync_publish_duration_seconds_count 0`,
 	} {
