@@ -68,7 +68,7 @@ func (s *Store) openFile(path string) (*database, error) {
 	})
 	switch {
 	case errors.Is(err, ErrDamaged) && d.file != nil:
-		_ = d.file.Close() // bbolt may be in the middle of anything
+		_ = d.abandon() // bbolt may be in the middle of anything
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: another process has it open", path)
 	}

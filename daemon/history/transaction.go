@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // database is an open bbolt file.
@@ -120,15 +121,20 @@ func (d *database) update(f func(*tx) error) error {
 	})
 }
 
-// close closes the file. If bbolt may hold its locks for ever, the mapping stays until
-// the process ends, and the file's lock is released.
+// close closes the file.
 func (d *database) close() error {
 	d.begin.Lock()
 	broken := d.broken
 	d.broken = fmt.Errorf("the history: %w", fs.ErrClosed)
 	d.begin.Unlock()
 	if broken != nil {
-		return d.file.Close()
+		return d.abandon()
 	}
 	return d.bolt.Close()
+}
+
+// abandon closes a file whose mapping stays until the process ends, because bbolt may
+// hold its locks for ever. The mapping keeps the file's lock, too, unless that is released.
+func (d *database) abandon() error {
+	return errors.Join(unix.Flock(int(d.file.Fd()), unix.LOCK_UN), d.file.Close())
 }
