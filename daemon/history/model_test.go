@@ -14,6 +14,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // model is what a store should hold, in plain maps.
@@ -60,37 +61,15 @@ func newWorld(t testing.TB, path string, seed uint64, o Options) *world {
 	}
 	w.kept = o.withDefaults().Records
 	w.open()
-	t.Cleanup(func() { ok(t, w.store.Close()) })
+	t.Cleanup(func() { shmtest.Must(t, w.store.Close()) })
 	return w
 }
 
 func (w *world) open() {
 	w.Helper()
 	store, err := Open(w.path, w.options)
-	ok(w, err)
+	shmtest.Must(w, err)
 	w.store = store
-}
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// document makes the section of a document.
-func document(t testing.TB, name, text string) *image.Section {
-	t.Helper()
-	s, err := image.NewDocument(name, []byte(text))
-	ok(t, err)
-	return s
-}
-
-func opaque(t testing.TB, name, text string) *image.Section {
-	t.Helper()
-	s, err := image.NewOpaque(name, []byte(text))
-	ok(t, err)
-	return s
 }
 
 // change changes what is live, and returns the publication.
@@ -198,8 +177,8 @@ func (w *world) step() {
 		for range 1 + w.IntN(2) {
 			list = append(list, w.change())
 		}
-		ok(w, w.store.Record(list...))
-		ok(w, w.store.Record(list[0])) // is ignored
+		shmtest.Must(w, w.store.Record(list...))
+		shmtest.Must(w, w.store.Record(list[0])) // is ignored
 		for _, p := range list {
 			w.note(p)
 		}
@@ -208,7 +187,7 @@ func (w *world) step() {
 	case n < 16 && len(w.records) > 0:
 		w.purge()
 	case n < 18 && w.path != "":
-		ok(w, w.store.Close())
+		shmtest.Must(w, w.store.Close())
 		w.open()
 	}
 }
@@ -233,14 +212,14 @@ func (w *world) act() {
 	if errors.Is(err, ErrPurged) && !release && w.hasPurged(r.configs) {
 		return
 	}
-	ok(w, err)
+	shmtest.Must(w, err)
 	w.entries = append(w.entries, done)
 	w.pin, w.pinned = intent.Pin, nil
 	if !release {
 		w.pinned = r.configs
 	}
 	if w.IntN(2) == 0 {
-		ok(w, w.store.Done(done.Number, "done", 5))
+		shmtest.Must(w, w.store.Done(done.Number, "done", 5))
 		w.entries[len(w.entries)-1].Outcome = "done"
 	}
 }
@@ -262,7 +241,7 @@ func (w *world) purge() {
 	name := fmt.Sprintf("config-%d", w.IntN(6))
 	layer, path := "base", name+".yaml"
 	_, err := w.store.Purge(name, func(l, p string) bool { return l == layer && p == path }, Entry{Command: "purge " + name})
-	ok(w, err)
+	shmtest.Must(w, err)
 	last := w.records[len(w.records)-1]
 	keep := map[string]bool{}
 	for _, configs := range []map[string]modelConfig{last.configs, w.pinned} {
@@ -292,13 +271,13 @@ func (w *world) purge() {
 // compare holds everything that the store returns against the model.
 func (w *world) compare() {
 	w.Helper()
-	ok(w, w.store.view((*tx).verify))
+	shmtest.Must(w, w.store.view((*tx).verify))
 	stats := w.store.Stats()
 	if stats.Records != len(w.records) {
 		w.Fatalf("%d records, and %d in the model", stats.Records, len(w.records))
 	}
 	log, err := w.store.Log(Query{Limit: 1000})
-	ok(w, err)
+	shmtest.Must(w, err)
 	for i, r := range log {
 		want := w.records[len(w.records)-1-i].Record
 		if fmt.Sprintf("%+v", r) != fmt.Sprintf("%+v", want) {
@@ -313,10 +292,10 @@ func (w *world) compare() {
 		w.compareDiff(a, b)
 	}
 	pinned, err := w.store.Pinned()
-	ok(w, err)
+	shmtest.Must(w, err)
 	w.compareRefs("the pin", pinned, w.pinned, false)
 	audit, err := w.store.Audit(0, 1000)
-	ok(w, err)
+	shmtest.Must(w, err)
 	if len(audit) != min(len(w.entries), 1000) {
 		w.Fatalf("%d entries, and %d in the model", len(audit), len(w.entries))
 	}
@@ -350,7 +329,7 @@ func (w *world) compareRefs(what string, refs []Ref, configs map[string]modelCon
 			}
 		default:
 			sections, err := w.store.Sections([]Ref{r})
-			ok(w, err)
+			shmtest.Must(w, err)
 			if s := sections[0]; string(s.Content()) != want.text || s.Kind() != want.kind || s.Name() != r.Name {
 				w.Fatalf("%s has %s as %s and should have %s", what, r.Name, s.Content(), want.text)
 			}
@@ -361,15 +340,15 @@ func (w *world) compareRefs(what string, refs []Ref, configs map[string]modelCon
 func (w *world) compareRecord(r *modelRecord) {
 	w.Helper()
 	refs, err := w.store.Configs(r.Generation)
-	ok(w, err)
+	shmtest.Must(w, err)
 	last := w.records[len(w.records)-1]
 	w.compareRefs(fmt.Sprint("generation ", r.Generation), refs, r.configs, r != last)
 	changed, err := w.store.Changes(r.Generation)
-	ok(w, err)
+	shmtest.Must(w, err)
 	w.compareChanges(fmt.Sprint("the changes of ", r.Generation), changed, r.before, r.configs)
 
 	snapshots, err := w.store.Snapshots(r.Generation)
-	ok(w, err)
+	shmtest.Must(w, err)
 	if len(snapshots) != len(r.layers) {
 		w.Fatalf("generation %d has the files of %d layers and should have those of %d", r.Generation, len(snapshots), len(r.layers))
 	}
@@ -419,12 +398,12 @@ func (w *world) compareChanges(what string, list []Change, before, after map[str
 func (w *world) compareDiff(a, b *modelRecord) {
 	w.Helper()
 	list, err := w.store.Diff(a.Generation, b.Generation)
-	ok(w, err)
+	shmtest.Must(w, err)
 	w.compareChanges(fmt.Sprintf("the difference of %d and %d", a.Generation, b.Generation), list, a.configs, b.configs)
 
 	name := fmt.Sprintf("config-%d", w.IntN(6))
 	log, err := w.store.Log(Query{Config: name, Limit: 1000})
-	ok(w, err)
+	shmtest.Must(w, err)
 	var want []uint64
 	for _, r := range slices.Backward(w.records) {
 		if r.before[name] != r.configs[name] {

@@ -98,6 +98,7 @@ func plan(total time.Duration, seed uint64) []step {
 		"client/internal/decode:FuzzDecode",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
 		"daemon/source:FuzzSpec", "daemon/control:FuzzQuery",
+		"daemon/history:FuzzChanges", "daemon/history:FuzzFile",
 		"daemon/plan/decode:FuzzJSON", "daemon/plan/decode:FuzzYAML", "daemon/plan/decode:FuzzTOML", "daemon/plan/schema:FuzzSchema", "daemon/plan:FuzzLayers",
 	}
 	for _, target := range targets {
