@@ -12,44 +12,29 @@ const auditEntries = 10_000
 
 // enter gives an entry the next number and stores it as begun. The oldest entries beyond
 // the bound go.
-func (t *tx) enter(e *Entry) (err error) {
-	if e.Number, err = t.audit.bucket.NextSequence(); err != nil {
-		return err
-	}
+func (t *tx) enter(e *Entry) error {
+	t.totals.entry++
+	e.Number = t.totals.entry
 	if e.Time.IsZero() {
 		e.Time = now()
 	}
 	if err := t.putEntry(*e); err != nil {
 		return err
 	}
-	for {
-		oldest, err := t.audit.first()
-		if err != nil || oldest+auditEntries > e.Number {
-			return err
-		}
-		for _, table := range []table{t.audit, t.pending} {
-			if _, err := table.remove(numberKey(oldest)); err != nil {
-				return err
-			}
-		}
+	if e.Number <= auditEntries {
+		return nil
 	}
+	_, err := t.audit.remove(numberKey(e.Number - auditEntries))
+	return err
 }
 
-// putEntry stores an entry, and keeps the list of those that are not done.
+// putEntry stores an entry.
 func (t *tx) putEntry(e Entry) error {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	key := numberKey(e.Number)
-	if _, err := t.audit.put(key, text); err != nil {
-		return err
-	}
-	if e.Done.IsZero() {
-		_, err = t.pending.put(key, nil)
-	} else {
-		_, err = t.pending.remove(key)
-	}
+	_, err = t.audit.put(numberKey(e.Number), text)
 	return err
 }
 
@@ -96,16 +81,19 @@ func (s *Store) Done(number uint64, outcome string, generation uint64) error {
 	return err
 }
 
-// Pending returns the entries that were begun and are not done, the oldest first.
+// Pending returns the entries that were begun and are not done, the oldest first. It reads
+// the whole audit.
 func (s *Store) Pending() (list []Entry, err error) {
 	err = s.view(func(t *tx) error {
-		return t.pending.each(func(key, _ []byte) error {
-			number, err := t.pending.keyNumber(key)
+		return t.audit.each(func(key, text []byte) error {
+			number, err := t.audit.keyNumber(key)
 			if err != nil {
 				return err
 			}
-			e, err := t.entry(number)
-			list = append(list, e)
+			e, err := decodeEntry(number, text)
+			if e.Done.IsZero() {
+				list = append(list, e)
+			}
 			return err
 		})
 	})

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,6 +42,17 @@ func used(t testing.TB, file []byte) int {
 	return int(m.high * m.pageSize)
 }
 
+// firstDifference is the first line of two texts that is not the same.
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	i := 0
+	for i < len(g) && i < len(w) && g[i] == w[i] {
+		i++
+	}
+	return fmt.Sprintf("line %d of %d: %s\nand should have\nline %d of %d: %s",
+		i, len(g), strings.Join(g[min(i, len(g)):min(i+1, len(g))], ""), i, len(w), strings.Join(w[min(i, len(w)):min(i+1, len(w))], ""))
+}
+
 // tryDamaged opens a file, and fails unless the store returns what the undamaged one
 // does, or an error that says that it is damaged. older is what was in it before its last
 // transaction, which it falls back to if the newest meta page is lost.
@@ -69,7 +81,7 @@ func tryDamaged(t *testing.T, path string, file []byte, what, text, older string
 			t.Errorf("%s: the damaged file is not kept: %v", what, err)
 		}
 	} else if got, err := dump(s); err == nil && got != text && got != older {
-		t.Errorf("%s: the store has\n%s\nand should have\n%s", what, got, text)
+		t.Errorf("%s: the store has\n%s", what, firstDifference(got, text))
 	} else if err != nil {
 		found = true
 		if !errors.Is(err, ErrDamaged) {
@@ -113,7 +125,7 @@ func TestFlippedBits(t *testing.T) {
 // transaction.
 func TestFlippedMeta(t *testing.T) {
 	path := inMemory(t)
-	s := open(t, path, Options{})
+	s := open(t, path)
 	shmtest.Must(t, s.Record(publication(1, document(t, "a", `{"n":1}`))))
 	older, err := dump(s)
 	shmtest.Must(t, err)
@@ -132,6 +144,24 @@ func TestFlippedMeta(t *testing.T) {
 			file[bit/8] ^= 1 << (bit % 8)
 		}
 	}
+}
+
+// The name of a layer that has no files is verified as well.
+func TestFlippedLayerName(t *testing.T) {
+	path := inMemory(t)
+	s, err := Open(path, Options{})
+	shmtest.Must(t, err)
+	shmtest.Must(t, s.Record(publication(1, document(t, "a", `{}`))))
+	shmtest.Must(t, s.Close())
+	file, err := os.ReadFile(path)
+	shmtest.Must(t, err)
+	if n := bytes.Count(file, []byte("dir\x00")); n != 1 {
+		t.Fatalf("the name of the layer is in the file %d times", n)
+	}
+	shmtest.Must(t, os.WriteFile(path, bytes.Replace(file, []byte("dir\x00"), []byte("din\x00"), 1), 0o600))
+	s, err = Open(path, Options{})
+	shmtest.WantError(t, err, ErrDamaged)
+	shmtest.Must(t, s.Close())
 }
 
 // A file that is shorter than its pages is damaged, whatever its length.
@@ -217,7 +247,7 @@ func TestNewerFormat(t *testing.T) {
 // Another process's lock is waited for, and then refused.
 func TestFileInUse(t *testing.T) {
 	path := inMemory(t)
-	open(t, path, Options{})
+	open(t, path)
 	if _, err := Open(path, Options{}); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("the error is %v", err)
 	}

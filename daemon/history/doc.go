@@ -28,13 +28,12 @@
 //	objects   sum → content
 //	refs      sum → mentions
 //	configs   name → kind and sum, of the head
-//	files     layer → path → sum, of the head
+//	files     layer and path → sum, of the head
 //	records   generation → Record
 //	changes   generation → changes of configs and files
 //	intent    "intent" → Intent
 //	pin       name → kind and sum, of the pin
 //	audit     number → Entry
-//	pending   number → nothing, of the entries that are not done
 //
 // Every value but a content ends with a sum over its bucket, its key and its bytes.
 package history

@@ -51,24 +51,21 @@ func (t *tx) readHead() (*head, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := t.files.Cursor()
-	for key, value := c.First(); key != nil; key, value = c.Next() {
-		files, ok := t.layer(string(key))
-		if value != nil || !ok {
-			return nil, fmt.Errorf("%w: the layer %.64q has no files", ErrDamaged, key)
+	err = t.files.each(func(key, value []byte) error {
+		name, path, _ := strings.Cut(string(key), "\x00")
+		if path == "" {
+			h.layers[name] = &headLayer{}
+			return nil
 		}
-		l := &headLayer{}
-		h.layers[string(key)] = l
-		err := files.each(func(path, value []byte) error {
-			f, err := decodeHeadFile(string(path), value)
-			l.files = append(l.files, headFile{path: string(path), ref: f})
-			return err
-		})
-		if err != nil {
-			return nil, err
+		l := h.layers[name]
+		if l == nil {
+			return fmt.Errorf("%w: the layer of the file %.255q is not known", ErrDamaged, key)
 		}
-	}
-	return h, nil
+		f, err := decodeHeadFile(path, value)
+		l.files = append(l.files, headFile{path: path, ref: f})
+		return err
+	})
+	return h, err
 }
 
 // headOf returns the head, from memory if that is the one of the file. It is not after
@@ -201,8 +198,8 @@ func (p *Publication) check() error {
 	}
 	names := map[string]bool{}
 	for i, layer := range p.Layers {
-		if layer.Name == "" || names[layer.Name] {
-			return fmt.Errorf("generation %d has two layers %q, or one without a name", p.Generation, layer.Name)
+		if layer.Name == "" || strings.Contains(layer.Name, "\x00") || names[layer.Name] {
+			return fmt.Errorf("generation %d has two layers %q, or that is not a name", p.Generation, layer.Name)
 		}
 		names[layer.Name] = true
 		if i >= len(p.Snapshots) || p.Snapshots[i] == nil {

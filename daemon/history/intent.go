@@ -21,7 +21,7 @@ func (s *Store) Intent() (i Intent, err error) {
 
 func (t *tx) readIntent() (i Intent, err error) {
 	text, err := t.intent.get(intentKey)
-	if err != nil || text == nil {
+	if err != nil {
 		return Intent{}, err
 	}
 	if err := json.Unmarshal(text, &i); err != nil {

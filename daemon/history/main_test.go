@@ -48,9 +48,9 @@ func publication(g uint64, configs ...*image.Section) Publication {
 }
 
 // open opens a store that is closed when the test ends.
-func open(t testing.TB, path string, o Options) *Store {
+func open(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(path, o)
+	s, err := Open(path, Options{})
 	shmtest.Must(t, err)
 	t.Cleanup(func() { shmtest.Must(t, s.Close()) })
 	return s

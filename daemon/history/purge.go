@@ -60,13 +60,13 @@ type purger struct {
 	*tx
 	key   []byte // of the pseudonyms; it is in memory only, and goes with the purger
 	name  string
-	files func(layer, path string) bool
+	named func(layer, path string) bool
 	keep  map[Digest]bool // values of the config that are live or pinned
 }
 
 // purge takes the values out of all changes.
 func (t *tx) purge(name string, files func(layer, path string) bool) error {
-	p := purger{tx: t, key: make([]byte, sha256.Size), name: name, files: files, keep: map[Digest]bool{}}
+	p := purger{tx: t, key: make([]byte, sha256.Size), name: name, named: files, keep: map[Digest]bool{}}
 	if _, err := rand.Read(p.key); err != nil {
 		return err
 	}
@@ -147,8 +147,8 @@ func (p *purger) file(layer string, f *fileChange) (bool, error) {
 		return false, nil
 	}
 	named := false
-	if p.files != nil {
-		outside(func() { named = p.files(layer, f.path) })
+	if p.named != nil {
+		outside(func() { named = p.named(layer, f.path) })
 	}
 	if !named {
 		return false, nil
@@ -170,11 +170,7 @@ func (p *purger) file(layer string, f *fileChange) (bool, error) {
 
 // liveFile returns a file of the head, or a zero one if there is none.
 func (p *purger) liveFile(layer, path string) (fileRef, error) {
-	files, ok := p.layer(layer)
-	if !ok {
-		return fileRef{}, nil
-	}
-	value, err := files.get([]byte(path))
+	value, err := p.files.get(fileKey(layer, path))
 	if err != nil || value == nil {
 		return fileRef{}, err
 	}
@@ -193,7 +189,7 @@ func (p *purger) pseudonym(sum Digest) (d Digest) {
 // rewriteDue returns the number of the entry of a Purge that did not end, or 0.
 func (t *tx) rewriteDue() (uint64, error) {
 	value, err := t.meta.get(rewriteKey)
-	if err != nil || value == nil {
+	if err != nil {
 		return 0, err
 	}
 	if len(value) != 8 {
@@ -213,7 +209,7 @@ func (s *Store) finishPurge(number uint64) error {
 		}
 	}
 	return s.update(func(t *tx) error {
-		if _, err := t.meta.remove(rewriteKey); err != nil {
+		if _, err := t.meta.put(rewriteKey, numberKey(0)); err != nil {
 			return err
 		}
 		e, err := t.entry(number)

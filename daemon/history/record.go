@@ -142,21 +142,23 @@ func (t *tx) moveConfigs(next *head, changed []Change) error {
 
 // moveFiles changes the files of a layer of the head.
 func (t *tx) moveFiles(next *headLayer, l layerChange) error {
-	if !l.knownAfter {
-		return t.files.DeleteBucket([]byte(l.name))
+	var err error
+	if l.knownAfter {
+		_, err = t.files.put(fileKey(l.name, ""), nil)
+	} else { // its files go as well
+		_, err = t.files.remove(fileKey(l.name, ""))
 	}
-	if _, err := t.files.CreateBucketIfNotExists([]byte(l.name)); err != nil {
+	if err != nil {
 		return err
 	}
-	files, _ := t.layer(l.name)
 	for _, f := range l.files {
 		if f.after.state == noFile {
-			if _, err := files.remove([]byte(f.path)); err != nil {
+			if _, err := t.files.remove(fileKey(l.name, f.path)); err != nil {
 				return err
 			}
 			continue
 		}
-		if _, err := files.put([]byte(f.path), appendFileRef(nil, f.after)); err != nil {
+		if _, err := t.files.put(fileKey(l.name, f.path), appendFileRef(nil, f.after)); err != nil {
 			return err
 		}
 		if f.after.state == wholeFile {

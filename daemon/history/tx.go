@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,23 +14,22 @@ import (
 // tx is a transaction with the tables in it.
 type tx struct {
 	*bbolt.Tx
-	meta, refs, configs, records, changes, intent, pin, audit, pending table
+	meta, refs, configs, files, records, changes, intent, pin, audit table
 
 	objects *bbolt.Bucket // sum → content, which is its own sum
-	files   *bbolt.Bucket // layer → table
 
 	totals   totals
 	mentions map[Digest]mention // that settle will count
 }
 
-// tables are the names of the buckets. objects and files have no values with sums.
-var tables = []string{"meta", "objects", "refs", "configs", "files", "records", "changes", "intent", "pin", "audit", "pending"}
+// tables are the names of the buckets. The values of objects have no sums.
+var tables = []string{"meta", "objects", "refs", "configs", "files", "records", "changes", "intent", "pin", "audit"}
 
-// Keys of meta.
+// Keys of meta, which are always there.
 var (
 	formatKey  = []byte("format")
 	totalsKey  = []byte("totals")
-	rewriteKey = []byte("rewrite") // the number of the entry whose Purge has yet to rewrite the file
+	rewriteKey = []byte("rewrite") // the number of the entry whose Purge has yet to rewrite the file, or 0
 )
 
 // format is the version of what this package writes.
@@ -46,9 +46,9 @@ func newTx(t *bbolt.Tx) (*tx, error) {
 		}
 		found[name] = table{b, name}
 	}
-	x.meta, x.refs, x.configs, x.records = found["meta"], found["refs"], found["configs"], found["records"]
-	x.changes, x.intent, x.pin, x.audit = found["changes"], found["intent"], found["pin"], found["audit"]
-	x.pending, x.objects, x.files = found["pending"], found["objects"].bucket, found["files"].bucket
+	x.meta, x.refs, x.configs, x.files = found["meta"], found["refs"], found["configs"], found["files"]
+	x.records, x.changes, x.intent, x.pin = found["records"], found["changes"], found["intent"], found["pin"]
+	x.audit, x.objects = found["audit"], found["objects"].bucket
 	// A generation is written once, and above those before it.
 	x.records.bucket.FillPercent, x.changes.bucket.FillPercent, x.audit.bucket.FillPercent = 1, 1, 1
 	return x, x.readTotals()
@@ -62,29 +62,29 @@ func createTables(t *bbolt.Tx) error {
 		}
 	}
 	meta := table{t.Bucket([]byte("meta")), "meta"}
-	if _, err := meta.put(formatKey, binary.LittleEndian.AppendUint64(nil, format)); err != nil {
-		return err
-	}
-	_, err := meta.put(totalsKey, totals{}.encode())
-	return err
+	_, err1 := meta.put(formatKey, binary.LittleEndian.AppendUint64(nil, format))
+	_, err2 := meta.put(totalsKey, totals{}.encode())
+	_, err3 := meta.put(rewriteKey, numberKey(0))
+	_, err4 := table{t.Bucket([]byte("intent")), "intent"}.put(intentKey, []byte("{}"))
+	return errors.Join(err1, err2, err3, err4)
 }
 
-// layer returns the table of a layer's files in the head, or false.
-func (t *tx) layer(name string) (table, bool) {
-	b := t.files.Bucket([]byte(name))
-	return table{b, "files/" + name}, b != nil
-}
+// fileKey is the key of a file of a layer. Without a path it is that of the layer itself,
+// which comes before those of its files.
+func fileKey(layer, path string) []byte { return []byte(layer + "\x00" + path) }
 
 // totals are the figures that are kept with the data.
 type totals struct {
 	records, objects uint64
 	bytes            int64
+	entry            uint64 // the number of the audit's newest entry
 }
 
 func (n totals) encode() []byte {
 	b := binary.LittleEndian.AppendUint64(nil, n.records)
 	b = binary.LittleEndian.AppendUint64(b, n.objects)
-	return binary.LittleEndian.AppendUint64(b, uint64(n.bytes))
+	b = binary.LittleEndian.AppendUint64(b, uint64(n.bytes))
+	return binary.LittleEndian.AppendUint64(b, n.entry)
 }
 
 func (t *tx) readTotals() error {
@@ -92,12 +92,13 @@ func (t *tx) readTotals() error {
 	if err != nil {
 		return err
 	}
-	if len(b) != 24 {
+	if len(b) != 32 {
 		return fmt.Errorf("%w: its totals have %d bytes", ErrDamaged, len(b))
 	}
 	t.totals.records = binary.LittleEndian.Uint64(b)
 	t.totals.objects = binary.LittleEndian.Uint64(b[8:])
 	t.totals.bytes = int64(binary.LittleEndian.Uint64(b[16:]))
+	t.totals.entry = binary.LittleEndian.Uint64(b[24:])
 	return nil
 }
 

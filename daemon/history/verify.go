@@ -20,17 +20,27 @@ func (t *tx) verify() error {
 	if _, err := t.readIntent(); err != nil {
 		return err
 	}
-	if err := t.audit.each(func(_, _ []byte) error { return nil }); err != nil {
-		return err
+	return t.verifyAudit()
+}
+
+// verifyAudit looks for each number that should be there, so that none is lost.
+func (t *tx) verifyAudit() error {
+	next := uint64(1)
+	if t.totals.entry > auditEntries {
+		next = t.totals.entry - auditEntries + 1
 	}
-	return t.pending.each(func(key, _ []byte) error {
-		number, err := t.pending.keyNumber(key)
-		if err != nil {
-			return err
+	err := t.audit.each(func(key, _ []byte) error {
+		number, err := t.audit.keyNumber(key)
+		if err == nil && number != next {
+			err = fmt.Errorf("%w: the audit has entry %d in the place of %d", ErrDamaged, number, next)
 		}
-		_, err = t.entry(number)
+		next++
 		return err
 	})
+	if err == nil && next != t.totals.entry+1 {
+		err = fmt.Errorf("%w: the audit ends before entry %d, and should end with %d", ErrDamaged, next, t.totals.entry)
+	}
+	return err
 }
 
 // recount counts what totals and refs have.
@@ -143,6 +153,7 @@ func (n *recount) compare(t *tx) error {
 	if refs != len(n.mentions) || n.totals.objects != uint64(refs) {
 		return fmt.Errorf("%w: %d contents are mentioned, %d counted, and %d there", ErrDamaged, len(n.mentions), refs, n.totals.objects)
 	}
+	n.totals.entry = t.totals.entry
 	if n.totals != t.totals {
 		return fmt.Errorf("%w: its totals are %+v, and not %+v", ErrDamaged, n.totals, t.totals)
 	}
