@@ -1,7 +1,7 @@
 package history
 
 import (
-	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -226,34 +226,39 @@ func (s *Store) Object(sum Digest) (data []byte, err error) {
 	return data, err
 }
 
-// Sections makes the sections of configs, in their order, out of their contents. A section
-// of have with the same name, kind and content is taken as it is, which spares parsing it;
-// have is sorted by name, as a list of all that is live is.
-func (s *Store) Sections(refs []Ref, have ...*image.Section) ([]*image.Section, error) {
-	sections := make([]*image.Section, 0, len(refs))
-	for _, r := range refs {
-		section, err := s.section(r, have)
-		if err != nil {
-			return nil, fmt.Errorf("the config %s: %w", r.Name, err)
+// Sections makes the sections of configs, in their order. A section of have with the same
+// name, kind and content is taken as it is, which spares reading and parsing it; have is
+// sorted by name, as a list of all that is live is.
+func (s *Store) Sections(refs []Ref, have ...*image.Section) (sections []*image.Section, err error) {
+	err = s.view(func(t *tx) error {
+		for _, r := range refs {
+			section, err := t.section(r, have)
+			if err != nil {
+				return fmt.Errorf("the config %s: %w", r.Name, err)
+			}
+			sections = append(sections, section)
 		}
-		sections = append(sections, section)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return sections, nil
 }
 
-func (s *Store) section(r Ref, have []*image.Section) (*image.Section, error) {
+func (t *tx) section(r Ref, have []*image.Section) (*image.Section, error) {
 	if r.Purged {
 		return nil, fmt.Errorf("its value was %w", ErrPurged)
-	}
-	data, err := s.Object(r.Sum)
-	if err != nil {
-		return nil, err
 	}
 	i, found := slices.BinarySearchFunc(have, r.Name, func(s *image.Section, name string) int {
 		return strings.Compare(s.Name(), name)
 	})
-	if found && have[i].Kind() == r.Kind && bytes.Equal(have[i].Content(), data) {
+	if found && have[i].Kind() == r.Kind && sha256.Sum256(have[i].Content()) == r.Sum {
 		return have[i], nil
+	}
+	data, err := t.object(r.Sum)
+	if err != nil {
+		return nil, err
 	}
 	if r.Kind == image.Opaque {
 		return image.NewOpaque(r.Name, data)
