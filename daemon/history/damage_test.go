@@ -104,9 +104,9 @@ func TestFlippedBits(t *testing.T) {
 	first, end := 2*8*int(m.pageSize), 8*used(t, file)
 	chance := rand.New(rand.NewPCG(5, 5))
 	path := inMemory(t)
-	flips, found := 400, 0
-	if testing.Short() {
-		flips = 100
+	flips, found := 80, 0
+	if *long {
+		flips = 20_000
 	}
 	for range flips {
 		bit := first + chance.IntN(end-first)
@@ -138,7 +138,7 @@ func TestFlippedMeta(t *testing.T) {
 	shmtest.Must(t, err)
 	other := inMemory(t)
 	for _, start := range []int{0, int(m.pageSize)} {
-		for bit := 8 * start; bit < 8*(start+pageHeader+metaBytes); bit += 3 {
+		for bit := 8 * start; bit < 8*(start+pageHeader+metaBytes); bit += 7 {
 			file[bit/8] ^= 1 << (bit % 8)
 			tryDamaged(t, other, file, fmt.Sprintf("bit %d of byte %d", bit%8, bit/8), text, older)
 			file[bit/8] ^= 1 << (bit % 8)
@@ -246,6 +246,7 @@ func TestNewerFormat(t *testing.T) {
 
 // Another process's lock is waited for, and then refused.
 func TestFileInUse(t *testing.T) {
+	t.Parallel()
 	path := inMemory(t)
 	open(t, path)
 	if _, err := Open(path, Options{}); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "another process") {

@@ -51,6 +51,7 @@ type world struct {
 	purged   map[string]map[string]bool // values by config that a Purge took
 	gone     map[string]map[string]bool // contents by layer and path that a Purge took
 	next     uint64
+	called   func() // after each call that writes, and before the next one
 }
 
 func newWorld(t testing.TB, path string, seed uint64, o Options) *world {
@@ -58,6 +59,7 @@ func newWorld(t testing.TB, path string, seed uint64, o Options) *world {
 		TB: t, Rand: rand.New(rand.NewPCG(seed, 1)), path: path, options: o,
 		sections: map[string]*image.Section{}, files: map[string]*source.Snapshot{},
 		purged: map[string]map[string]bool{}, gone: map[string]map[string]bool{},
+		called: func() {},
 	}
 	w.kept = o.withDefaults().Records
 	w.open()
@@ -178,7 +180,9 @@ func (w *world) step() {
 			list = append(list, w.change())
 		}
 		shmtest.Must(w, w.store.Record(list...))
+		w.called()
 		shmtest.Must(w, w.store.Record(list[0])) // is ignored
+		w.called()
 		for _, p := range list {
 			w.note(p)
 		}
@@ -195,7 +199,7 @@ func (w *world) step() {
 // act pins a record, or releases the pin.
 func (w *world) act() {
 	w.Helper()
-	e := Entry{Command: "pin", By: By{UID: 7, User: "u"}, Why: "test"}
+	e := Entry{Time: time.Unix(int64(w.next), 0).UTC(), Command: "pin", By: By{UID: 7, User: "u"}, Why: "test"}
 	if len(w.records) == 0 {
 		return
 	}
@@ -213,6 +217,7 @@ func (w *world) act() {
 		return
 	}
 	shmtest.Must(w, err)
+	w.called()
 	w.entries = append(w.entries, done)
 	w.pin, w.pinned = intent.Pin, nil
 	if !release {
@@ -220,6 +225,7 @@ func (w *world) act() {
 	}
 	if w.IntN(2) == 0 {
 		shmtest.Must(w, w.store.Done(done.Number, "done", 5))
+		w.called()
 		w.entries[len(w.entries)-1].Outcome = "done"
 	}
 }
@@ -240,8 +246,9 @@ func (w *world) purge() {
 	w.Helper()
 	name := fmt.Sprintf("config-%d", w.IntN(6))
 	layer, path := "base", name+".yaml"
-	_, err := w.store.Purge(name, func(l, p string) bool { return l == layer && p == path }, Entry{Command: "purge " + name})
+	_, err := w.store.Purge(name, func(l, p string) bool { return l == layer && p == path }, Entry{Time: time.Unix(int64(w.next), 0).UTC(), Command: "purge " + name})
 	shmtest.Must(w, err)
+	w.called()
 	last := w.records[len(w.records)-1]
 	keep := map[string]bool{}
 	for _, configs := range []map[string]modelConfig{last.configs, w.pinned} {

@@ -89,6 +89,7 @@ func plan(total time.Duration, seed uint64) []step {
 			campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),
 			campaign("together", "^TestTogether$", "-together.updates=1000000"),
 			campaign("starve", "^TestStarve", "-starve.long"),
+			step{name: "history", args: []string{"-timeout=0", "-v", "-count=1", "./daemon/history", "-args", "-history.long"}},
 			campaign("versions", "^TestVersions$"),
 			campaign("arm64", "^TestArm64$", "-arm64.all"),
 		)
