@@ -98,12 +98,12 @@ func (c *changes) encode() []byte {
 	return b
 }
 
-// decodeChanges reads what encode writes, and nothing else. What it allocates is
-// bounded by the length of the input.
+// decodeChanges reads what encode writes, and nothing else. An element takes bytes of the
+// input, so whatever a count says, what is allocated is bounded by the input's length.
 func decodeChanges(b []byte) (*changes, error) {
 	d := decoder{rest: b}
 	c := &changes{}
-	for n := d.count(minConfigChange); n > 0 && !d.bad; n-- {
+	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		name := d.text()
 		change := Change{Name: name, Before: d.ref(name), After: d.ref(name)}
 		d.must(change.Before != change.After && name != "")
@@ -112,7 +112,7 @@ func decodeChanges(b []byte) (*changes, error) {
 		}
 		c.configs = append(c.configs, change)
 	}
-	for n := d.count(minLayerChange); n > 0 && !d.bad; n-- {
+	for n := d.uvarint(); n > 0 && !d.bad; n-- {
 		l := layerChange{name: d.text()}
 		known := d.byte()
 		l.knownBefore, l.knownAfter = known&1 != 0, known&2 != 0
@@ -120,7 +120,7 @@ func decodeChanges(b []byte) (*changes, error) {
 		if k := len(c.layers); k > 0 {
 			d.must(c.layers[k-1].name < l.name)
 		}
-		for m := d.count(minFileChange); m > 0 && !d.bad; m-- {
+		for m := d.uvarint(); m > 0 && !d.bad; m-- {
 			f := fileChange{path: d.text(), before: d.fileRef(), after: d.fileRef()}
 			d.must(f.before != f.after && f.path != "")
 			if k := len(l.files); k > 0 {
@@ -136,16 +136,6 @@ func decodeChanges(b []byte) (*changes, error) {
 	}
 	return c, nil
 }
-
-// The fewest bytes that a change takes: a length, a character, and two codes of which at
-// least one has more; a layer has its flags and a count.
-const (
-	minConfigChange = 2 + 1 + 1 + sumBytes
-	minFileChange   = 2 + 1 + 1
-	minLayerChange  = 2 + 1 + 1
-)
-
-const sumBytes = len(Digest{})
 
 // decodeHeadRef reads a config of the head or of the pin.
 func decodeHeadRef(name string, b []byte) (Ref, error) {
@@ -209,16 +199,6 @@ func (d *decoder) uvarint() uint64 {
 	}
 	d.rest = d.rest[n:]
 	return v
-}
-
-// count reads the number of elements that follow, of at least so many bytes each.
-func (d *decoder) count(size int) uint64 {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)/size) {
-		d.must(false)
-		return 0
-	}
-	return n
 }
 
 func (d *decoder) text() string {

@@ -146,22 +146,70 @@ func TestFlippedMeta(t *testing.T) {
 	}
 }
 
-// The name of a layer that has no files is verified as well.
-func TestFlippedLayerName(t *testing.T) {
+// replace replaces a text that is in a file once.
+func replace(t testing.TB, path, old, text string) {
+	t.Helper()
+	file, err := os.ReadFile(path)
+	shmtest.Must(t, err)
+	if n := bytes.Count(file, []byte(old)); n != 1 {
+		t.Fatalf("%q is in the file %d times", old, n)
+	}
+	shmtest.Must(t, os.WriteFile(path, bytes.Replace(file, []byte(old), []byte(text), 1), 0o600))
+}
+
+// The name of a layer that has no files is verified by Open, and a content where it is
+// read.
+func TestFlippedText(t *testing.T) {
 	path := inMemory(t)
 	s, err := Open(path, Options{})
 	shmtest.Must(t, err)
-	shmtest.Must(t, s.Record(publication(1, document(t, "a", `{}`))))
+	shmtest.Must(t, s.Record(publication(1, opaque(t, "a", "the value"))))
 	shmtest.Must(t, s.Close())
-	file, err := os.ReadFile(path)
+
+	replace(t, path, "the value", "the valve")
+	s, err = Open(path, Options{})
 	shmtest.Must(t, err)
-	if n := bytes.Count(file, []byte("dir\x00")); n != 1 {
-		t.Fatalf("the name of the layer is in the file %d times", n)
-	}
-	shmtest.Must(t, os.WriteFile(path, bytes.Replace(file, []byte("dir\x00"), []byte("din\x00"), 1), 0o600))
+	refs, err := s.Configs(1)
+	shmtest.Must(t, err)
+	shmtest.WantError(t, errOf(s.Sections(refs)), ErrDamaged)
+	shmtest.WantError(t, errOf(s.Object(refs[0].Sum)), ErrDamaged)
+	shmtest.Must(t, s.Close())
+
+	replace(t, path, "the valve", "the value")
+	replace(t, path, "dir\x00", "din\x00")
 	s, err = Open(path, Options{})
 	shmtest.WantError(t, err, ErrDamaged)
 	shmtest.Must(t, s.Close())
+}
+
+// Open misses a key that is lost from any table.
+func TestLostKey(t *testing.T) {
+	file, _ := sample(t)
+	for _, name := range tables {
+		for _, last := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/last=%v", name, last), func(t *testing.T) {
+				path := inMemory(t)
+				shmtest.Must(t, os.WriteFile(path, file, 0o600))
+				s, err := Open(path, Options{Records: 12})
+				shmtest.Must(t, err)
+				shmtest.Must(t, s.db.update(func(x *tx) error {
+					c := x.Bucket([]byte(name)).Cursor()
+					key, _ := c.First()
+					if last {
+						key, _ = c.Last()
+					}
+					if key == nil {
+						return fmt.Errorf("%s is empty", name)
+					}
+					return c.Delete()
+				}))
+				shmtest.Must(t, s.Close())
+				s, err = Open(path, Options{Records: 12})
+				shmtest.WantError(t, err, ErrDamaged)
+				shmtest.Must(t, s.Close())
+			})
+		}
+	}
 }
 
 // A file that is shorter than its pages is damaged, whatever its length.

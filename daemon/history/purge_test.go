@@ -3,8 +3,10 @@ package history
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/statesync/statesync/daemon/source"
@@ -37,8 +39,11 @@ func TestPurgedBytes(t *testing.T) {
 	})
 	shmtest.Must(t, err)
 	publish(2, "secret value", "value of b", "secret file")
-	publish(3, "value of both", "value of both", "third file")
-	publish(4, "live value", "other value of b", "live file")
+	for g := uint64(3); g < 50; g++ { // more pages than later transactions reuse
+		publish(g, fmt.Sprint("secret value ", g, strings.Repeat(".", 3000)), "value of b", "secret file")
+	}
+	publish(50, "value of both", "value of both", "third file")
+	publish(51, "live value", "other value of b", "live file")
 	shmtest.Must(t, os.WriteFile(path+".damaged", []byte("secret value"), 0o600))
 	texts := map[string]bool{ // whether it stays
 		"secret value": false, "secret file": false, "first file": false, "third file": false,
@@ -52,8 +57,8 @@ func TestPurgedBytes(t *testing.T) {
 	sum := refOf(opaque(t, "a", "secret value")).Sum
 	objects, err := s.Purge("a", func(layer, path string) bool { return layer == "dir" && path == "a.yaml" }, Entry{Command: "purge a"})
 	shmtest.Must(t, err)
-	if objects != 4 {
-		t.Errorf("%d contents went, and should be 4", objects)
+	if objects != 4+47 {
+		t.Errorf("%d contents went, and should be %d", objects, 4+47)
 	}
 	for text, stays := range texts {
 		if n := holds(t, path, text); (n > 0) != stays {

@@ -2,7 +2,6 @@ package history
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 
 	"go.etcd.io/bbolt"
@@ -25,14 +24,18 @@ func (s *Store) rewrite() error {
 	if old == nil {
 		return errClosed
 	}
-	next, err := s.copyTo(s.rewritten(), old)
+	path := ""
+	if s.path != "" {
+		path = s.rewritten()
+	}
+	next, err := s.copyTo(path, old)
 	if err != nil {
 		return err
 	}
 	failpoint.Here("history.rewrite-copied")
-	if s.path != "" {
-		if err := os.Rename(s.rewritten(), s.path); err != nil {
-			return errors.Join(err, next.close(), os.Remove(s.rewritten()))
+	if path != "" {
+		if err := os.Rename(path, s.path); err != nil {
+			return errors.Join(err, next.close(), os.Remove(path))
 		}
 	}
 	failpoint.Here("history.rewrite-renamed")
@@ -45,13 +48,9 @@ func (s *Store) rewrite() error {
 	return err
 }
 
-// copyTo copies a database into a new one, on stable storage.
+// copyTo copies a database into a new one, on stable storage. If it fails, the new file is
+// removed; that of a process that died in the middle is removed by Open.
 func (s *Store) copyTo(path string, from *database) (*database, error) {
-	if s.path == "" {
-		path = ""
-	} else if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	to, err := s.openFile(path)
 	if err != nil {
 		return nil, err
