@@ -2,6 +2,7 @@ package history
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,6 +45,14 @@ func (t *tx) recordOf(g uint64) (Record, error) {
 		return Record{}, t.notKept(g)
 	}
 	return decodeRecord(g, text)
+}
+
+func decodeRecord(g uint64, text []byte) (r Record, err error) {
+	if err := json.Unmarshal(text, &r); err != nil {
+		return Record{}, fmt.Errorf("%w: record %d: %w", ErrDamaged, g, err)
+	}
+	r.Generation = g
+	return r, nil
 }
 
 // notKept is the error for a generation that has no record.

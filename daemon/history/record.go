@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/statesync/statesync/shm/failpoint"
@@ -88,7 +89,8 @@ func (t *tx) record(h *head, p *Publication) (*head, error) {
 			return nil, err
 		}
 	}
-	text, err := r.encode()
+	r.Time = r.Time.UTC()
+	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}

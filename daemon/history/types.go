@@ -54,22 +54,24 @@ type Layer struct {
 
 // Record is one published generation.
 type Record struct {
-	Generation uint64
-	Time       time.Time // of the publication
-	Content    Digest    // of all configs: ContentDigest
-	Revision   string
-	Layers     []Layer
+	Generation uint64    `json:"generation"`
+	Time       time.Time `json:"time"`    // of the publication
+	Content    Digest    `json:"content"` // of all configs: ContentDigest
+	Revision   string    `json:"revision,omitempty"`
+	Layers     []Layer   `json:"layers,omitempty"`
 
 	// Act is the number of the audit's entry of the act that caused the publication, and
 	// 0 if there was none. Command, Why and By are those of that entry, which the record
 	// may outlive.
-	Act     uint64
-	Command string
-	Why     string
-	By      *By
+	Act     uint64 `json:"act,omitempty"`
+	Command string `json:"command,omitempty"`
+	Why     string `json:"why,omitempty"`
+	By      *By    `json:"by,omitempty"`
 
-	Added, Changed, Removed int // configs
-	Region                  string
+	Added   int    `json:"added,omitempty"` // configs
+	Changed int    `json:"changed,omitempty"`
+	Removed int    `json:"removed,omitempty"`
+	Region  string `json:"region,omitempty"`
 }
 
 // Change is what a record did to one config, or what several records come to. A Ref
@@ -90,15 +92,15 @@ type Publication struct {
 
 // Pin holds back what is published.
 type Pin struct {
-	Act        uint64 // the entry of the act that made it
-	Generation uint64 // of the record whose configs it holds
-	Content    Digest
-	Revision   string // of that record, as Layers
-	Layers     []Layer
-	Time       time.Time
-	By         By
-	Why        string
-	Rollback   bool
+	Act        uint64    `json:"act"`        // the entry of the act that made it
+	Generation uint64    `json:"generation"` // of the record whose configs it holds
+	Content    Digest    `json:"content"`
+	Revision   string    `json:"revision,omitempty"` // of that record, as Layers
+	Layers     []Layer   `json:"layers,omitempty"`
+	Time       time.Time `json:"time"`
+	By         By        `json:"by"`
+	Why        string    `json:"why,omitempty"`
+	Rollback   bool      `json:"rollback,omitempty"`
 }
 
 // Override is a value above all layers.

@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -45,6 +46,21 @@ func TestDigestStaysTheSame(t *testing.T) {
 	} {
 		if s := test.snapshot; s.Digest.String() != test.want || s.Version != test.want {
 			t.Errorf("the digest of %d files is %v, the version %s, want %s", len(s.Files), s.Digest, s.Version, test.want)
+		}
+	}
+}
+
+// A digest is read back from its text, and from no other.
+func TestDigestAsText(t *testing.T) {
+	d := NewFile("a", []byte("1")).Sum
+	text, err := d.MarshalText()
+	var again Digest
+	if err := errors.Join(err, again.UnmarshalText(text)); err != nil || again != d || string(text) != d.String() {
+		t.Errorf("%v is %s and then %v, %v", d, text, again, err)
+	}
+	for _, wrong := range []string{"", "00", string(text[1:]), string(text) + "00", strings.Repeat("x", len(text))} {
+		if err := again.UnmarshalText([]byte(wrong)); err == nil {
+			t.Errorf("%q is taken for a digest", wrong)
 		}
 	}
 }
