@@ -36,10 +36,8 @@ func (s *Store) openFile(path string) (*database, error) {
 		FreelistType: bbolt.FreelistMapType,
 		// The list of free pages is stored. Without it, opening and each failed commit
 		// read the whole file, in a goroutine in which a fault ends the process.
-		NoFreelistSync: false,
-		// A file that outgrows its mapping waits for all readers. Addresses cost nothing,
-		// so the mapping has twice what the options allow from the start.
-		InitialMmapSize: int(2*s.options.Bytes + 64<<20),
+		NoFreelistSync:  false,
+		InitialMmapSize: s.mapBytes(),
 		NoStatistics:    true,
 		OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
 			f, err := openLocked(path, flag, mode)
@@ -77,6 +75,14 @@ func (s *Store) openFile(path string) (*database, error) {
 	}
 	d.bolt.AllocSize = growBy
 	return d, nil
+}
+
+// mapBytes is how long the mapping is from the start. A file that outgrows it waits for all
+// readers. The pages of a file take up to twice the bytes in them; bbolt rounds up to a
+// power of two, so more than that would double what counts against RLIMIT_AS.
+func (s *Store) mapBytes() int {
+	const least, most = 64 << 20, 1 << 30
+	return int(min(max(s.options.Bytes, least/2), most/2) * 2)
 }
 
 // openLocked opens a file and takes its lock, which bbolt then finds taken by itself.
