@@ -101,8 +101,10 @@ func checkFile(r io.ReaderAt, size int64) error {
 	case m.high > uint64(size)/m.pageSize:
 		return fmt.Errorf("%w: it has %d bytes and should have %d pages of %d", ErrDamaged, size, m.high, m.pageSize)
 	}
-	c := checker{r: r, pageSize: m.pageSize, used: make([]uint64, m.high/64+1), high: m.high}
-	c.used[0] = 3 // the meta pages
+	c := checker{r: r, pageSize: m.pageSize, used: make([]bool, m.high)}
+	if err := c.mark(0, 2); err != nil { // the meta pages
+		return err
+	}
 	if err := c.tree(m.root, nil, nil, maxDepth); err != nil {
 		return err
 	}
@@ -113,21 +115,20 @@ func checkFile(r io.ReaderAt, size int64) error {
 type checker struct {
 	r        io.ReaderAt
 	pageSize uint64
-	high     uint64
-	used     []uint64
+	used     []bool
 	spare    [][]byte // buffers that are not in use
 }
 
 // mark notes that n pages are in use or free. Each is so once.
 func (c *checker) mark(id, n uint64) error {
-	if id >= c.high || n > c.high-id {
+	if high := uint64(len(c.used)); id >= high || n > high-id {
 		return fmt.Errorf("%w: page %d does not exist", ErrDamaged, id)
 	}
 	for ; n > 0; id, n = id+1, n-1 {
-		if c.used[id/64]&(1<<(id%64)) != 0 {
+		if c.used[id] {
 			return fmt.Errorf("%w: page %d is used twice", ErrDamaged, id)
 		}
-		c.used[id/64] |= 1 << (id % 64)
+		c.used[id] = true
 	}
 	return nil
 }

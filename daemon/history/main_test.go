@@ -14,7 +14,7 @@ import (
 	"github.com/statesync/statesync/shm/shmtest"
 )
 
-var long = flag.Bool("history.long", false, "kill a writer 1,000 times, and flip 20,000 bits")
+var long = flag.Bool("history.long", false, "kill a writer 1,000 times, flip 20,000 bits, and compare 100 histories with the model")
 
 var roles = shmtest.Roles{}
 

@@ -440,7 +440,11 @@ func (w *world) compareDiff(a, b *modelRecord) {
 
 // A store holds what a plain model of it holds, whatever is done in whatever order.
 func TestModel(t *testing.T) {
-	for seed := range uint64(3) {
+	seeds := uint64(2)
+	if *long {
+		seeds = 50
+	}
+	for seed := range seeds {
 		for _, where := range []string{"file", "memory"} {
 			t.Run(fmt.Sprintf("%s %d", where, seed), func(t *testing.T) {
 				path := ""
