@@ -185,7 +185,11 @@ func (s *server) diff(r *http.Request) (any, error) {
 		return nil, err
 	}
 	between, err := past.Between(from, to, query.Get("config"))
-	return between, missing(err)
+	if err != nil {
+		return nil, missing(err)
+	}
+	between.From, between.To = from, to
+	return between, nil
 }
 
 func (s *server) audit(r *http.Request) (any, error) {

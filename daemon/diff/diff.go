@@ -24,6 +24,8 @@ const Limit = 1000
 
 // Diff is what is different. Configs are sorted by name.
 type Diff struct {
+	From    uint64   `json:"from,omitempty"` // generations, where the sets are those of generations
+	To      uint64   `json:"to,omitempty"`
 	Configs []Config `json:"configs"`
 	Added   int      `json:"added"` // configs
 	Changed int      `json:"changed"`
