@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -67,4 +71,56 @@ func (a *app) completeName(cmd *cobra.Command, args []string, start string) ([]c
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.complete(cmd, args, start)
+}
+
+// completeGenerations offers generations and words for the first arguments, and then, or
+// in their place, the names of configs.
+func (a *app) completeGenerations(most int, words ...string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+		generations, name, err := generationsAndName(args, most, words...)
+		if err != nil || name != "" {
+			return nil, directive
+		}
+		var offers []cobra.Completion
+		if len(generations) < most {
+			for _, word := range words {
+				if strings.HasPrefix(word, start) {
+					offers = append(offers, word)
+				}
+			}
+			offers = append(offers, a.offerGenerations(cmd.Context(), start)...)
+		}
+		names, _ := a.complete(cmd, nil, start)
+		return append(offers, names...), directive
+	}
+}
+
+// completeGeneration offers generations as first argument.
+func (a *app) completeGeneration(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.offerGenerations(cmd.Context(), start), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// offered is how long a completion may take, and how many generations it offers.
+const (
+	offerTime    = time.Second
+	offeredLines = 20
+)
+
+// offerGenerations are the newest generations, with what they changed.
+func (a *app) offerGenerations(ctx context.Context, start string) (offers []cobra.Completion) {
+	ctx, cancel := context.WithTimeout(ctx, offerTime)
+	defer cancel()
+	records, _, _ := look(a, func(p past) ([]control.Record, error) {
+		return p.Log(ctx, control.LogQuery{Limit: offeredLines})
+	})
+	for _, r := range records {
+		if g := fmt.Sprint(r.Generation); strings.HasPrefix(g, start) {
+			offers = append(offers, cobra.CompletionWithDesc(g, escape(stamp(r.Time)+marks(r)+" "+changesText(r.Changes))))
+		}
+	}
+	return offers
 }

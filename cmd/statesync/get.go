@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,49 +20,68 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get NAME [KEY]",
 		Short: "Print a config, or one key of it",
-		Long: `Print a config of the current generation, or the value of one of its keys.
+		Long: `Print a config of the live generation, or the value of one of its keys.
 
 As json, numbers and strings are just as programs read them; on a terminal the
 text is indented, elsewhere it is on one line, in the canonical form. As yaml,
 it could stand in the source. As raw, a string is printed without quotes, and
 everything else is as in json.
 
-An opaque config is printed as the bytes that it consists of, and has no keys.`,
+An opaque config is printed as the bytes that it consists of, and has no keys.
+
+With --generation it prints what an earlier generation had, from the daemon's
+history; if the daemon does not run, from what the region still holds.`,
 		Example: `  statesync get matchmaker
   statesync get matchmaker weights.elo
   statesync get team/limits -o yaml
+  statesync get matchmaker --generation 41
   token_url=$(statesync get auth token.url -o raw)`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.complete,
 	}
 	format := output(cmd, "json", "yaml", "raw")
+	generation := a.generationFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		region, err := a.open()
+		config, err := a.configOf(cmd.Context(), *generation, args[0])
 		if err != nil {
 			return err
 		}
-		config, err := a.config(region, args[0])
-		if err != nil {
-			return err
+		if config.Kind() == image.Opaque && cmd.Flags().Changed("output") && format.word != "raw" {
+			return fmt.Errorf("config %s is opaque: only its reader knows whether it can be %s; get it with -o raw", args[0], format.word)
 		}
-		if config.Kind() == image.Opaque {
-			switch {
-			case len(args) == 2:
-				return fmt.Errorf("config %s is opaque and has no keys; get it as a whole", args[0])
-			case cmd.Flags().Changed("output") && format.word != "raw":
-				return fmt.Errorf("config %s is opaque: only its reader knows whether it can be %s; get it with -o raw", args[0], format.word)
-			}
-			return a.printBytes(config.Content())
-		}
-		value := image.Value{Type: image.Object, Text: config.Content()}
-		if len(args) == 2 {
-			if value, err = lookup(config, args[1]); err != nil {
-				return err
-			}
-		}
-		return a.printValue(value, format.word)
+		return a.printConfig(config, args[1:], format.word)
 	}
 	return cmd
+}
+
+// configOf is a config of the live generation, which is 0, or of an earlier one.
+func (a *app) configOf(ctx context.Context, g uint64, name string) (*image.Section, error) {
+	if g != 0 {
+		return a.configAt(ctx, g, name)
+	}
+	region, err := a.open()
+	if err != nil {
+		return nil, err
+	}
+	return a.config(region, name)
+}
+
+// printConfig prints a config, or the value of the key that is given, in one of get's
+// formats.
+func (a *app) printConfig(config *image.Section, key []string, format string) (err error) {
+	if config.Kind() == image.Opaque {
+		if len(key) > 0 {
+			return fmt.Errorf("config %s is opaque and has no keys; get it as a whole", config.Name())
+		}
+		return a.printBytes(config.Content())
+	}
+	value := image.Value{Type: image.Object, Text: config.Content()}
+	if len(key) > 0 {
+		if value, err = lookup(config, key[0]); err != nil {
+			return err
+		}
+	}
+	return a.printValue(value, format)
 }
 
 // config reads a config, or says which ones there are.

@@ -1,9 +1,10 @@
-// Command statesync is the operator's tool: it shows what is in a region and
-// how its daemon is doing, waits for it, and checks a directory of configs
-// before they are committed.
+// Command statesync is the operator's tool: it shows what is in a region, what
+// was, and how the daemon is doing, has the daemon go back, and checks a
+// directory of configs before they are committed.
 //
-// It only ever reads. It exits with 0 when all is well, with 1 when the answer
-// is no, and with 64 when it was called wrongly. What it was asked for goes to
+// It never writes a region: what is to change it asks the daemon for. It exits
+// with 0 when all is well, with 1 when the answer is no, and with 64 when it was
+// called wrongly. What it was asked for goes to
 // the standard output; errors and summaries go to the standard error. Text from
 // a region that a terminal could take for a command is shown as an escape.
 package main
@@ -44,9 +45,17 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
 // run is the whole program: one command, and its exit code.
 func run(ctx context.Context, args []string, env func(string) string, stdout, stderr io.Writer) int {
-	a := &app{env: env, stdout: stdout, stderr: stderr}
+	a := &app{env: env, stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	root := a.command()
 	if args == nil {
 		args = []string{} // nil would mean this process's own
@@ -66,6 +75,10 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 	}
 	for _, err := range parts(err) {
 		fmt.Fprintf(stderr, "statesync: %s\n", escape(err.Error()))
+	}
+	var coded exitError
+	if errors.As(err, &coded) {
+		return coded.code
 	}
 	return exitNo
 }

@@ -85,9 +85,10 @@ func printJSON(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// columns is how wide the terminal is that w leads to; 0 if it leads to none.
-func columns(w io.Writer) int {
-	f, ok := w.(*os.File)
+// columns is how wide the terminal is that a file leads to; 0 if it leads to none, and if
+// it is no file.
+func columns(file any) int {
+	f, ok := file.(*os.File)
 	if !ok {
 		return 0
 	}
@@ -98,19 +99,29 @@ func columns(w io.Writer) int {
 	return max(1, int(size.Col))
 }
 
-// isTerminal reports whether w leads to a terminal, which is what has a size.
-func isTerminal(w io.Writer) bool { return columns(w) > 0 }
+// isTerminal reports whether a file leads to a terminal, which is what has a size.
+func isTerminal(file any) bool { return columns(file) > 0 }
 
 // columns is how wide the terminal of the output is; 0 if it is none.
 func (a *app) columns() int { return columns(a.stdout) }
 
-// alarming is a word that stands out on a terminal, unless --no-color or NO_COLOR
-// says that there are to be no colors.
-func (a *app) alarming(word string) string {
-	if a.noColor || a.env("NO_COLOR") != "" || !isTerminal(a.stdout) {
-		return word
+// color is how a terminal is told one.
+type color string
+
+const (
+	red    color = "31"
+	green  color = "32"
+	yellow color = "33"
+	bold   color = "1;"
+)
+
+// paint colors a text on a terminal, unless --no-color or NO_COLOR says that there are to
+// be no colors.
+func (a *app) paint(w io.Writer, c color, text string) string {
+	if a.noColor || a.env("NO_COLOR") != "" || !isTerminal(w) {
+		return text
 	}
-	return "\x1b[1;31m" + word + "\x1b[0m"
+	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
 // size words a number of bytes.

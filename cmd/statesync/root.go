@@ -17,6 +17,7 @@ import (
 // app is what the commands share.
 type app struct {
 	env    func(string) string
+	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
 
@@ -34,8 +35,10 @@ const rootLong = `statesync looks at what statesyncd publishes.
 The daemon statesyncd puts all configs of a host into one shared memory region.
 Every change makes a new generation of all of them, and programs read it through
 the package client without a request to the daemon. statesync shows people and
-scripts the same: it never writes, and only its commands layers and why need a
-running daemon.
+scripts the same. Looking changes nothing, and most of it needs no running
+daemon. The commands of the way back ask the daemon to hold what is live, to go
+back, to override a value for a time, or to let pass what a guard refused. They
+are for root, the daemon's user and the members of its --control-group.
 
 A region is a directory. The one to look at is, in this order: --region,
 $STATESYNC_REGION, ` + shm.DefaultDir + `. It must belong to root, to
@@ -45,7 +48,8 @@ directory of root's.
 A KEY is a dotted path inside a config: weights.elo, pools.0.name.
 
 The exit code is 0 when all is well, 1 when the answer is no (not found, stale,
-bad, timed out), and 64 when the command was called wrongly.`
+bad, timed out, refused), and 64 when the command was called wrongly. statesync
+diff exits with 1 for a difference, and with 2 for an error.`
 
 const rootExample = `  statesync ls                           # what there is
   statesync get matchmaker               # a config
@@ -53,6 +57,9 @@ const rootExample = `  statesync ls                           # what there is
   statesync watch matchmaker             # a line whenever it changes
   statesync status                       # how daemon and sources are doing
   statesync why matchmaker weights.elo   # where a value comes from
+  statesync log                          # what was published, and when
+  statesync diff                         # what the last change did
+  statesync rollback                     # go back to what was before it
   statesync check ./config               # before you commit`
 
 // command is the root command with everything below it.
@@ -83,6 +90,8 @@ func (a *app) command() *cobra.Command {
 	_ = root.MarkPersistentFlagDirname("region") // fails for an unknown flag only
 	root.AddGroup(
 		&cobra.Group{ID: "configs", Title: "The configs:"},
+		&cobra.Group{ID: "past", Title: "The past:"},
+		&cobra.Group{ID: "back", Title: "The way back:"},
 		&cobra.Group{ID: "health", Title: "The region and its daemon:"},
 		&cobra.Group{ID: "source", Title: "The sources:"},
 	)
@@ -93,6 +102,8 @@ func (a *app) command() *cobra.Command {
 		}
 	}
 	add("configs", a.getCommand(), a.lsCommand(), a.watchCommand())
+	add("past", a.logCommand(), a.showCommand(), a.diffCommand())
+	add("back", a.rollbackCommand(), a.pinCommand(), a.unpinCommand())
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
 	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand())
 	add("", a.completionCommand())

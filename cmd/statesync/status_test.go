@@ -200,19 +200,19 @@ func TestColors(t *testing.T) {
 	env := map[string]string{}
 	_, program := terminal(t)
 	a := &app{stdout: program, env: func(name string) string { return env[name] }}
-	if got := a.alarming("DEAD"); got != "\x1b[1;31mDEAD\x1b[0m" {
+	if got := a.paint(a.stdout, bold+red, "DEAD"); got != "\x1b[1;31mDEAD\x1b[0m" {
 		t.Errorf("%q", got)
 	}
 	env["NO_COLOR"] = "1"
-	if got := a.alarming("DEAD"); got != "DEAD" {
+	if got := a.paint(a.stdout, bold+red, "DEAD"); got != "DEAD" {
 		t.Errorf("with NO_COLOR %q", got)
 	}
 	env["NO_COLOR"], a.noColor = "", true
-	if got := a.alarming("DEAD"); got != "DEAD" {
+	if got := a.paint(a.stdout, bold+red, "DEAD"); got != "DEAD" {
 		t.Errorf("with --no-color %q", got)
 	}
 	a.noColor, a.stdout = false, new(bytes.Buffer)
-	if got := a.alarming("DEAD"); got != "DEAD" {
+	if got := a.paint(a.stdout, bold+red, "DEAD"); got != "DEAD" {
 		t.Errorf("without a terminal %q", got)
 	}
 }

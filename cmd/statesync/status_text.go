@@ -44,7 +44,7 @@ func (a *app) printReport(s *report) error {
 	}
 	for _, what := range s.wrong() {
 		word, rest, _ := strings.Cut(what, ":")
-		if _, err := fmt.Fprintf(a.stdout, "\n%s:%s\n", a.alarming(word), rest); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "\n%s:%s\n", a.paint(a.stdout, bold+red, word), rest); err != nil {
 			return err
 		}
 	}

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"os"
-	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -15,58 +12,26 @@ import (
 	"github.com/statesync/statesync/daemon/control"
 )
 
-// query is a client of the daemon of the region, whose process is trusted as the
-// region is.
-func (a *app) query() (*control.Client, error) {
-	owners, err := a.trusted()
-	if err != nil {
-		return nil, err
-	}
-	region, err := a.open() // says what is wrong with the region, if anything is
-	if err != nil {
-		return nil, err
-	}
-	users := slices.Concat(owners, []int{0, os.Geteuid()})
-	if info, err := os.Lstat(region.Path()); err == nil {
-		users = append(users, int(info.Sys().(*syscall.Stat_t).Uid)) // it is trusted to write the region
-	}
-	return control.Dial(a.dir(), users), nil
-}
-
-// asked adds to the error of a query what an operator can do about it.
-func (a *app) asked(err error) error {
-	if errors.Is(err, control.ErrNoDaemon) {
-		return fmt.Errorf("%w; only a running daemon knows that: %s", err, startDaemon(a.dir(), packagedUnit))
-	}
-	return err
-}
-
 func (a *app) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why NAME [KEY]",
 		Short: "Show where a value comes from, and what it overrules",
 		Long: `Ask the daemon where a config, or the value of one of its keys, comes from: the
 winner first, with its layer, value, place and version, and below it what the
-lower layers have there. It needs the running daemon, unlike most of statesync.`,
+lower layers have there. What an operator pinned or overrode is a layer, too.
+With --generation it is asked of an earlier generation, as the history has it.
+
+It needs the running daemon.`,
 		Example: `  statesync why matchmaker weights.elo
+  statesync why matchmaker weights.elo --generation 41
   statesync why matchmaker weights.elo -o json`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.complete,
 	}
 	format := output(cmd, "text", "json")
+	generation := a.generationFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		region, err := a.open()
-		if err != nil {
-			return err
-		}
-		if _, err := a.config(region, args[0]); err != nil { // with what was perhaps meant
-			return err
-		}
-		c, err := a.query()
-		if err != nil {
-			return err
-		}
-		why, err := c.Why(cmd.Context(), args[0], strings.Join(args[1:], ""))
+		why, err := a.why(cmd.Context(), *generation, args[0], strings.Join(args[1:], ""))
 		if err != nil {
 			return a.asked(err)
 		}
@@ -76,6 +41,25 @@ lower layers have there. It needs the running daemon, unlike most of statesync.`
 		return a.printWhy(why)
 	}
 	return cmd
+}
+
+// why asks where a value comes from, or in an earlier generation came from.
+func (a *app) why(ctx context.Context, g uint64, name, key string) (why control.Why, err error) {
+	c, err := a.query()
+	if err != nil {
+		return why, err
+	}
+	if g != 0 {
+		return c.WhyThen(ctx, g, name, key)
+	}
+	region, err := a.open()
+	if err != nil {
+		return why, err
+	}
+	if _, err := a.config(region, name); err != nil { // with what was perhaps meant
+		return why, err
+	}
+	return c.Why(ctx, name, key)
 }
 
 func (a *app) printWhy(why control.Why) error {
@@ -103,6 +87,10 @@ func (a *app) printWhy(why control.Why) error {
 	}
 	if len(why.Origins) > 0 && why.Origins[0].Schema != "" {
 		fmt.Fprintf(a.stdout, "checked by %s\n", escape(why.Origins[0].Schema))
+	}
+	if why.Since == 0 { // of an earlier generation
+		_, err := fmt.Fprintf(a.stdout, "generation %d\n", why.Generation)
+		return err
 	}
 	_, err := fmt.Fprintf(a.stdout, "generation %d, in which %s last changed, of %d\n", why.Since, escape(why.Config), why.Generation)
 	return err

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/statesync/statesync/daemon/control"
+)
+
+func (a *app) rollbackCommand() *cobra.Command {
+	return a.askingCommand(&cobra.Command{
+		Use:   "rollback [GENERATION]",
+		Short: "Go back to the content of an earlier generation, and hold it",
+		Long: `Publish the content of an earlier generation anew, byte for byte, under a new
+generation, and hold it until statesync unpin, whatever the sources bring
+meanwhile. Without a GENERATION it takes the newest one whose content is not
+what is live, so that a second rollback goes further back.
+
+Overrides that there are are suspended, and come back with unpin.`,
+		Example: `  statesync rollback --why "elo is wrong"
+  statesync rollback 41 --yes
+  statesync rollback --dry-run`,
+		Args:              arguments(0, 1),
+		ValidArgsFunction: a.completeGeneration,
+	}, func(s control.Status, args []string) (o order, err error) {
+		o = order{command: "rollback", question: "Go back and hold it?"}
+		if len(args) == 1 {
+			var ok bool
+			if o.body.To, ok = number(args[0]); !ok {
+				return o, usageError{fmt.Errorf("%q is not the number of a generation; statesync log lists them", args[0])}
+			}
+		}
+		o.intro = func(p control.Reply) string {
+			text := fmt.Sprintf("Generation %d is live. The content of generation %d would take its place and be held.", s.Generation, p.Record)
+			if n := len(s.Overrides); n > 0 {
+				text += fmt.Sprintf(" It suspends %s.", count(n, "override"))
+			}
+			return text
+		}
+		o.settle = func(body *control.Command, p control.Reply) { body.To = p.Record }
+		o.done = func(r control.Reply) string {
+			return fmt.Sprintf("generation %d is live: the content of generation %d, held until statesync unpin", r.Generation, r.Record)
+		}
+		return o, nil
+	})
+}
+
+func (a *app) pinCommand() *cobra.Command {
+	return a.askingCommand(&cobra.Command{
+		Use:   "pin",
+		Short: "Hold what is live, whatever the sources bring",
+		Long: `Hold the live generation until statesync unpin. What the sources bring meanwhile
+is read and checked, and waits: statesync status and statesync diff waiting show
+it. A held host is healthy.`,
+		Example: `  statesync pin --why "no changes during the final"
+  statesync pin --yes`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}, func(s control.Status, _ []string) (order, error) {
+		return order{
+			command: "pin", question: "Hold it?",
+			intro: func(control.Reply) string {
+				return fmt.Sprintf("Generation %d is live, and would be held whatever the sources bring.", s.Generation)
+			},
+			done: func(r control.Reply) string {
+				return fmt.Sprintf("generation %d is live: the content of generation %d, held until statesync unpin", r.Generation, r.Record)
+			},
+		}, nil
+	})
+}
+
+func (a *app) unpinCommand() *cobra.Command {
+	return a.askingCommand(&cobra.Command{
+		Use:   "unpin",
+		Short: "End a pin or a rollback, and follow the sources again",
+		Long: `End what statesync pin or rollback began: what waits behind it is published, and
+the sources are followed again. Overrides that a rollback suspended are in force
+again, those whose time is over excepted.`,
+		Example: `  statesync unpin --dry-run      # what would it bring?
+  statesync unpin --why "fixed in the source"`,
+		Args:              arguments(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}, func(s control.Status, _ []string) (order, error) {
+		return order{
+			command: "unpin", question: "Follow the sources again?",
+			intro: func(control.Reply) string {
+				text := "Nothing is held."
+				if s.Pin != nil {
+					text = heldText(s.Pin) + "."
+				}
+				if s.Waiting != nil {
+					text += fmt.Sprintf(" Revision %s waits.", short(s.Waiting.Revision))
+				}
+				return text
+			},
+			done: func(r control.Reply) string {
+				return fmt.Sprintf("generation %d is live: the sources are followed again", r.Generation)
+			},
+		}, nil
+	})
+}
+
+// heldText says what is held, by which user, since when and why.
+func heldText(p *control.Pin) string {
+	return fmt.Sprintf("The content of generation %d is held since %s by %s%s", p.Generation, stamp(p.Time), person(p.By), because(p.Why))
+}
