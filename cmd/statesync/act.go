@@ -20,9 +20,9 @@ type order struct {
 	command string // as control.Client.Do has it
 	body    control.Command
 
-	// intro says, before what would change, what is asked for. question is asked after it;
-	// empty: the command changes nothing that needs one.
-	intro    func(preview control.Reply) string
+	// intro are lines before what would change. question is asked after that; empty: the
+	// command does not need one.
+	intro    func(preview control.Reply) []string
 	question string
 	blind    bool // the daemon has no preview of it
 	// settle completes the command by its preview, so that what was shown is what is done.
@@ -170,7 +170,9 @@ func (t *acting) preview(ctx context.Context, c *control.Client, o *order) (bool
 	if t.dryRun && t.format.word == "json" {
 		return false, printJSON(w, p, "  ")
 	}
-	fmt.Fprintln(w, escape(o.intro(p)))
+	for _, line := range o.intro(p) {
+		fmt.Fprintln(w, escape(line))
+	}
 	if p.Diff != nil {
 		if p.Diff.Empty() {
 			fmt.Fprintln(w, "No value would change.")
@@ -181,6 +183,9 @@ func (t *acting) preview(ctx context.Context, c *control.Client, o *order) (bool
 			}
 			fmt.Fprintf(w, "\n%s.\n", counts(p.Diff))
 		}
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(w, "%s %s\n", t.app.paint(w, yellow, "warning:"), escape(warning))
 	}
 	if p.Refused != "" {
 		fmt.Fprintf(w, "%s %s\n", t.app.paint(w, bold+red, "It would be refused:"), escape(p.Refused))

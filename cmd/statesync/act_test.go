@@ -115,3 +115,118 @@ func TestControlFlag(t *testing.T) {
 	h.call("pin", "-y", "--control", h.state+"/"+control.ControlName).has(t, exitOK, "held until statesync unpin")
 	h.call("unpin", "-y", "--control", h.state+"/nothing").expect(t, exitNo, "", "no daemon answers")
 }
+
+func TestOverride(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	for _, wrong := range [][]string{{"a"}, {"a", "x"}, {"a", "x="}, {"a", "=1"}, {"a", "x=1"}, {"a", "x=1", "--for", "-1s"}} {
+		o := h.call(append([]string{"override", "-y"}, wrong...)...)
+		o.expect(t, cli.ExitUsage, "", "statesync override --help")
+	}
+	h.call("override", "a", "x=[1, 2", "--for", "1h", "-y").expect(t, exitNo, "", "value")
+	h.call("override", "nope", "x=1", "--for", "1h", "-y").expect(t, exitNo, "", "nope")
+	h.call("override", "a", "x=7", "--for", "1h", "--dry-run").has(t, exitOK, "x of a would be 7 for 1h", "~ x  3 → 7")
+	h.call("override", "a", "x=7", "--for", "1h", "-y", "--why", "a try").has(t, exitOK, "generation 4 is live: x of a is 7 until ")
+	h.call("get", "a", "x").expect(t, exitOK, "7\n")
+	h.call("status").has(t, exitOK, "OVERRIDE: a x=7 until ", ": a try\n")
+	h.call("why", "a", "x").has(t, exitOK, "* override", "a try")
+	h.call("rollback", "1", "-y").has(t, exitOK, "generation 5 is live")
+	h.call("status").has(t, exitOK, "HELD: The content of generation 1 is held since ", "OVERRIDE, SUSPENDED BY THE PIN: a x=7")
+	h.call("override", "--clear", "b", "-y").expect(t, exitNo, "", "no such override")
+	h.call("override", "--clear", "a", "x", "--dry-run").has(t, exitOK, "1 override would end:", "a x=7 until ")
+	h.call("override", "--clear", "-y").has(t, exitOK, "generation 5 is live: 1 override ended\n")
+	if s := decodeStatus(t, h.call("status", "-o", "json")); len(s["overrides"].([]any)) != 0 {
+		t.Errorf("there is still an override: %v", s["overrides"])
+	}
+}
+
+// What waits behind a pin, and behind a guard, comes first in status.
+func TestStatusOfWaiting(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, map[string]string{"a.yaml": "x: 1", "b.yaml": "x: 1", "c.yaml": "x: 1", "d.yaml": "x: 1"})
+	h.call("accept", "-y").expect(t, exitNo, "", "nothing waits")
+	h.call("pin", "-y", "--why", "the final").has(t, exitOK, "held")
+	h.call("status", "--max-age", "1m").has(t, exitOK, "HELD: The content of generation 1 is held since ", ": the final.\nNothing waits behind it")
+	h.write("a.yaml", "x: 2")
+	await(t, "what waits", func() bool { return h.State().Waiting != nil })
+	h.call("status").has(t, exitOK, " waits behind it. statesync unpin would bring ~1 a;")
+	s := decodeStatus(t, h.call("status", "-o", "json"))
+	if s["pin"].(object)["why"] != "the final" || s["waiting"].(object)["digest"] == "" || s["control"] != h.state+"/control.sock" || s["history"].(object)["records"] != 1.0 {
+		t.Errorf("as json: %v", s)
+	}
+	h.call("unpin", "-y").has(t, exitOK, "generation 2 is live")
+
+	for _, name := range []string{"b", "c", "d"} {
+		if err := os.Remove(h.source + "/" + name + ".yaml"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "the guard", func() bool { w := h.State().Waiting; return w != nil && w.Changes.Removed == 3 })
+	digest := h.State().Waiting.Digest()
+	h.call("status").has(t, exitOK, "GUARDED: a newer revision takes away too much", "3 of 4 configs are gone (b, c, d)", "It would bring -3 b, c, d", "statesync accept "+digest)
+	h.call("diff", "waiting").has(t, exitNo, "- b\n")
+	h.call("accept", "sha256:"+strings.Repeat("0", 64), "--dry-run").has(t, exitOK, "is not what waits now")
+	h.call("accept", "--dry-run").has(t, exitOK, digest, "- b")
+	h.call("accept", "-y", "--why", "meant").has(t, exitOK, "generation 3 is live: "+digest+", accepted (-3 b, c, d)\n")
+	h.call("audit").has(t, exitOK, "ACT", "accept "+digest[:50], ": meant", "unpin", "pin: the final", "generation 3 is live")
+	h.call("audit", "-n", "1", "-o", "json").has(t, exitOK, `"command":"accept `+digest)
+	h.stop()
+	h.call("status").has(t, exitOK, "STOPPED")
+}
+
+// Without the daemon's answer, the region's status says that it is held.
+func TestStatusHeldWithoutDaemon(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	h.call("pin", "-y").has(t, exitOK, "held")
+	h.stop()
+	h.call("status").has(t, exitOK, "HELD: an operator holds back what the sources bring; the daemon, which knows more,\ndoes not answer.")
+	if s := decodeStatus(t, h.call("status", "-o", "json")); s["held"] != true || s["pin"] != nil || s["history"] != nil {
+		t.Errorf("as json: %v", s)
+	}
+	h.call("history").expect(t, exitNo, "", "only a running daemon")
+	h.call("audit").expect(t, exitNo, "", "only a running daemon")
+	h.start()
+	h.call("status").has(t, exitOK, "HELD: The content of generation 3 is held since ")
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	h.call("reload").expect(t, exitOK, "generation 3 is live: the sources were looked at\n")
+	h.write("a.yaml", "x: [\n")
+	h.call("reload").expect(t, exitNo, "", "generation 3 stays live", "a.yaml:1:5")
+}
+
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	await(t, "the history's figures", func() bool { return strings.HasPrefix(h.call("history").stdout, "3 generations, 1 to 3: ") })
+	h.call("history", "purge", "a", "--dry-run").has(t, exitOK, "This cannot be undone")
+	h.call("get", "a", "x", "--generation", "1").expect(t, exitOK, "1\n")
+	h.call("history", "purge", "a", "-y").expect(t, exitOK, "the history has no older value of a any more\n")
+	h.call("get", "a", "x", "--generation", "1").expect(t, exitNo, "", "purged")
+	h.call("diff", "1").has(t, exitNo, "? a  (a value was purged)")
+	h.call("show", "2").has(t, exitOK, "? a")
+	h.call("rollback", "1", "-y").expect(t, exitNo, "", "purged")
+	h.call("audit").has(t, exitOK, "history purge a")
+}
+
+func TestCompletionOfActs(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	h.call("override", "a", "x=7", "--for", "1h", "-y")
+	h.settle()
+	for args, want := range map[string]string{
+		"rollback ": "4\t", "show 2": "2\t", "diff p": "previous\n", "diff 1 ": "live\n", "show 1 ": "b\n",
+		"get a --generation ": "3\t", "override a ": "x=\n", "override --clear ": "a\n", "override --clear a ": "x\n", "history purge ": "b\n",
+	} {
+		fields := strings.Split(args, " ")
+		h.call(append([]string{"__complete"}, fields...)...).has(t, exitOK, want)
+	}
+	h.call("override", "--clear", "-y")
+	h.call("pin", "-y")
+	h.write("a.yaml", "x: 4")
+	await(t, "what waits", func() bool { return h.State().Waiting != nil })
+	h.call("__complete", "accept", "").has(t, exitOK, h.State().Waiting.Digest()+"\t~1 a")
+}

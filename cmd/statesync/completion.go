@@ -106,13 +106,13 @@ func (a *app) completeGeneration(cmd *cobra.Command, args []string, start string
 
 // offered is how long a completion may take, and how many generations it offers.
 const (
-	offerTime    = time.Second
+	briefTime    = time.Second
 	offeredLines = 20
 )
 
 // offerGenerations are the newest generations, with what they changed.
 func (a *app) offerGenerations(ctx context.Context, start string) (offers []cobra.Completion) {
-	ctx, cancel := context.WithTimeout(ctx, offerTime)
+	ctx, cancel := context.WithTimeout(ctx, briefTime)
 	defer cancel()
 	records, _, _ := look(a, func(p past) ([]control.Record, error) {
 		return p.Log(ctx, control.LogQuery{Limit: offeredLines})
@@ -123,4 +123,56 @@ func (a *app) offerGenerations(ctx context.Context, start string) (offers []cobr
 		}
 	}
 	return offers
+}
+
+// completeDigest offers the digest of what waits.
+func (a *app) completeDigest(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoFileComp
+	s, err := a.briefly(cmd.Context())
+	if err != nil || len(args) > 0 || s.Waiting == nil || !strings.HasPrefix(s.Waiting.Digest, start) {
+		return nil, directive
+	}
+	return []cobra.Completion{cobra.CompletionWithDesc(s.Waiting.Digest, escape(changesText(s.Waiting.Changes)))}, directive
+}
+
+// completeOverride offers configs and their keys; with --clear, those that are overridden.
+func (a *app) completeOverride(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoFileComp
+	end, err := cmd.Flags().GetBool("clear")
+	if err != nil || !end {
+		offers, _ := a.complete(cmd, args, start)
+		if len(args) == 1 {
+			for i := range offers {
+				offers[i] += "="
+			}
+			return offers, directive | cobra.ShellCompDirectiveNoSpace
+		}
+		return offers, directive
+	}
+	s, err := a.briefly(cmd.Context())
+	if err != nil {
+		return nil, directive
+	}
+	var offers []cobra.Completion
+	for _, o := range s.Overrides {
+		offer := o.Config
+		if len(args) == 1 {
+			offer = o.Key
+		}
+		if (len(args) == 0 || len(args) == 1 && args[0] == o.Config) && strings.HasPrefix(offer, start) && escape(offer) == offer {
+			offers = append(offers, offer)
+		}
+	}
+	return slices.Compact(offers), directive
+}
+
+// briefly asks the daemon how it stands, and waits for no longer than people do.
+func (a *app) briefly(ctx context.Context) (s control.Status, err error) {
+	c, err := a.query()
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, briefTime)
+	defer cancel()
+	return c.Status(ctx)
 }

@@ -31,12 +31,12 @@ Overrides that there are are suspended, and come back with unpin.`,
 				return o, usageError{fmt.Errorf("%q is not the number of a generation; statesync log lists them", args[0])}
 			}
 		}
-		o.intro = func(p control.Reply) string {
-			text := fmt.Sprintf("Generation %d is live. The content of generation %d would take its place and be held.", s.Generation, p.Record)
+		o.intro = func(p control.Reply) []string {
+			lines := []string{fmt.Sprintf("Generation %d is live. The content of generation %d would take its place and be held.", s.Generation, p.Record)}
 			if n := len(s.Overrides); n > 0 {
-				text += fmt.Sprintf(" It suspends %s.", count(n, "override"))
+				lines = append(lines, count(n, "override")+" would be suspended.")
 			}
-			return text
+			return lines
 		}
 		o.settle = func(body *control.Command, p control.Reply) { body.To = p.Record }
 		o.done = func(r control.Reply) string {
@@ -60,8 +60,8 @@ it. A held host is healthy.`,
 	}, func(s control.Status, _ []string) (order, error) {
 		return order{
 			command: "pin", question: "Hold it?",
-			intro: func(control.Reply) string {
-				return fmt.Sprintf("Generation %d is live, and would be held whatever the sources bring.", s.Generation)
+			intro: func(control.Reply) []string {
+				return []string{fmt.Sprintf("Generation %d is live, and would be held whatever the sources bring.", s.Generation)}
 			},
 			done: func(r control.Reply) string {
 				return fmt.Sprintf("generation %d is live: the content of generation %d, held until statesync unpin", r.Generation, r.Record)
@@ -84,15 +84,14 @@ again, those whose time is over excepted.`,
 	}, func(s control.Status, _ []string) (order, error) {
 		return order{
 			command: "unpin", question: "Follow the sources again?",
-			intro: func(control.Reply) string {
-				text := "Nothing is held."
+			intro: func(control.Reply) (lines []string) {
 				if s.Pin != nil {
-					text = heldText(s.Pin) + "."
+					lines = append(lines, heldText(s.Pin)+".")
 				}
 				if s.Waiting != nil {
-					text += fmt.Sprintf(" Revision %s waits.", short(s.Waiting.Revision))
+					lines = append(lines, fmt.Sprintf("Revision %s waits.", short(s.Waiting.Revision)))
 				}
-				return text
+				return lines
 			},
 			done: func(r control.Reply) string {
 				return fmt.Sprintf("generation %d is live: the sources are followed again", r.Generation)

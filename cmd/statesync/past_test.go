@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 
@@ -118,4 +122,43 @@ func TestPastFromRegion(t *testing.T) {
 	h.call("diff", "waiting").expect(t, exitTrouble, "", "no daemon answers")
 	h.call("why", "a", "--generation", "1").expect(t, exitNo, "", "only a running daemon knows")
 	h.call("rollback", "--yes").expect(t, exitNo, "", "no daemon answers", "nothing was changed", "start the daemon")
+}
+
+// log --follow goes on with what comes, also from a daemon that is restarted.
+func TestLogFollow(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reader, writer := io.Pipe()
+	code := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() {
+		code <- run(ctx, []string{"log", "a", "-f", "-n", "2", "--region", h.region}, func(string) string { return "" }, writer, &stderr)
+		writer.Close()
+	}()
+	lines := bufio.NewReader(reader)
+	next := func(want string) {
+		t.Helper()
+		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+			t.Fatalf("%q (%v), want %q", line, err, want)
+		}
+	}
+	next("GENERATION ")
+	next("2 ")
+	next("3 LIVE ")
+	h.put("b.yaml", "z: 2\n") // of another config
+	h.put("a.yaml", "x: 5\n")
+	next("5 LIVE ")
+	h.stop()
+	h.start()
+	h.put("a.yaml", "x: 6\n")
+	next("6 LIVE ")
+	cancel()
+	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
+		t.Errorf("%q (%v)", rest, err)
+	}
+	if c := <-code; c != exitOK {
+		t.Errorf("exit code %d: %s", c, &stderr)
+	}
 }

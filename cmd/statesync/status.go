@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -51,6 +52,13 @@ type report struct {
 	Held      *bool         `json:"held"`      // an operator holds it back
 	Layers    []layerReport `json:"layers"`    // the lowest first
 
+	// Of a daemon that answers; null if it does not.
+	Pin       *control.Pin       `json:"pin"`       // what an operator holds
+	Overrides []control.Override `json:"overrides"` // in force, and suspended
+	Waiting   *control.Waiting   `json:"waiting"`   // what would be live were it not held or guarded
+	History   *control.History   `json:"history"`
+	Control   *string            `json:"control"` // the path of the control socket
+
 	Damage string `json:"damage,omitempty"` // why the image or the status cannot be read
 
 	unit unit // of the daemon
@@ -71,7 +79,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show how the region, its daemon and its source are doing",
 		Long: `Show the current generation, the revision of the source that it came from, and
 how the daemon and its source are doing; below that, what is wrong, if anything
-is, and what to do about it.
+is, and what to do about it. What operators hold back or override, and what
+a guard refused, comes before all else, with what waits behind it. That is not
+an error: a host that is held is healthy.
 
 A dead daemon alone is not an error, since programs keep reading. With
 --max-age, a daemon that has been silent for longer than that is an error, and
@@ -99,6 +109,7 @@ It also exits with 1 where what it shows is damaged. As json, times are in RFC
 			return err
 		}
 		s := a.report(region)
+		s.ask(cmd.Context(), a)
 		if format.word == "json" {
 			err = printJSON(a.stdout, s, "  ")
 		} else {
@@ -141,6 +152,15 @@ func (a *app) report(r *shm.Region) *report {
 		s.Damage = a.explain(statusErr).Error()
 	}
 	return s
+}
+
+// ask adds what only the daemon knows, if it answers soon.
+func (s *report) ask(ctx context.Context, a *app) {
+	d, err := a.briefly(ctx)
+	if err != nil {
+		return
+	}
+	s.Pin, s.Overrides, s.Waiting, s.History, s.Control = d.Pin, d.Overrides, d.Waiting, &d.History, &d.Control
 }
 
 // image adds what the image says.

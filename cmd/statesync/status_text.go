@@ -13,6 +13,12 @@ import (
 
 // printReport prints a report for people.
 func (a *app) printReport(s *report) error {
+	for _, what := range s.chosen() {
+		word, rest, _ := strings.Cut(what, ":")
+		if _, err := fmt.Fprintf(a.stdout, "%s:%s\n\n", a.paint(a.stdout, bold+yellow, word), rest); err != nil {
+			return err
+		}
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", label, escape(fmt.Sprintf(format, args...)))
@@ -49,6 +55,49 @@ func (a *app) printReport(s *report) error {
 		}
 	}
 	return nil
+}
+
+// chosen says what operators hold back or override, and what a guard refused, with what
+// waits behind it and how to let it pass.
+func (s *report) chosen() []string {
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	switch {
+	case s.Pin != nil:
+		add("HELD: %s.\n%s", escape(heldText(s.Pin)), s.behind())
+	case s.Held != nil && *s.Held:
+		add("HELD: an operator holds back what the sources bring; the daemon, which knows more,\ndoes not answer.")
+	}
+	for _, o := range s.Overrides {
+		word := "OVERRIDE"
+		if o.Suspended {
+			word = "OVERRIDE, SUSPENDED BY THE PIN"
+		}
+		add("%s: %s", word, escape(overrideText(&o)))
+	}
+	if s.guarded() {
+		text := fmt.Sprintf("GUARDED: a newer revision takes away too much, and generation %d stays:\n%s", s.Generation, s.findings())
+		if s.Waiting != nil {
+			text += fmt.Sprintf("It would bring %s; statesync diff waiting shows it.\nTo let it pass: statesync accept %s",
+				escape(changesText(s.Waiting.Changes)), s.Waiting.Digest)
+		}
+		add("%s", strings.TrimRight(text, "\n"))
+	}
+	return all
+}
+
+// behind says what waits behind the pin.
+func (s *report) behind() string {
+	if s.Waiting == nil {
+		return "Nothing waits behind it; statesync unpin follows the sources again."
+	}
+	return fmt.Sprintf("Revision %s waits behind it. statesync unpin would bring %s;\nstatesync diff waiting shows it.",
+		short(s.Waiting.Revision), escape(changesText(s.Waiting.Changes)))
+}
+
+// guarded reports whether it was a guard that refused the newest revision.
+func (s *report) guarded() bool {
+	return s.Problem != "" && len(s.Problems) > 0 && daemon.Reason(s.Problems[0].Reason) == daemon.ReasonGuard
 }
 
 // words say how a layer is doing.
@@ -106,7 +155,7 @@ func (s *report) wrong() []string {
 		add("DEAD: the daemon sends no heartbeat: it died, hangs, or is stopped; programs keep\n"+
 			"reading generation %d. Look at its log%s, and %s.", s.Generation, s.unit.log(), s.unit.start())
 	}
-	if s.Problem != "" {
+	if s.Problem != "" && !s.guarded() {
 		add("REFUSED: a newer revision is not published, and generation %d stays, because of\n%s%s",
 			s.Generation, s.findings(), s.remedy())
 	}
@@ -146,6 +195,8 @@ func (s *report) remedy() string {
 		return "It is published as soon as the region can be written."
 	case daemon.ReasonCrash:
 		return "Any other revision is tried at once."
+	case daemon.ReasonOverride:
+		return "Run statesync override --clear NAME KEY, or correct the source."
 	case daemon.ReasonInvalid:
 		return "Fix this and it will be published automatically. Run statesync check DIR to see\n" +
 			"beforehand what the daemon would reject."
