@@ -40,7 +40,7 @@ For a fleet, let the acceptance travel with the source: statesync check
 			digest = waiting
 		}
 		return order{
-			command: "accept", body: control.Command{Digest: digest}, question: "Accept it?", blind: !waits,
+			command: "accept", body: control.Command{Digest: digest}, question: "Accept it?", taken: "it is accepted", blind: !waits,
 			intro: func(control.Reply) []string {
 				if !waits {
 					return []string{digest + " is not what waits now. It would pass the guards when it comes."}

@@ -29,6 +29,7 @@ type order struct {
 	// It may be nil.
 	settle func(body *control.Command, preview control.Reply)
 	done   func(control.Reply) string // says what is live now
+	taken  string                     // says what was done although something else stays live
 }
 
 // acting is one run of a command that asks the daemon to change something.
@@ -239,7 +240,11 @@ func (t *acting) report(o order, r control.Reply) error {
 		fmt.Fprintf(t.app.stderr, "warning: %s\n", escape(warning))
 	}
 	if r.Refused != "" {
-		return fmt.Errorf("generation %d stays live: %s", r.Generation, r.Refused)
+		text := fmt.Sprintf("generation %d stays live: %s", r.Generation, r.Refused)
+		if o.taken != "" {
+			text = o.taken + ", but " + text
+		}
+		return errors.New(text)
 	}
 	return nil
 }

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/statesync/statesync/cmd/internal/cli"
 	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
@@ -28,9 +30,12 @@ type checking struct {
 	allowEmpty bool
 	strict     bool
 	maxImage   cli.ByteSize
+	accept     bool
 
 	errors, warnings int
 	found            string // what there is to publish, in words
+	digest           string // of what there is to publish; empty if it would be refused
+	top              string // the directory of the highest layer
 }
 
 func (a *app) checkCommand() *cobra.Command {
@@ -50,11 +55,19 @@ one wins. A directory may have the options of a source, DIR?prefix=team/.
 It exits with 1 if the daemon would refuse to publish this, and with 0 if not,
 whatever the warnings (but see --strict). A summary, and which files are
 skipped, go to the standard error. No daemon and no region are needed: it is for
-a pre-commit hook, and for CI. Give it the flags that the daemon has.`,
+a pre-commit hook, and for CI. Give it the flags that the daemon has.
+
+The digest in the summary is that of the content, which the daemon's guards and
+statesync accept name. With --accept-file it is put into the file
+` + source.AcceptFile + ` of the last directory, so that the content passes the
+guards of every daemon that reads this file with the rest: for a change that
+means to remove much. It lets no other content pass. For that, give all the
+layers that the daemons have.`,
 		Example: `  statesync check ./config
   statesync check ./base ./hosts/a
   statesync check ./config --opaque '*.lua' --opaque 'certs/*' --strict
-  statesync check . --max-image 256MiB`,
+  statesync check . --max-image 256MiB
+  statesync check ./config --accept-file`,
 		Args: arguments(1, shm.MaxLayers),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
@@ -66,6 +79,7 @@ a pre-commit hook, and for CI. Give it the flags that the daemon has.`,
 	flags.BoolVar(&c.allowEmpty, "allow-empty", false, "accept a directory without any config")
 	flags.Var(&c.maxImage, "max-image", "the greatest `size` of all configs together with their indexes")
 	flags.BoolVar(&c.strict, "strict", false, "exit with 1 for warnings, too")
+	flags.BoolVar(&c.accept, "accept-file", false, "let what passes the check pass the guards: write "+source.AcceptFile)
 	return cmd
 }
 
@@ -95,8 +109,14 @@ func (c *checking) run(ctx context.Context, args []string) error {
 		summary = append([]string{c.found}, summary...)
 	}
 	fmt.Fprintln(c.app.stderr, strings.Join(summary, ", "))
+	if c.digest != "" {
+		fmt.Fprintln(c.app.stderr, c.digest)
+	}
 	if c.errors > 0 || c.strict && c.warnings > 0 {
 		return errNo
+	}
+	if c.accept {
+		return c.app.acceptFile(c.top, c.digest)
 	}
 	return nil
 }
@@ -120,6 +140,9 @@ func (c *checking) sources(args []string) ([]source.Spec, error) {
 	for _, spec := range specs {
 		c.dirs[spec.Name] = spec.Address
 	}
+	if len(specs) > 0 {
+		c.top = specs[len(specs)-1].Address
+	}
 	if len(specs) == 1 { // its layer has no name in problems
 		c.dirs[""] = specs[0].Address
 	}
@@ -128,6 +151,9 @@ func (c *checking) sources(args []string) ([]source.Spec, error) {
 
 // report prints a line for each thing that is wrong.
 func (c *checking) report(t *daemon.Trial) {
+	if t.Image != nil {
+		c.digest = "sha256:" + history.ContentDigest(t.Image.Sections()).String()
+	}
 	for _, p := range t.Problems {
 		c.finding(p)
 	}
@@ -141,6 +167,9 @@ func (c *checking) report(t *daemon.Trial) {
 	files := 0
 	for _, l := range t.Layers {
 		files += len(l.Newest.Files)
+		if slices.ContainsFunc(l.Newest.Files, func(f *source.File) bool { return f.Path == source.AcceptFile }) {
+			files--
+		}
 	}
 	c.found = count(files-len(t.Plan.Skipped), "file")
 	if !t.Plan.Refused() {

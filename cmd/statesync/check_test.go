@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,5 +172,54 @@ func TestCheckAbsent(t *testing.T) {
 	o.expect(t, exitNo, "*", "1 error, 0 warnings\n")
 	if !strings.Contains(o.stdout, dir) || strings.Count(o.stdout, "\n") != 1 {
 		t.Error(o.stdout)
+	}
+}
+
+// What is accepted by a file is what passes the check, and what the file had before.
+func TestCheckAcceptFile(t *testing.T) {
+	t.Parallel()
+	base := write(t, map[string]string{"a.yaml": "x: 1"})
+	top := write(t, map[string]string{"b.yaml": "x: 1"})
+	file := filepath.Join(top, ".statesync-accept")
+	check := func() outcome { return call(t, "", "check", base, top, "--accept-file") }
+	first := check()
+	first.expect(t, exitOK, "", "sha256:", file+" lets this content pass the guards now")
+	digest := func(o outcome) string { return strings.Split(o.stderr, "\n")[1] }
+	read := func() string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if want := acceptComment + "\n" + digest(first) + "\n"; read() != want {
+		t.Errorf("the file is\n%swant\n%s", read(), want)
+	}
+	check().expect(t, exitOK, "", digest(first), file+" has it already")
+	rewrite := func(text string) {
+		if err := os.WriteFile(filepath.Join(top, "b.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite("x: 2")
+	second := check()
+	if want := acceptComment + "\n" + digest(second) + "\n" + digest(first) + "\n"; digest(second) == digest(first) || read() != want {
+		t.Errorf("the file is\n%swant\n%s", read(), want)
+	}
+	before := read()
+	rewrite("x: [")
+	check().expect(t, exitNo, "*", "1 error")
+	if read() != before {
+		t.Error("what does not pass the check was accepted")
+	}
+}
+
+func TestAcceptFileIsBounded(t *testing.T) {
+	text := ""
+	for i := range 100 {
+		text = accepting(text, fmt.Sprintf("sha256:%064d", i))
+	}
+	if !strings.HasPrefix(text, acceptComment+"\n"+fmt.Sprintf("sha256:%064d\n", 99)) || len(text) > 4<<10 || strings.Count(text, "\n") != 1+maxAccepted {
+		t.Errorf("it is\n%s", text)
 	}
 }

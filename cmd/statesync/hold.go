@@ -17,14 +17,14 @@ generation, and hold it until statesync unpin, whatever the sources bring
 meanwhile. Without a GENERATION it takes the newest one whose content is not
 what is live, so that a second rollback goes further back.
 
-Overrides that there are are suspended, and come back with unpin.`,
+It suspends the overrides that exist; unpin puts them in force again.`,
 		Example: `  statesync rollback --why "elo is wrong"
   statesync rollback 41 --yes
   statesync rollback --dry-run`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: a.completeGeneration,
 	}, func(s control.Status, args []string) (o order, err error) {
-		o = order{command: "rollback", question: "Go back and hold it?"}
+		o = order{command: "rollback", question: "Go back and hold it?", taken: "the rollback is stored"}
 		if len(args) == 1 {
 			var ok bool
 			if o.body.To, ok = number(args[0]); !ok {
@@ -59,7 +59,7 @@ it. A held host is healthy.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}, func(s control.Status, _ []string) (order, error) {
 		return order{
-			command: "pin", question: "Hold it?",
+			command: "pin", question: "Hold it?", taken: "the pin is stored",
 			intro: func(control.Reply) []string {
 				return []string{fmt.Sprintf("Generation %d is live, and would be held whatever the sources bring.", s.Generation)}
 			},
@@ -83,7 +83,7 @@ again, those whose time is over excepted.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}, func(s control.Status, _ []string) (order, error) {
 		return order{
-			command: "unpin", question: "Follow the sources again?",
+			command: "unpin", question: "Follow the sources again?", taken: "nothing is held any more",
 			intro: func(control.Reply) (lines []string) {
 				if s.Pin != nil {
 					lines = append(lines, heldText(s.Pin)+".")

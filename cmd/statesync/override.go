@@ -53,7 +53,7 @@ func overriding(s control.Status, args []string, long time.Duration) (o order, e
 		return o, usageError{errors.New("say with --for how long it holds, such as --for 1h")}
 	}
 	return order{
-		command: "override", question: "Override it?",
+		command: "override", question: "Override it?", taken: "the override is stored",
 		body: control.Command{Config: name, Key: key, Value: value, For: long.String()},
 		intro: func(control.Reply) []string {
 			lines := []string{fmt.Sprintf("%s of %s would be %s for %s, over whatever the sources say.", key, name, clip(value), span(long))}
@@ -80,7 +80,7 @@ func clearing(s control.Status, args []string) (order, error) {
 		return body.Config != "" && o.Config != body.Config || body.Key != "" && o.Key != body.Key
 	})
 	return order{
-		command: "override/clear", body: body, question: "End it?",
+		command: "override/clear", body: body, question: "End it?", taken: "the override has ended",
 		intro: func(control.Reply) []string {
 			lines := []string{count(len(ended), "override") + " would end:"}
 			for _, o := range ended {

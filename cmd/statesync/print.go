@@ -163,12 +163,19 @@ const digits = 12
 
 // short is a revision with its digest cut, as people know it from Git.
 func short(revision string) string {
-	at := len(revision)
-	for at > 0 && strings.IndexByte("0123456789abcdef", revision[at-1]) >= 0 {
+	base, end := revision, ""
+	if before, ok := strings.CutSuffix(revision, overridden); ok {
+		base, end = before, overridden
+	}
+	at := len(base)
+	for at > 0 && strings.IndexByte("0123456789abcdef", base[at-1]) >= 0 {
 		at--
 	}
-	if len(revision)-at <= 2*digits {
+	if len(base)-at <= 2*digits {
 		return escape(revision)
 	}
-	return escape(revision[:at+digits])
+	return escape(base[:at+digits]) + end
 }
+
+// overridden ends the revision of a content that has overrides.
+const overridden = "+override"

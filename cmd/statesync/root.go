@@ -102,8 +102,8 @@ func (a *app) command() *cobra.Command {
 		}
 	}
 	add("configs", a.getCommand(), a.lsCommand(), a.watchCommand())
-	add("past", a.logCommand(), a.showCommand(), a.diffCommand(), a.auditCommand())
-	add("back", a.rollbackCommand(), a.pinCommand(), a.unpinCommand(), a.overrideCommand(), a.acceptCommand(), a.reloadCommand(), a.historyCommand())
+	add("past", a.logCommand(), a.showCommand(), a.diffCommand(), a.auditCommand(), a.historyCommand())
+	add("back", a.rollbackCommand(), a.pinCommand(), a.unpinCommand(), a.overrideCommand(), a.acceptCommand(), a.reloadCommand())
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
 	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand())
 	add("", a.completionCommand())

@@ -77,9 +77,11 @@ func (s *report) chosen() []string {
 	}
 	if s.guarded() {
 		text := fmt.Sprintf("GUARDED: a newer revision takes away too much, and generation %d stays:\n%s", s.Generation, s.findings())
-		if s.Waiting != nil {
-			text += fmt.Sprintf("It would bring %s; statesync diff waiting shows it.\nTo let it pass: statesync accept %s",
-				escape(changesText(s.Waiting.Changes)), s.Waiting.Digest)
+		if w := s.Waiting; w != nil {
+			text += fmt.Sprintf("It would bring %s; statesync diff waiting shows it.\n", escape(changesText(w.Changes)))
+			if !strings.Contains(text, w.Digest) { // it was cut
+				text += "To let it pass, run statesync accept " + w.Digest
+			}
 		}
 		add("%s", strings.TrimRight(text, "\n"))
 	}
