@@ -26,7 +26,7 @@ import (
 )
 
 // actAsProgram lets the test binary be the program itself.
-const actAsProgram = "STATESYNC_TEST_ACT_AS_PROGRAM"
+const actAsProgram = "TEST_BE_STATESYNC"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(actAsProgram) != "" {
