@@ -482,7 +482,7 @@ func (d *Daemon) effected() {
 			outcome = "refused: " + refused
 		}
 		if e.request != nil {
-			e.request.finish(reply, nil)
+			d.replies = append(d.replies, func() { e.request.finish(reply, nil) })
 		}
 		if e.entry.Number != 0 {
 			d.recorder.do(func() {

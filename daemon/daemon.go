@@ -73,6 +73,7 @@ type Daemon struct {
 	before    []*image.Section // what the history has as newest
 	past      *Past
 	reloads   []reloading
+	replies   []func() // to be given at the end of the turn, when the state says the same
 
 	held     *holding      // what the region holds, with its digest
 	judged   bool          // there was a verdict on what all sources have

@@ -159,6 +159,7 @@ func (d *Daemon) reloaded() {
 			}
 		}
 		d.reloads = d.reloads[1:]
-		r.request.finish(Reply{Generation: d.region.generation(), Refused: d.problem().place()}, nil)
+		reply := Reply{Generation: d.region.generation(), Refused: d.problem().place()}
+		d.replies = append(d.replies, func() { r.request.finish(reply, nil) })
 	}
 }

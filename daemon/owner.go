@@ -45,6 +45,10 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 		d.reloaded()
 		d.effected()
 		d.turned()
+		for _, reply := range d.replies {
+			reply()
+		}
+		d.replies = nil
 		if once && d.judged && !d.worker.busy() {
 			return nil
 		}
