@@ -51,11 +51,8 @@ func defaultStateDir(environ []string, region string, euid int) (dir, before str
 }
 
 // controlDir is the directory of the control socket where none is given: the service
-// manager's, else the state directory. It is empty if there is none.
-func controlDir(environ []string, stateDir string) (string, error) {
-	dir := lookup(environ, "RUNTIME_DIRECTORY")
-	if strings.Contains(dir, ":") {
-		return "", fmt.Errorf("RUNTIME_DIRECTORY has several directories, %s; name the daemon's with --control-dir", dir)
-	}
-	return cmp.Or(dir, stateDir), nil
+// manager's first one, else the state directory. It is empty if there is none.
+func controlDir(environ []string, stateDir string) string {
+	dir, _, _ := strings.Cut(lookup(environ, "RUNTIME_DIRECTORY"), ":")
+	return cmp.Or(dir, stateDir)
 }

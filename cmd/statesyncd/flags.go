@@ -215,11 +215,7 @@ may be behind its sources, for /healthz (default three times
 			s.StateDir, s.OldStateDir = dir, before
 		}
 		if !f.Changed("control-dir") {
-			dir, err := controlDir(environ, s.StateDir)
-			if err != nil {
-				return &usageError{err}
-			}
-			s.controlDir = dir
+			s.controlDir = controlDir(environ, s.StateDir)
 		}
 		s.History.Bytes = int64(historyBytes)
 		s.Guards.MaxRemoved, s.Guards.MaxRemovedKeys, s.controlGroup = removed.option(), removedKeys.option(), int(controllers)

@@ -218,7 +218,7 @@ func (s *Store) Older(g uint64) (found Record, err error) {
 			return !ok, err
 		})
 		if err == nil && !ok {
-			err = fmt.Errorf("a content other than that of generation %d, and older, is %w", g, ErrNotKept)
+			err = fmt.Errorf("a generation that is older than %d and has another content is %w", g, ErrNotKept)
 		}
 		return err
 	})
