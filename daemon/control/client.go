@@ -27,6 +27,10 @@ import (
 // ErrNoDaemon is the error of a query for which no daemon is there.
 var ErrNoDaemon = errors.New("no daemon answers")
 
+// ErrNoAnswer is the error of a query or a command that the daemon took and did not
+// answer. Of a command it is not known whether it was done.
+var ErrNoAnswer = errors.New("the daemon does not answer")
+
 // maxAnswer bounds what a client reads, in bytes.
 const maxAnswer = 64 << 20
 
@@ -168,7 +172,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.path, err)
+		return c.explain(err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		refused := struct{ Error string }{strings.TrimSpace(string(text))}
@@ -202,8 +206,9 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("%s: %w", c.path, ErrNoDaemon)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: %w", c.path, fs.ErrPermission)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: the daemon does not answer", c.path)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%s: %w", c.path, ErrNoAnswer)
 	}
 	return fmt.Errorf("%s: %w", c.path, err)
 }
