@@ -34,12 +34,13 @@ func sample(t testing.TB) (file []byte, text string) {
 	return file, text
 }
 
-// used is how many bytes of a file are pages.
-func used(t testing.TB, file []byte) int {
+// behindMeta is where a file's pages are, without the two meta pages. Damage to the newest
+// of these leads to what was before the last transaction.
+func behindMeta(t testing.TB, file []byte) (start, end int) {
 	t.Helper()
 	m, err := newestMeta(strings.NewReader(string(file)))
 	shmtest.Must(t, err)
-	return int(m.high * m.pageSize)
+	return int(2 * m.pageSize), int(m.high * m.pageSize)
 }
 
 // firstDifference is the first line of two texts that is not the same.
@@ -99,9 +100,7 @@ func tryDamaged(t *testing.T, path string, file []byte, what, text, older string
 // bytes that mean nothing.
 func TestFlippedBits(t *testing.T) {
 	file, text := sample(t)
-	m, err := newestMeta(strings.NewReader(string(file)))
-	shmtest.Must(t, err)
-	first, end := 2*8*int(m.pageSize), 8*used(t, file)
+	first, end := behindMeta(t, file)
 	chance := rand.New(rand.NewPCG(5, 5))
 	path := inMemory(t)
 	flips, found := 80, 0
@@ -109,7 +108,7 @@ func TestFlippedBits(t *testing.T) {
 		flips = 20_000
 	}
 	for range flips {
-		bit := first + chance.IntN(end-first)
+		bit := 8*first + chance.IntN(8*(end-first))
 		file[bit/8] ^= 1 << (bit % 8)
 		if tryDamaged(t, path, file, fmt.Sprintf("bit %d of byte %d", bit%8, bit/8), text, "") {
 			found++
@@ -215,7 +214,7 @@ func TestLostKey(t *testing.T) {
 // A file that is shorter than its pages is damaged, whatever its length.
 func TestTruncatedFile(t *testing.T) {
 	file, text := sample(t)
-	n := used(t, file)
+	_, n := behindMeta(t, file)
 	path := inMemory(t)
 	for _, length := range []int{1, 15, 64, 4095, 4096, 8191, 8192, n / 2, n - 4096, n - 1} {
 		if !tryDamaged(t, path, file[:length], fmt.Sprintf("%d of %d bytes", length, n), text, "") {
@@ -237,7 +236,7 @@ func TestFileChangesUnderStore(t *testing.T) {
 			shmtest.Must(t, os.WriteFile(path, file, 0o600))
 			s, err := Open(path, Options{Records: 12})
 			shmtest.Must(t, err)
-			n := used(t, file)
+			_, n := behindMeta(t, file)
 			switch harm {
 			case "empty":
 				shmtest.Must(t, os.Truncate(path, 0))
@@ -302,19 +301,19 @@ func TestFileInUse(t *testing.T) {
 	}
 }
 
-// Whatever bytes of the pages are overwritten, the store has what it had, or says that it
+// Whatever bytes behind the meta pages are overwritten, the store has what it had, or says that it
 // is damaged.
 func FuzzFile(f *testing.F) {
 	file, text := sample(f)
-	n := used(f, file)
+	start, end := behindMeta(f, file)
 	dir := shmtest.MemoryTemp(f)
 	f.Add([]byte{})
-	f.Add([]byte{0, 0, 0, 16, 0xff})
-	f.Add([]byte{0, 0, 0x30, 10, 1, 0, 0, 0x30, 16, 200})
+	f.Add([]byte{0, 0, 0, 10, 0xff})
+	f.Add([]byte{0, 0, 0x10, 10, 1, 0, 0, 0x10, 16, 200})
 	f.Fuzz(func(t *testing.T, patches []byte) {
 		damaged := append([]byte(nil), file...)
 		for ; len(patches) >= 5; patches = patches[5:] {
-			damaged[int(binary.BigEndian.Uint32(patches))%n] = patches[4]
+			damaged[start+int(binary.BigEndian.Uint32(patches))%(end-start)] = patches[4]
 		}
 		tryDamaged(t, filepath.Join(dir, fmt.Sprint(os.Getpid())), damaged, fmt.Sprintf("%x", patches), text, "")
 	})
