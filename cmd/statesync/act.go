@@ -113,6 +113,8 @@ func (t *acting) explain(err error) error {
 	switch {
 	case errors.Is(err, control.ErrNoDaemon):
 		return fmt.Errorf("%w, so nothing was changed; %s", err, t.meanwhile())
+	case errors.Is(err, control.ErrNoAnswer):
+		return fmt.Errorf("%w; whether it was done is not known: see statesync status and statesync audit", err)
 	case errors.Is(err, fs.ErrPermission) && !errors.As(err, new(*shm.UntrustedError)), refusedWith(err, http.StatusForbidden):
 		return fmt.Errorf("%w; run it with sudo, as the daemon's user, or as a member of the daemon's --control-group", err)
 	}

@@ -2,9 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -229,4 +235,79 @@ func TestCompletionOfActs(t *testing.T) {
 	h.write("a.yaml", "x: 4")
 	await(t, "what waits", func() bool { return h.State().Waiting != nil })
 	h.call("__complete", "accept", "").has(t, exitOK, h.State().Waiting.Digest()+"\t~1 a")
+}
+
+// What a preview cannot show in full it counts.
+func TestPreviewIsBounded(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{}
+	for i := range 100 {
+		files[fmt.Sprintf("c%02d.yaml", i)] = "x: 1\ny: 2"
+	}
+	h := newHost(t, files)
+	for name := range files {
+		h.write(name, "x: 2")
+	}
+	await(t, "the change of all", func() bool { return strings.Contains(h.call("diff", "1").stderr, "100 configs changed, 200 keys") })
+	o := h.call("rollback", "1", "--dry-run")
+	o.has(t, exitOK, "~ c00\n    ~ x  2 → 1\n    + y  2\n", "… and 260 more\n", "100 configs changed, 200 keys.")
+	h.call("diff", "1").has(t, exitNo, "~ c99\n    ~ x  1 → 2\n    - y  2\n")
+}
+
+// A user who may not command is told what to do.
+func TestNotPermitted(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	h := threeGenerations(t)
+	for dir := filepath.Dir(h.region); dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := os.ReadFile("/proc/self/exe")
+	program := filepath.Join(filepath.Dir(h.region), "statesync")
+	if err := errors.Join(err, os.WriteFile(program, self, 0o755), os.Chmod(h.state, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	as := func(args ...string) outcome {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Env = []string{actAsProgram + "=1", "STATESYNC_REGION=" + h.region, "GORACE=atexit_sleep_ms=0"}
+		cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &stdout, &stderr
+		cmd.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+		_ = cmd.Run() // the code says it
+		return outcome{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	}
+	advice := "; run it with sudo, as the daemon's user, or as a member of the daemon's --control-group\n"
+	as("log").has(t, exitOK, "3 LIVE")
+	as("pin", "-y").expect(t, exitNo, "", "control.sock: permission denied"+advice)
+	if err := os.Chmod(filepath.Join(h.state, control.ControlName), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	as("pin", "-y").expect(t, exitNo, "", "uid 12345 may not command", advice)
+	if h.State().Held {
+		t.Error("it was pinned all the same")
+	}
+}
+
+// Of a command that is not answered it is not known whether it was done.
+func TestNoAnswer(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			panic(http.ErrAbortHandler) // hangs up
+		}
+		_, _ = w.Write([]byte(`{"generation": 3}`))
+	})}
+	go server.Serve(l) //nolint:errcheck // it ends with an error
+	defer server.Close()
+	h.call("pin", "-y", "--control", path).expect(t, exitNo, "", "the daemon does not answer; whether it was done is not known")
 }

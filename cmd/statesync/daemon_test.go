@@ -120,6 +120,7 @@ func (h *host) put(name, text string) {
 func (h *host) settle() {
 	h.Helper()
 	await(h, "the record", func() bool {
+		h.State().Past().Await(h.Context())
 		newest, ok, err := h.State().Past().Newest()
 		return err == nil && ok && newest.Generation == h.State().Generation
 	})

@@ -150,14 +150,18 @@ var (
 	colorOf = map[string]color{diff.Added: green, diff.Changed: yellow, diff.Removed: red, diff.Purged: yellow}
 )
 
-// writeDiff prints a line for each config and key that differs, but at most so many lines
-// if most is not 0.
+// writeDiff prints a line for each config and key that differs. If most is not 0, it
+// prints at most so many lines, and one for a config that is added or removed.
 func (a *app) writeDiff(w io.Writer, d *diff.Diff, most int) error {
 	var lines []string
 	line := func(indent, what, text string) {
 		lines = append(lines, indent+a.paint(w, colorOf[what], signOf[what]+" "+text))
 	}
 	for _, c := range d.Configs {
+		if most > 0 && (c.What == diff.Added || c.What == diff.Removed) {
+			line("", c.What, escape(c.Name)+"  ("+c.What+")")
+			continue
+		}
 		line("", c.What, escape(c.Name)+about(c))
 		for _, k := range c.Keys {
 			if k.Key != "" {
@@ -175,8 +179,11 @@ func (a *app) writeDiff(w io.Writer, d *diff.Diff, most int) error {
 			return err
 		}
 	}
-	if more := d.Keys - d.Listed + cut; more > 0 {
-		if _, err := fmt.Fprintf(w, "  … and %d more\n", more); err != nil {
+	if most == 0 {
+		cut = d.Keys - d.Listed
+	}
+	if cut > 0 {
+		if _, err := fmt.Fprintf(w, "  … and %d more\n", cut); err != nil {
 			return err
 		}
 	}

@@ -68,11 +68,12 @@ which user caused them, is not known then. As json there is one object a line.`,
 		}
 		if !*follow {
 			if len(records) == 0 {
-				fmt.Fprintln(a.stderr, "no generation that is remembered changed that")
+				fmt.Fprintf(a.stderr, "no generation that is remembered changed %s\n", escape(strings.Join(args, " ")))
 			}
 			return l.print(records)
 		}
 		slices.Reverse(records)
+		l.steady = true
 		if err := l.print(records); err != nil {
 			return err
 		}
@@ -87,6 +88,7 @@ type logging struct {
 	json   bool
 	query  control.LogQuery
 	dead   error // why the daemon does not answer
+	steady bool  // more lines follow, in the same columns
 	headed bool
 }
 
@@ -185,7 +187,7 @@ func (l *logging) print(records []control.Record) error {
 	}
 	w := tabwriter.NewWriter(l.app.stdout, 0, 0, 2, ' ', 0)
 	if !l.headed {
-		fmt.Fprintln(w, "GENERATION\tTIME\tCHANGED\tLAYERS\tACT")
+		l.columns(w, "GENERATION", "TIME", "CHANGED", "LAYERS", "ACT")
 		l.headed = true
 	}
 	for _, r := range records {
@@ -211,7 +213,17 @@ func (l *logging) line(w io.Writer, r control.Record) {
 			changed = "not known"
 		}
 	}
-	fmt.Fprintf(w, "%d%s\t%s\t%s\t%s\t%s\n", r.Generation, marks(r), stamp(r.Time), escape(changed), escape(layers), escape(cmp.Or(act, "-")))
+	l.columns(w, fmt.Sprint(r.Generation, marks(r)), stamp(r.Time), escape(changed), escape(layers), escape(cmp.Or(act, "-")))
+}
+
+// columns prints the columns of a line. Those that are printed later get the same width,
+// as far as it is known.
+func (l *logging) columns(w io.Writer, generation, at, changed, layers, act string) {
+	format := "%s\t%s\t%s\t%s\t%s\n"
+	if l.steady {
+		format = "%-10s\t%-19s\t%-20s\t%-24s\t%s\n"
+	}
+	fmt.Fprintf(w, format, generation, at, changed, layers, act)
 }
 
 // marks say what a generation is now.

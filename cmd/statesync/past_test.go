@@ -30,7 +30,7 @@ func TestLog(t *testing.T) {
 	if o := h.call("log", "a", "y"); strings.Count(o.stdout, "\n") != 2 {
 		t.Errorf("of a's key y, it lists\n%s", o.stdout)
 	}
-	h.call("log", "nothing").expect(t, exitOK, "", "no generation that is remembered")
+	h.call("log", "nothing").expect(t, exitOK, "", "no generation that is remembered changed nothing\n")
 
 	h.call("rollback", "1", "--yes", "--why", "x is \x1b[2Jwrong").has(t, exitOK, "generation 4 is live: the content of generation 1, held until statesync unpin")
 	h.settle()
