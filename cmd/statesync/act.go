@@ -114,7 +114,7 @@ func (t *acting) explain(err error) error {
 	case errors.Is(err, control.ErrNoDaemon):
 		return fmt.Errorf("%w, so nothing was changed; %s", err, t.meanwhile())
 	case errors.Is(err, control.ErrNoAnswer):
-		return fmt.Errorf("%w; whether it was done is not known: see statesync status and statesync audit", err)
+		return fmt.Errorf("%w, so nothing was changed; look at its log%s, or restart it", err, unitOf(t.app.dir(), packagedUnit).log())
 	case errors.Is(err, fs.ErrPermission) && !errors.As(err, new(*shm.UntrustedError)), refusedWith(err, http.StatusForbidden):
 		return fmt.Errorf("%w; run it with sudo, as the daemon's user, or as a member of the daemon's --control-group", err)
 	}
@@ -143,7 +143,10 @@ func (t *acting) run(ctx context.Context, c *control.Client, o order) error {
 		}
 	}
 	reply, err := c.Do(ctx, o.command, o.body)
-	if err != nil {
+	switch {
+	case errors.Is(err, control.ErrNoAnswer), errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w; whether it was done is not known: see statesync status and statesync audit", err)
+	case err != nil:
 		return t.explain(err)
 	}
 	return t.report(o, reply)

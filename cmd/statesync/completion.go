@@ -114,7 +114,7 @@ const (
 func (a *app) offerGenerations(ctx context.Context, start string) (offers []cobra.Completion) {
 	ctx, cancel := context.WithTimeout(ctx, briefTime)
 	defer cancel()
-	records, _, _ := look(a, func(p past) ([]control.Record, error) {
+	records, _, _ := look(ctx, a, func(ctx context.Context, p past) ([]control.Record, error) {
 		return p.Log(ctx, control.LogQuery{Limit: offeredLines})
 	})
 	for _, r := range records {

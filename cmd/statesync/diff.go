@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ compares what the region still holds.`,
 		if err != nil {
 			return err
 		}
-		d, err := looked(a, func(p past) (*diff.Diff, error) { return p.Diff(cmd.Context(), from, to, name) })
+		d, err := looked(cmd.Context(), a, func(ctx context.Context, p past) (*diff.Diff, error) { return p.Diff(ctx, from, to, name) })
 		if err == nil {
 			d = only(d, name)
 			err = a.printDiff(d, format.word)

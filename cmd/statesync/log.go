@@ -97,7 +97,7 @@ const page = 500
 
 // newest asks for the n newest records.
 func (l *logging) newest(ctx context.Context, n int) ([]control.Record, error) {
-	records, dead, err := look(l.app, func(p past) ([]control.Record, error) {
+	records, dead, err := look(ctx, l.app, func(ctx context.Context, p past) ([]control.Record, error) {
 		return pages(ctx, p, l.query, func(all []control.Record) bool { return len(all) < n })
 	})
 	if l.dead = dead; dead != nil && err == nil {

@@ -28,15 +28,20 @@ type past interface {
 	Diff(ctx context.Context, from, to, config string) (*diff.Diff, error)
 }
 
+// lookTime is how long the daemon has to answer before the region is asked.
+const lookTime = 10 * time.Second
+
 // look has the daemon answer a question or, where it does not, the region. It returns
 // why the daemon does not answer; nil: it did.
-func look[T any](a *app, ask func(past) (T, error)) (answer T, dead error, err error) {
+func look[T any](ctx context.Context, a *app, ask func(context.Context, past) (T, error)) (answer T, dead error, err error) {
 	c, err := a.query()
 	if err != nil {
 		return answer, nil, err
 	}
-	answer, err = ask(c)
-	if err == nil || errors.Is(err, context.Canceled) || refusedWith(err, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict) {
+	limited, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	answer, err = ask(limited, c)
+	if err == nil || ctx.Err() != nil || refusedWith(err, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict) {
 		return answer, nil, err
 	}
 	dead = err
@@ -44,7 +49,7 @@ func look[T any](a *app, ask func(past) (T, error)) (answer T, dead error, err e
 	if err != nil {
 		return answer, dead, err
 	}
-	answer, err = ask(&ring{region})
+	answer, err = ask(ctx, &ring{region})
 	if err != nil {
 		err = fmt.Errorf("%w; a running daemon may know more: %w", a.explain(err), a.asked(dead))
 	}
@@ -52,8 +57,8 @@ func look[T any](a *app, ask func(past) (T, error)) (answer T, dead error, err e
 }
 
 // looked is look for commands that say the same of a dead daemon.
-func looked[T any](a *app, ask func(past) (T, error)) (T, error) {
-	answer, dead, err := look(a, ask)
+func looked[T any](ctx context.Context, a *app, ask func(context.Context, past) (T, error)) (T, error) {
+	answer, dead, err := look(ctx, a, ask)
 	if dead != nil && err == nil {
 		a.fromRegion(dead)
 	}
@@ -118,7 +123,7 @@ func (a *app) generationFlag(cmd *cobra.Command) *uint64 {
 
 // configAt is a config as an earlier generation had it.
 func (a *app) configAt(ctx context.Context, g uint64, name string) (*image.Section, error) {
-	shown, err := looked(a, func(p past) (control.Show, error) { return p.Show(ctx, g, name) })
+	shown, err := looked(ctx, a, func(ctx context.Context, p past) (control.Show, error) { return p.Show(ctx, g, name) })
 	if err != nil {
 		return nil, err
 	}

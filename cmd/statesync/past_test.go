@@ -5,9 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/daemon/diff"
@@ -161,4 +165,31 @@ func TestLogFollow(t *testing.T) {
 	if c := <-code; c != exitOK {
 		t.Errorf("exit code %d: %s", c, &stderr)
 	}
+}
+
+// A daemon that hangs keeps no operator from what the region holds.
+func TestPastOfHangingDaemon(t *testing.T) {
+	t.Parallel()
+	h := threeGenerations(t)
+	h.stop()
+	l, err := net.Listen("unix", filepath.Join(h.region, control.SocketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // the kernel accepts, and nothing answers
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	a := &app{region: h.region, env: func(string) string { return "" }}
+	_, dead, err := look(ctx, a, func(ctx context.Context, p past) ([]control.Record, error) {
+		if _, ok := p.(*control.Client); ok { // do not wait for all of lookTime
+			short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			ctx = short
+		}
+		return p.Log(ctx, control.LogQuery{})
+	})
+	if !errors.Is(dead, control.ErrNoAnswer) || err != nil {
+		t.Errorf("%v, %v", dead, err)
+	}
+	h.call("status").has(t, exitOK, "generation  3,")
 }

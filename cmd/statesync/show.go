@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -46,7 +47,7 @@ what the region still holds. As json it is one object.`,
 			}
 			return a.printConfig(config, nil, "json")
 		}
-		shown, dead, err := look(a, func(p past) (control.Show, error) { return p.Show(cmd.Context(), g, "") })
+		shown, dead, err := look(cmd.Context(), a, func(ctx context.Context, p past) (control.Show, error) { return p.Show(ctx, g, "") })
 		switch {
 		case err != nil:
 			return err
