@@ -103,7 +103,7 @@ func TestFlippedBits(t *testing.T) {
 	first, end := behindMeta(t, file)
 	chance := rand.New(rand.NewPCG(5, 5))
 	path := inMemory(t)
-	flips, found := 80, 0
+	flips, found := 50, 0
 	if *long {
 		flips = 20_000
 	}

@@ -452,7 +452,7 @@ func TestModel(t *testing.T) {
 					path = filepath.Join(t.TempDir(), "history")
 				}
 				w := newWorld(t, path, seed, Options{Records: 12})
-				for range 12 {
+				for range 8 {
 					for range 4 {
 						w.step()
 					}

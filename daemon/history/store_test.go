@@ -49,7 +49,7 @@ func TestReadBesideWrite(t *testing.T) {
 					}()
 				}()
 			}
-			for g := uint64(2); g < 200 || whole.Load() < 100; g++ {
+			for g := uint64(2); g < 100 || whole.Load() < 100; g++ {
 				configs = append([]*image.Section(nil), configs...)
 				configs[g%3] = config(g, int(g%3))
 				shmtest.Must(t, s.Record(publication(g, configs...)))
