@@ -368,6 +368,10 @@ func (d *Daemon) purge(r *request, c Purge) error {
 		if d.recorder.abandoned() || r.ctx.Err() != nil {
 			return
 		}
+		if r.Preview {
+			d.recorder.answer(acted{request: r, preview: &Reply{}})
+			return
+		}
 		e := r.entry()
 		_, err := d.recorder.store.Purge(c.Config, func(layer, path string) bool { return prefixes[layer]+maker.Name(path) == c.Config }, e)
 		d.recorder.answer(acted{request: r, preview: &Reply{}, err: err})

@@ -101,7 +101,7 @@ func TestRollback(t *testing.T) {
 
 	// The source moves on, and changes nothing.
 	s.put("a.yaml", "x: 5\n")
-	await(t, "what waits", func() bool { w := d.State().Waiting; return w != nil && w.Diff().Configs[0].Keys[0].After == "5" })
+	await(t, "what waits", func() bool { w := d.State().Waiting; return w != nil && w.Diff("").Configs[0].Keys[0].After == "5" })
 	if p := s.look(); p.generation != 5 || p.configs["a"] != `{"x":3}` {
 		t.Errorf("generation %d with %v", p.generation, p.configs)
 	}
@@ -170,6 +170,14 @@ func TestPreview(t *testing.T) {
 	s := newSetup(t)
 	d := s.run()
 	s.generations(d, 2)
+	for _, c := range []Command{Purge{"a"}, Reload{}, ClearOverride{}} {
+		if reply, err := d.Do(t.Context(), Request{Command: c, By: operator, Preview: true}); reply.Act != 0 || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %+v, %v", c.text(), reply, err)
+		}
+	}
+	if section, err := d.State().Past().Config(1, "a"); err != nil || string(section.Content()) != `{"x":1}` {
+		t.Errorf("a preview of a purge purged: %v", err)
+	}
 	for _, c := range []Command{Rollback{}, Override{Config: "a", Key: "x", Value: []byte("1"), For: time.Hour}} {
 		reply, err := d.Do(t.Context(), Request{Command: c, By: operator, Preview: true})
 		if err != nil || reply.Diff == nil || len(reply.Diff.Configs) != 1 || reply.Diff.Configs[0].Keys[0].Before != "2" || reply.Diff.Configs[0].Keys[0].After != "1" {

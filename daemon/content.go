@@ -48,5 +48,10 @@ func (c *content) origin() *content {
 
 // index finds a config.
 func (c *content) index(name string) (i int, ok bool) {
-	return slices.BinarySearchFunc(c.sections, name, func(s *image.Section, name string) int { return strings.Compare(s.Name(), name) })
+	return find(c.sections, name)
+}
+
+// find finds a config among those that are sorted by name.
+func find(configs []*image.Section, name string) (i int, ok bool) {
+	return slices.BinarySearchFunc(configs, name, func(s *image.Section, name string) int { return strings.Compare(s.Name(), name) })
 }

@@ -131,6 +131,10 @@ func (d *Daemon) answer(ctx context.Context, r *request) {
 }
 
 func (d *Daemon) reload(r *request) {
+	if r.Preview {
+		r.finish(Reply{Generation: d.region.generation()}, nil)
+		return
+	}
 	d.log.Info("looking at the sources because of a reload", "source", d.layers.names())
 	wait := make([]uint64, len(d.layers))
 	for i, l := range d.layers {

@@ -44,8 +44,23 @@ func (p *Past) Await(ctx context.Context) {
 // Past is the daemon's history; nil while it starts.
 func (s *State) Past() *Past { return s.past }
 
-// Diff says by key what publishing what waits would change.
-func (w *Waiting) Diff() *diff.Diff { return diff.Between(w.live.Sections(), w.content.sections) }
+// Diff says by key what publishing what waits would change, in one config, or in all if
+// config is "".
+func (w *Waiting) Diff(config string) *diff.Diff {
+	return diff.Between(named(w.live.Sections(), config), named(w.content.sections, config))
+}
+
+// named are the configs of a name: one or none, or all if it is "".
+func named(configs []*image.Section, name string) []*image.Section {
+	if name == "" {
+		return configs
+	}
+	i, ok := find(configs, name)
+	if !ok {
+		return nil
+	}
+	return configs[i : i+1]
+}
 
 // Between says by key what is different between two recorded generations, in one config,
 // or in all if config is "".

@@ -13,13 +13,19 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
+// maxInMemory bounds the history of a daemon without a state directory, in bytes: it is
+// charged to the daemon's memory.
+const maxInMemory = 16 << 20
+
 // recall opens the history. That of a daemon without a state directory is in memory.
 func (d *Daemon) recall() error {
-	path := ""
+	path, bounds := "", d.opt.History
 	if d.dir != nil {
 		path = filepath.Join(d.dir.path, historyFile)
+	} else if bounds.Bytes == 0 || bounds.Bytes > maxInMemory {
+		bounds.Bytes = maxInMemory
 	}
-	store, err := history.Open(path, d.opt.History)
+	store, err := history.Open(path, bounds)
 	if store == nil {
 		return fmt.Errorf("the history: %w", err)
 	}

@@ -161,7 +161,7 @@ func (s *server) diff(r *http.Request) (any, error) {
 		if d.Waiting == nil {
 			return &diff.Diff{Configs: []diff.Config{}}, nil
 		}
-		return d.Waiting.Diff(), nil
+		return d.Waiting.Diff(query.Get("config")), nil
 	}
 	generation := func(text, other string) (uint64, error) {
 		if text == "" {

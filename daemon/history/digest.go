@@ -7,19 +7,24 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// ContentDigest is the SHA-256 over the names, kinds and contents of configs that are
-// sorted by name. It is equal on any two hosts that have the same configs. It reads all
-// of the content.
-func ContentDigest(configs []*image.Section) (d Digest) {
+// ContentDigest is the SHA-256 over the names, kinds and sums of configs that are sorted
+// by name. It is equal on any two hosts that have the same configs. It reads all of the
+// content.
+func ContentDigest(configs []*image.Section) Digest {
+	all, _ := compareConfigs(nil, configs)
+	return contentDigest(all)
+}
+
+// contentDigest is ContentDigest of configs whose sums are known.
+func contentDigest(configs []headConfig) (d Digest) {
 	all := sha256.New()
-	var lengths []byte
+	var b []byte
 	for _, c := range configs {
-		lengths = binary.LittleEndian.AppendUint64(lengths[:0], uint64(len(c.Name())))
-		lengths = binary.LittleEndian.AppendUint64(lengths, uint64(c.Kind()))
-		lengths = binary.LittleEndian.AppendUint64(lengths, uint64(len(c.Content())))
-		all.Write(lengths)
-		all.Write([]byte(c.Name()))
-		all.Write(c.Content())
+		b = binary.LittleEndian.AppendUint64(b[:0], uint64(len(c.Name)))
+		b = append(b, c.Name...)
+		b = binary.LittleEndian.AppendUint64(b, uint64(c.Kind))
+		b = append(b, c.Sum[:]...)
+		all.Write(b)
 	}
 	all.Sum(d[:0])
 	return d

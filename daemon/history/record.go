@@ -75,9 +75,7 @@ func (t *tx) record(h *head, p *Publication) (*head, error) {
 			r.Changed++
 		}
 	}
-	if r.Content == (Digest{}) {
-		r.Content = ContentDigest(p.Configs)
-	}
+	r.Content = contentDigest(next.configs)
 	if err := t.copyAct(&r); err != nil {
 		return nil, err
 	}

@@ -83,7 +83,7 @@ type Change struct {
 
 // Publication is what Record takes.
 type Publication struct {
-	Record                   // the store fills in the counts, and Content if it is zero
+	Record                   // the store fills in the counts and Content
 	Configs []*image.Section // all that is live, sorted by name
 	// Snapshots are those of Layers, in their order. Where an element is nil, the files of
 	// that layer stay as the head has them; a nil slice is nil for every layer.
