@@ -428,7 +428,7 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 		d.overrides = a.trial.trial.set
 		e.warned = warnings(a.trial)
 	} else if len(was.Overrides) != len(a.intent.Overrides) {
-		d.overrides = d.alive(a.intent.Overrides)
+		d.obey(d.alive(a.intent.Overrides))
 	}
 	d.effects = append(d.effects, e)
 	if a.trial != nil {

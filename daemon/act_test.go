@@ -499,3 +499,32 @@ func TestWhyThen(t *testing.T) {
 		t.Errorf("%+v, %v", why, err)
 	}
 }
+
+// An override lapses, and can be cleared, while a file is being decoded without an end.
+func TestOverrideLapsesBesideParser(t *testing.T) {
+	s := newSetup(t)
+	release := make(chan struct{})
+	busy := make(chan struct{}, 1)
+	block := false
+	d := s.runWith(func(d *Daemon) {
+		d.worker.room = func(int64) error {
+			if block {
+				busy <- struct{}{}
+				<-release
+			}
+			return nil
+		}
+	})
+	defer close(release)
+	s.generations(d, 1)
+	d.does(t, Override{Config: "a", Key: "x", Value: []byte("7"), For: 1500 * time.Millisecond})
+	s.sees(map[string]string{"a": `{"x":7}`})
+	block = true
+	s.put("a.yaml", "x: 2\n")
+	<-busy
+	s.sees(map[string]string{"a": `{"x":1}`})
+	if _, err := d.Do(t.Context(), Request{Command: Override{Config: "a", Key: "x", Value: []byte("7"), For: time.Hour}, By: operator}); !errors.Is(err, ErrBusy) {
+		t.Errorf("an override that cannot be tried: %v", err)
+	}
+	d.does(t, Pin{}) // needs no worker
+}

@@ -121,8 +121,8 @@ func patched(base *content, p *plan.Plan, set *overrides, list []history.Overrid
 }
 
 // lapse ends the overrides whose time has come. They end at once; that this is entered in
-// the audit may wait for a disk.
-func (d *Daemon) lapse(now time.Time) {
+// the audit may wait for a disk. It reports whether one has ended.
+func (d *Daemon) lapse(now time.Time) bool {
 	sinceBoot := shm.Boottime()
 	var kept []history.Override
 	for _, o := range d.overrides.all() {
@@ -134,9 +134,20 @@ func (d *Daemon) lapse(now time.Time) {
 		d.lapsing = append(d.lapsing, o)
 		d.effects = append(d.effects, effect{entry: lapseEntry(&o)})
 	}
-	if len(kept) < len(d.overrides.all()) {
-		d.overrides = overridesOf(kept)
-		d.forgetLapsed()
+	if len(kept) == len(d.overrides.all()) {
+		return false
+	}
+	d.obey(overridesOf(kept))
+	d.forgetLapsed()
+	return true
+}
+
+// obey puts a set of overrides in force. Without any, what the sources come to is known
+// already, and does not wait for the worker, which a parser may keep.
+func (d *Daemon) obey(set *overrides) {
+	d.overrides = set
+	if len(set.all()) == 0 && d.base != nil {
+		d.good = d.base
 	}
 }
 

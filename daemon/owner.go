@@ -185,7 +185,12 @@ func (d *Daemon) take(ctx context.Context, m made) error {
 		}
 		d.refuse(d.verdict)
 		if m.content != nil {
-			d.good, d.base = m.content, m.content.origin()
+			d.base = m.content.origin()
+			if m.overrides == d.overrides {
+				d.good = m.content
+			} else { // some have ended since: the next plan has the others
+				d.obey(d.overrides)
+			}
 		}
 		if m.plan != nil && m.plan.Refused() && d.fallBackAll() {
 			d.planned = nil // it is made again of what was used before the start
@@ -367,7 +372,11 @@ func (d *Daemon) tend(ctx context.Context) error {
 		}
 	}
 	now := time.Now()
-	d.lapse(now)
+	if d.lapse(now) {
+		if err := d.settle(now); err != nil {
+			return err
+		}
+	}
 	d.hurry(now)
 	if d.worker.busy() {
 		d.slow.set(d.overdue())
