@@ -95,6 +95,9 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 		if d.dir == nil {
 			return ErrNoStateDir
 		}
+		if d.unkept != nil {
+			return invalidf("the history cannot be kept, so that this would not survive a restart: %v; make room, and restart the daemon", d.unkept)
+		}
 	}
 	switch c := r.Command.(type) {
 	case Pin:

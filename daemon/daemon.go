@@ -60,6 +60,7 @@ type Daemon struct {
 	settled *content // the content that the region was last seen to hold
 
 	recorder  *recorder
+	unkept    error          // why the history is in memory although there is a state directory
 	boot      string         // bootID
 	intent    history.Intent // as it is stored
 	overrides *overrides     // that have not lapsed

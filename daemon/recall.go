@@ -3,7 +3,10 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/statesync/statesync/daemon/history"
@@ -25,7 +28,18 @@ func (d *Daemon) recall() error {
 	} else if bounds.Bytes == 0 || bounds.Bytes > maxInMemory {
 		bounds.Bytes = maxInMemory
 	}
+	fresh := path != "" && begins(path)
 	store, err := history.Open(path, bounds)
+	if store == nil && path != "" && (fresh || errors.Is(err, history.ErrDamaged)) {
+		// There is none, so no pin is forgotten: a disk without room keeps no config from
+		// its readers. What is left of a file that could not be made goes.
+		_ = os.Remove(path)
+		d.unkept = err
+		d.stateErrors.Inc()
+		d.log.Error("the history cannot be kept and is in memory until the next start; rollback, pin and override are refused",
+			"state_dir", d.opt.StateDir, "error", err)
+		store, err = history.Open("", history.Options{Records: bounds.Records, Bytes: maxInMemory})
+	}
 	if store == nil {
 		return fmt.Errorf("the history: %w", err)
 	}
@@ -46,6 +60,12 @@ func (d *Daemon) recall() error {
 	}
 	d.dir.assume(newest.Generation, whole)
 	return nil
+}
+
+// begins reports whether the history in a file would be a new one.
+func begins(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && info.Size() == 0 || errors.Is(err, fs.ErrNotExist)
 }
 
 // resume takes on what operators asked for before, and records what the region holds if
@@ -123,6 +143,9 @@ func (d *Daemon) takeLastGood() error {
 	if err != nil {
 		return err
 	}
+	if d.unkept != nil {
+		return nil // the next start takes it over
+	}
 	return d.dir.root.Remove(lastGoodFile)
 }
 
@@ -172,8 +195,8 @@ func (d *Daemon) fallBack(l *layer) bool {
 	}
 	l.asked = true
 	rec, ok, err := d.recorder.store.Newest()
-	if err != nil || !ok || rec.Generation < d.region.generation() {
-		return false // what is live is newer than what is remembered
+	if err != nil || !ok || rec.Generation < d.region.newest() {
+		return false // what is live, or was last, is newer than what is remembered
 	}
 	for _, of := range rec.Layers {
 		if of.Name != l.spec.Name || of.Source != l.spec.Text {

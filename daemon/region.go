@@ -153,6 +153,17 @@ func (r *region) salvage() *image.Image {
 	return m
 }
 
+// newest is the generation that the region holds, or that an unusable one held; 0 if
+// neither is known.
+func (r *region) newest() uint64 {
+	if r.left != nil && r.held == nil {
+		if hot, err := r.left.Hot(); err == nil {
+			return hot.Generation()
+		}
+	}
+	return r.generation()
+}
+
 // load takes over what the attached file holds.
 func (r *region) load() error {
 	return r.w.Current(func(g uint64, words []uint64) error {

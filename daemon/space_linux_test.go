@@ -63,3 +63,41 @@ func TestFullFileSystem(t *testing.T) {
 	s.logs("recovered")
 	await(t, "the source is good again", func() bool { return s.look().status.SourceGood > good })
 }
+
+// A state directory without room for a history keeps no config from its readers. What
+// would have to be kept is refused.
+func TestNoRoomForHistory(t *testing.T) {
+	s := newSetup(t)
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a tmpfs takes root")
+	}
+	mount := t.TempDir()
+	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=32k"); err != nil {
+		t.Skip("no tmpfs can be mounted here:", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(mount, "hog"), make([]byte, 24<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.opt.StateDir = filepath.Join(mount, "state")
+	s.put("a.yaml", "x: 1\n")
+	d := s.run()
+	s.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the alarm", func() bool { return strings.Contains(d.State().Alarm, "the history cannot be kept") })
+	d.refuses(t, Pin{}, ErrInvalid, "make room")
+	d.stop(t)
+
+	if err := os.Remove(filepath.Join(mount, "hog")); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", mount, "tmpfs", unix.MS_REMOUNT, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	d = s.run()
+	await(t, "the daemon", func() bool { return d.State().Converged })
+	d.does(t, Pin{})
+}

@@ -73,6 +73,8 @@ func (d *Daemon) turned() {
 	s.Findings, s.Found = d.findings()
 	if text := d.recorder.trouble.Load(); text != "" && s.Alarm == "" {
 		s.Alarm = "the history cannot be written: " + text
+	} else if d.unkept != nil && s.Alarm == "" {
+		s.Alarm = "the history cannot be kept: " + d.unkept.Error()
 	}
 	if s.Problem == "" { // what is not published yet because it takes long
 		s.Problem, s.Place = d.slow.text, d.slow.text

@@ -415,10 +415,18 @@ func memoryTmpfs(t testing.TB, pages int) string {
 	return dir
 }
 
-// memoryResize changes the size of a mounted file system.
+// memoryResize changes the size of a mounted file system, to at least what is in use and
+// one page.
 func memoryResize(t testing.TB, dir string, pages int) {
 	t.Helper()
-	ok(t, unix.Mount("campaign", dir, "tmpfs", unix.MS_REMOUNT, memorySize(pages)))
+	await(t, "the file system to have another size", func() bool {
+		err := unix.Mount("campaign", dir, "tmpfs", unix.MS_REMOUNT, memorySize(max(pages, 1+memoryUsed(t, dir))))
+		if errors.Is(err, unix.EINVAL) { // the daemon has taken pages since
+			return false
+		}
+		ok(t, err)
+		return true
+	})
 }
 
 func memorySize(pages int) string {

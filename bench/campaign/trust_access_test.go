@@ -280,6 +280,7 @@ func TestTrustStateFiles(t *testing.T) {
 		old := syscall.Umask(umask)
 		p := trustStart(t, nil, "--source=dir:"+source, "--region="+region, "--state-dir="+state, "--slots=2", "--max-image=64KiB")
 		syscall.Umask(old)
+		await(t, "the region", func() bool { _, err := os.Stat(filepath.Join(region, "region.v1")); return err == nil })
 		for _, name := range []string{"lock", "generation", "history.db"} {
 			path := filepath.Join(state, name)
 			await(t, path, func() bool { _, err := os.Stat(path); return err == nil })
