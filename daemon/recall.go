@@ -33,7 +33,9 @@ func (d *Daemon) recall() error {
 	if store == nil && path != "" && (fresh || errors.Is(err, history.ErrDamaged)) {
 		// There is none, so no pin is forgotten: a disk without room keeps no config from
 		// its readers. What is left of a file that could not be made goes.
-		_ = os.Remove(path)
+		if fresh {
+			_ = os.Remove(path)
+		}
 		d.unkept = err
 		d.stateErrors.Inc()
 		d.log.Error("the history cannot be kept and is in memory until the next start; rollback, pin and override are refused",
@@ -140,13 +142,10 @@ func (d *Daemon) takeLastGood() error {
 			Record: history.Record{Generation: m.Generation(), Time: m.Published(), Revision: m.Revision()}, Configs: m.Sections(),
 		})
 	}
-	if err != nil {
-		return err
+	if err == nil && d.unkept == nil { // else the next start takes it over
+		err = d.dir.root.Remove(lastGoodFile)
 	}
-	if d.unkept != nil {
-		return nil // the next start takes it over
-	}
-	return d.dir.root.Remove(lastGoodFile)
+	return err
 }
 
 // remember has what was just published recorded.
