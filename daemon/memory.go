@@ -4,6 +4,8 @@ package daemon
 
 import (
 	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,6 +21,10 @@ const (
 	recordInterval = time.Second
 	recordRetry    = 10 * time.Second
 )
+
+// returnAbove is how many bytes a transaction has to add until its memory, some three
+// times as much, is given back to the system at once: the first one has all configs.
+const returnAbove = 8 << 20
 
 // maxUnrecorded is how many publications wait for a disk. Of more the oldest are left
 // out of the history, which records what is live in any case.
@@ -153,9 +159,13 @@ func (r *recorder) flush() (pause time.Duration) {
 	if len(pending) == 0 {
 		return 0
 	}
-	newest := pending[len(pending)-1].Generation
+	newest, before := pending[len(pending)-1].Generation, r.store.Stats().Bytes
 	failpoint.Here("memory.record")
 	err := r.store.Record(pending...)
+	if r.store.Stats().Bytes-before > returnAbove {
+		runtime.GC() // pools outlive one collection
+		debug.FreeOSMemory()
+	}
 	failpoint.Here("memory.recorded")
 	if err != nil {
 		r.errors.Inc()
