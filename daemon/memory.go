@@ -11,8 +11,12 @@ import (
 
 	"go.uber.org/atomic"
 
+	"github.com/statesync/statesync/daemon/diff"
+	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/image"
 )
 
 // How long the recorder rests after it recorded publications, and after it could
@@ -22,9 +26,13 @@ const (
 	recordRetry    = 10 * time.Second
 )
 
-// returnAbove is how many bytes a transaction has to add until its memory, some three
-// times as much, is given back to the system at once: the first one has all configs.
-const returnAbove = 8 << 20
+// copies is how many times what it adds a transaction takes in memory, at most. What adds
+// more than returnAbove bytes, as the first one does, gives that back to the system at
+// once.
+const (
+	copies      = 4
+	returnAbove = 8 << 20
+)
 
 // maxUnrecorded is how many publications wait for a disk. Of more the oldest are left
 // out of the history, which records what is live in any case.
@@ -46,9 +54,17 @@ type recorder struct {
 	left    atomic.Uint64 // publications that were left out
 
 	mu      sync.Mutex
-	pending []history.Publication
+	pending []unrecorded
+	last    history.Publication // that record was called with last
 	jobs    []func()
 	closing bool
+}
+
+// unrecorded is a publication that is yet to be recorded, and how many bytes of contents
+// and files it adds.
+type unrecorded struct {
+	history.Publication
+	bytes int64
 }
 
 func startRecorder(s *history.Store, errors *atomic.Uint64, log *slog.Logger) *recorder {
@@ -67,9 +83,38 @@ func (r *recorder) record(p history.Publication) {
 		r.pending = append(r.pending[:0], r.pending[1:]...)
 		r.left.Inc()
 	}
-	r.pending = append(r.pending, p)
+	r.pending = append(r.pending, unrecorded{p, added(&r.last, &p)})
+	r.last = p
 	r.mu.Unlock()
 	r.look()
+}
+
+// added is how many bytes of contents and files a publication has that the one before it
+// has not.
+func added(before, now *history.Publication) (bytes int64) {
+	diff.Walk(before.Configs, now.Configs, func(_, s *image.Section) {
+		if s != nil {
+			bytes += int64(len(s.Content()))
+		}
+	})
+	for i, s := range now.Snapshots {
+		if s == nil {
+			continue
+		}
+		var old []*source.File
+		if i < len(before.Snapshots) && before.Snapshots[i] != nil {
+			old = before.Snapshots[i].Files
+		}
+		for _, f := range s.Files {
+			for len(old) > 0 && old[0].Path < f.Path {
+				old = old[1:]
+			}
+			if len(old) == 0 || old[0] != f {
+				bytes += int64(len(f.Data))
+			}
+		}
+	}
+	return bytes
 }
 
 // do has a job done after everything that was given before it.
@@ -153,16 +198,24 @@ func (r *recorder) run() {
 // flush records what is pending, and returns how long to rest then; 0: there was
 // nothing.
 func (r *recorder) flush() (pause time.Duration) {
+	var pending []history.Publication
+	bytes := int64(0)
 	r.mu.Lock()
-	pending := append([]history.Publication(nil), r.pending...)
+	for _, p := range r.pending {
+		pending = append(pending, p.Publication)
+		bytes += p.bytes
+	}
 	r.mu.Unlock()
 	if len(pending) == 0 {
 		return 0
 	}
-	newest, before := pending[len(pending)-1].Generation, r.store.Stats().Bytes
+	newest := pending[len(pending)-1].Generation
 	failpoint.Here("memory.record")
-	err := r.store.Record(pending...)
-	if r.store.Stats().Bytes-before > returnAbove {
+	err := headroom.Check(copies * bytes)
+	if err == nil {
+		err = r.store.Record(pending...)
+	}
+	if bytes > returnAbove {
 		runtime.GC() // pools outlive one collection
 		debug.FreeOSMemory()
 	}

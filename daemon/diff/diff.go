@@ -79,6 +79,9 @@ func Walk(before, after []*image.Section, visit func(old, now *image.Section)) {
 	for len(before) > 0 || len(after) > 0 {
 		order := 0
 		switch {
+		case len(before) > 0 && len(after) > 0 && before[0] == after[0]:
+			before, after = before[1:], after[1:]
+			continue
 		case len(before) == 0:
 			order = 1
 		case len(after) == 0:
@@ -94,7 +97,7 @@ func Walk(before, after []*image.Section, visit func(old, now *image.Section)) {
 			visit(nil, after[0])
 			after = after[1:]
 		default:
-			if before[0] != after[0] && !before[0].Equal(after[0]) {
+			if !before[0].Equal(after[0]) {
 				visit(before[0], after[0])
 			}
 			before, after = before[1:], after[1:]
