@@ -337,7 +337,7 @@ func (d *Daemon) accept(r *request, c Accept) error {
 	if !wholeDigest.MatchString(digest) {
 		return invalidf("%q is not the digest of a content, such as sha256:… in what statesync status says of what waits", c.Digest)
 	}
-	if d.accepted(digest) {
+	if d.opt.Guards.accepts(digest, d.intent.Accepted) {
 		return invalidf("%s is accepted already", digest)
 	}
 	if r.Preview {

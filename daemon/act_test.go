@@ -354,6 +354,10 @@ func TestGuards(t *testing.T) {
 	if line := s.logs("refused"); line["reason"] != "guard" || line["kept_generation"] == nil {
 		t.Errorf("%v", line)
 	}
+	var out strings.Builder
+	if err := New(s.opt).DryRun(t.Context(), &out); !errors.Is(err, ErrRefused) || !strings.Contains(out.String(), "removed  a\n") {
+		t.Errorf("a dry run says %q, %v", out.String(), err)
+	}
 	d.stop(t) // a daemon that starts says the same, also without its region
 	s.loseRegion()
 	d = s.run()

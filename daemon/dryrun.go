@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
@@ -53,6 +54,11 @@ func (d *Daemon) DryRun(ctx context.Context, out io.Writer) error {
 		report.line("generation %d would be published", next.Generation())
 	}
 	report.difference(now, next)
+	// What an operator accepted on this host is in the state directory, which the daemon has.
+	if f := d.opt.Guards.refuse(sectionsOf(now), contentOfPlan(t.Plan), nil); f != nil {
+		lines(f.problems, f.count, d.opt.LogValues, func(a []any) { d.log.Error("refused", append(a, "kept_generation", kept)...) })
+		return errors.Join(report.err, ErrRefused)
+	}
 	return report.err
 }
 
@@ -86,28 +92,14 @@ func (p *printer) line(format string, args ...any) {
 
 // difference lists the configs that differ, by name. now may be nil.
 func (p *printer) difference(now, next *image.Image) {
-	old := map[string]*image.Section{}
-	if now != nil {
-		for _, s := range now.Sections() {
-			old[s.Name()] = s
-		}
-	}
-	for _, s := range next.Sections() {
-		was, ok := old[s.Name()]
-		delete(old, s.Name())
+	diff.Walk(sectionsOf(now), next.Sections(), func(was, is *image.Section) {
 		switch {
-		case !ok:
-			p.line("added    %s", s.Name())
-		case !was.Equal(s):
-			p.line("changed  %s", s.Name())
+		case was == nil:
+			p.line("added    %s", is.Name())
+		case is == nil:
+			p.line("removed  %s", was.Name())
+		default:
+			p.line("changed  %s", is.Name())
 		}
-	}
-	if now == nil {
-		return
-	}
-	for _, s := range now.Sections() {
-		if old[s.Name()] != nil {
-			p.line("removed  %s", s.Name())
-		}
-	}
+	})
 }

@@ -39,12 +39,17 @@ func (d *Daemon) guard(c *content) *refusal {
 	if live == nil {
 		live = d.remembered()
 	}
-	lost := d.opt.Guards.lost(live, c.sections)
+	return d.opt.Guards.refuse(live, c, d.intent.Accepted)
+}
+
+// refuse is the refusal of a content by what is live; nil lets it pass.
+func (g *Guards) refuse(live []*image.Section, c *content, accepted []history.Acceptance) *refusal {
+	lost := g.lost(live, c.sections)
 	if len(lost) == 0 {
 		return nil
 	}
 	digest := c.origin().digest.of(c.origin().sections)
-	if d.accepted(digest) || slices.Contains(c.plan.Accepts, digest) {
+	if g.accepts(digest, accepted) || slices.Contains(c.plan.Accepts, digest) {
 		return nil
 	}
 	f := &refusal{reason: ReasonGuard, revision: c.revision, key: string(ReasonGuard) + digest}
@@ -54,10 +59,9 @@ func (d *Daemon) guard(c *content) *refusal {
 	return f
 }
 
-// accepted reports whether an operator let a content pass.
-func (d *Daemon) accepted(digest string) bool {
-	return slices.Contains(d.opt.Guards.Accept, digest) ||
-		slices.ContainsFunc(d.intent.Accepted, func(a history.Acceptance) bool { return a.Digest == digest })
+// accepts reports whether an operator let a content pass.
+func (g *Guards) accepts(digest string, accepted []history.Acceptance) bool {
+	return slices.Contains(g.Accept, digest) || slices.ContainsFunc(accepted, func(a history.Acceptance) bool { return a.Digest == digest })
 }
 
 // lost says what a revision takes away that it must not.
