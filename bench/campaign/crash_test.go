@@ -23,7 +23,7 @@ var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills 
 
 // crashSome is at how many failpoints a short campaign kills the daemon besides those of
 // the first start and of sealed regions.
-const crashSome = 20
+const crashSome = 10
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the

@@ -14,7 +14,7 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-var memorySizes = flag.Int("memory.sizes", 7, "how many sizes of a full file system are tried; 140 are all")
+var memorySizes = flag.Int("memory.sizes", 4, "how many sizes of a full file system are tried; 140 are all")
 
 func memoryCmd(path string, args ...string) *exec.Cmd { return exec.Command(path, args...) }
 
