@@ -439,7 +439,7 @@ func (h *actsHost) read() (stop func()) {
 			select {
 			case <-end:
 				return
-			case <-time.After(200 * time.Microsecond):
+			case <-time.After(time.Millisecond):
 			}
 			found, err := reader.read()
 			switch {
