@@ -7,7 +7,9 @@
 //
 //   - [Source], [Snapshot], [File], [Options] and the errors that a caller tells apart.
 //   - [Spec] and [Schemes], the grammar of --source.
-//   - [Follow], which keeps the newest snapshot of one source.
+//   - [Follow], which keeps the newest snapshot of one source, and spreads the looks of many
+//     hosts at one server.
+//   - [Ignored], the names that no source takes.
 //
 // Each kind of source is a package below this one, named after its scheme, and exports
 // a [Scheme]. This package imports none of them; package daemon has the table. What a

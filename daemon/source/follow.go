@@ -2,8 +2,11 @@ package source
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -22,6 +25,9 @@ const (
 	failedInterval = 5 * time.Second
 	// closeWait is how long Close waits for a Fetch that does not honour its context.
 	closeWait = time.Second
+	// maxBackoff is the time from the end of a poll that failed to the next one, at most,
+	// unless the interval is longer.
+	maxBackoff = time.Minute
 )
 
 // Look is what a Follower knows of its source after a look. It is immutable.
@@ -41,9 +47,41 @@ type FollowOptions struct {
 	// Interval is the time from the end of a look to the next one where there is no
 	// hint. The default is DefaultInterval.
 	Interval time.Duration
+	// Poll, when set, spreads the looks of many hosts at one server. Looks are then where
+	// the wall clock, divided by Interval, leaves the same remainder for the host and the
+	// source each time; after a look that could not reach the server the next one is at a
+	// random time.
+	Poll *Poll
 	// Wake is called after each look, on the follower's goroutine, and must not
 	// block. It may be nil.
 	Wake func()
+}
+
+// Poll says when a host polls a source.
+type Poll struct {
+	Host, Source string // what tells the host and the source from others
+}
+
+// phase is a number that is the same for a host and a source, and spread evenly over those
+// of all hosts.
+func (p *Poll) phase() uint64 {
+	sum := sha256.Sum256([]byte(p.Host + "\x00" + p.Source))
+	return binary.LittleEndian.Uint64(sum[:])
+}
+
+// after returns the time from now to the next look. failures is how many looks in a row
+// could not reach the server.
+func (p *Poll) after(now time.Time, interval time.Duration, failures int) time.Duration {
+	if failures > 0 {
+		// Full jitter: hosts that failed at the same time do not come back at the same time.
+		most := interval
+		for range min(failures, 16) {
+			most = min(2*most, max(interval, maxBackoff))
+		}
+		return time.Duration(rand.Int64N(int64(most))) + hintPause
+	}
+	into := time.Duration((uint64(now.UnixNano()) - p.phase()%uint64(interval)) % uint64(interval))
+	return interval - into
 }
 
 // Follower looks at one source, at each hint, at an interval and when Recheck asks for
@@ -53,6 +91,7 @@ type Follower struct {
 	src      Source
 	hint     <-chan struct{}
 	interval time.Duration
+	poll     *Poll
 	wake     func()
 
 	newest atomic.Pointer[Look]
@@ -63,7 +102,9 @@ type Follower struct {
 	done   chan struct{}
 	closed error // of the source's Close; written before done is closed
 
-	now Look // of the goroutine
+	// Of the goroutine.
+	now         Look
+	unreachable int // looks in a row that could not reach the server
 }
 
 // PanicError is the error of a look in which the source panicked. The next look goes on
@@ -88,7 +129,7 @@ func Follow(src Source, o FollowOptions) *Follower {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Follower{
-		src: src, hint: src.Hint(), interval: o.Interval, wake: o.Wake,
+		src: src, hint: src.Hint(), interval: o.Interval, poll: o.Poll, wake: o.Wake,
 		ask: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	go f.run(ctx)
@@ -156,6 +197,9 @@ func (f *Follower) look(ctx context.Context) {
 	} else {
 		f.now.Failures++
 	}
+	if f.unreachable++; !errors.Is(err, ErrUnreachable) {
+		f.unreachable = 0
+	}
 	ended := f.now
 	f.newest.Store(&ended)
 	f.wake()
@@ -190,7 +234,10 @@ func guard(call func() error) (err error) {
 // comes during a look or the pause after it waits in its channel.
 func (f *Follower) wait(ctx context.Context) bool {
 	interval := f.interval
-	if f.now.Err != nil {
+	switch {
+	case f.poll != nil:
+		interval = f.poll.after(time.Now(), interval, f.unreachable)
+	case f.now.Err != nil:
 		interval = min(interval, failedInterval)
 	}
 	poll := time.NewTimer(interval)

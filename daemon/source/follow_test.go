@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -392,3 +393,75 @@ type nothing struct{}
 func (nothing) Fetch(context.Context, *Snapshot) (*Snapshot, error) { return nil, nil }
 func (nothing) Hint() <-chan struct{}                               { return nil }
 func (nothing) Close() error                                        { panic("not made") }
+
+func TestPollsAreSpread(t *testing.T) {
+	const interval = 10 * time.Second
+	now := time.Unix(1_800_000_000, 123)
+	seconds := map[int64]int{}
+	for i := range 1000 {
+		p := &Poll{Host: fmt.Sprint("host-", i), Source: "git:https://example.com/config.git"}
+		next := now.Add(p.after(now, interval, 0))
+		if !next.After(now) || next.Sub(now) > interval {
+			t.Fatalf("the next look is after %v", next.Sub(now))
+		}
+		if again := next.Add(p.after(next, interval, 0)); again.Sub(next) != interval {
+			t.Fatalf("the look after it is %v later", again.Sub(next))
+		}
+		seconds[next.Unix()%10]++
+	}
+	for second := range int64(10) {
+		if n := seconds[second]; n < 50 || n > 150 {
+			t.Errorf("of 1000 hosts %d look in second %d of 10", n, second)
+		}
+	}
+}
+
+func TestPollsBackOffAtRandom(t *testing.T) {
+	p := &Poll{Host: "a", Source: "b"}
+	for _, c := range []struct {
+		interval, most time.Duration
+		failures       int
+	}{
+		{10 * time.Second, 20 * time.Second, 1},
+		{10 * time.Second, 40 * time.Second, 2},
+		{10 * time.Second, maxBackoff, 3},
+		{10 * time.Second, maxBackoff, 1 << 30},
+		{5 * time.Minute, 5 * time.Minute, 1},
+	} {
+		shortest, longest := c.most, time.Duration(0)
+		for range 1000 {
+			after := p.after(time.Now(), c.interval, c.failures)
+			shortest, longest = min(shortest, after), max(longest, after)
+		}
+		if shortest < hintPause || longest > c.most+hintPause || shortest > c.most/10 || longest < c.most*9/10 {
+			t.Errorf("after %d failures every %v: between %v and %v, want up to %v", c.failures, c.interval, shortest, longest, c.most)
+		}
+	}
+}
+
+func TestOnlyUnreachableSourcesBackOff(t *testing.T) {
+	f := &Follower{src: &unreached{}, wake: func() {}}
+	for _, want := range []int{1, 2, 0, 0, 1} {
+		if f.look(t.Context()); f.unreachable != want {
+			t.Fatalf("after look %d it counts %d failures in a row, want %d", f.now.Count, f.unreachable, want)
+		}
+	}
+}
+
+// unreached is a source that cannot be reached twice, then is bad, then good, and then
+// cannot be reached.
+type unreached struct {
+	Source
+	looks int
+}
+
+func (s *unreached) Fetch(context.Context, *Snapshot) (*Snapshot, error) {
+	s.looks++
+	switch s.looks {
+	case 3:
+		return nil, ErrEmpty
+	case 4:
+		return &Snapshot{}, nil
+	}
+	return nil, fmt.Errorf("a source: %w", Unreachable(errors.New("no route")))
+}

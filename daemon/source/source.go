@@ -89,6 +89,9 @@ type Snapshot struct {
 	// Digest is that of the paths and contents of Files. It is equal on any two
 	// hosts, and for any two sources, that have the same files.
 	Digest Digest
+	// Meta is what the source says of this state besides, by name: a commit's author, say.
+	// It is for people, may be nil, and must not be changed.
+	Meta map[string]string
 	// Files are sorted by Path, and no two have the same.
 	Files []*File
 }
@@ -188,6 +191,14 @@ type Options struct {
 	// NoWatch opens the source for reading only: no hints, no goroutine.
 	NoWatch bool
 
+	// StateDir is a directory of the source's own, in which it may keep what it fetched. It
+	// need not be there yet. Empty: the source makes a temporary one if it needs one.
+	StateDir string
+
+	// Warn, when set, is told what is dangerous about the source's spec. It is called
+	// while the source is opened.
+	Warn func(error)
+
 	// OnWatchError, when set, is told that watching is impaired and why, at most
 	// once a minute. Nothing is lost: the periodic Fetch finds every change,
 	// later. It is called from several goroutines and must not block.
@@ -196,12 +207,24 @@ type Options struct {
 
 // Errors of a source, to be matched with errors.Is.
 var (
+	// ErrUnreachable matches the errors of a source that could not be asked, such as one
+	// of the network. Of a source that polls, the next look is then a random time later
+	// that grows with the number of failures.
+	ErrUnreachable = errors.New("cannot be reached")
 	// ErrEmpty is the error of a source that holds no file that counts.
 	ErrEmpty = errors.New("holds no config files")
 	// ErrUnstable is the error of a source that did not rest within
 	// Options.MaxWait. It is transient: fetch again later.
 	ErrUnstable = errors.New("is still being changed")
 )
+
+// Unreachable returns err as an error that matches ErrUnreachable.
+func Unreachable(err error) error { return &unreachableError{err} }
+
+type unreachableError struct{ error }
+
+func (e *unreachableError) Unwrap() error        { return e.error }
+func (e *unreachableError) Is(target error) bool { return target == ErrUnreachable }
 
 // FileError is the error of one file or directory of a source. A Fetch that finds
 // several joins them.
@@ -247,6 +270,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Room == nil {
 		o.Room = func(int64) error { return nil }
+	}
+	if o.Warn == nil {
+		o.Warn = func(error) {}
 	}
 	if o.OnWatchError == nil {
 		o.OnWatchError = func(error) {}

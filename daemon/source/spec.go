@@ -47,7 +47,7 @@ type OptionDoc struct{ Name, What string }
 var CommonOptions = []OptionDoc{
 	{"prefix", "a folder, such as team/, that all of the source is below"},
 	{"schemas", "off ignores the source's schemas; the default is on"},
-	{"interval", "how often it is looked at without a hint (default --resync)"},
+	{"interval", "how often it is looked at without a hint (default --resync, or that of its kind)"},
 }
 
 // Scheme is one kind of source.
@@ -59,6 +59,12 @@ type Scheme struct {
 	// and what to do, as the end of a sentence that begins with the source: "names
 	// no directory; write dir:PATH". It touches nothing.
 	Check func(Spec) error
+	// Identity names what a spec is of, whatever else it says: two specs of one identity
+	// have the same history. nil: the scheme and the address.
+	Identity func(Spec) string
+	// Interval, when set, marks the scheme as one that polls a server that many hosts
+	// share, and returns the time between two looks of a spec without interval=.
+	Interval func(Spec) time.Duration
 	// Open opens a spec that passed Check. What it names need not be there yet: that is
 	// an error of Fetch.
 	Open func(Spec, Options) (Source, error)
@@ -74,6 +80,27 @@ func (s Schemes) Open(spec Spec, o Options) (Source, error) {
 		return nil, fmt.Errorf("source %s %w", quote(spec.Text), s.unknown(spec.Scheme))
 	}
 	return scheme.Open(spec, o)
+}
+
+// Identity names what a spec that Parse returned is of: see Scheme.
+func (s Schemes) Identity(spec Spec) string {
+	if scheme := s.find(spec.Scheme); scheme != nil && scheme.Identity != nil {
+		return scheme.Identity(spec)
+	}
+	return spec.Scheme + ":" + spec.Address
+}
+
+// Polls returns how often the source of a spec is polled, and false if it is not one that
+// is polled.
+func (s Schemes) Polls(spec Spec) (time.Duration, bool) {
+	scheme := s.find(spec.Scheme)
+	switch {
+	case scheme == nil || scheme.Interval == nil:
+		return 0, false
+	case spec.Interval > 0:
+		return spec.Interval, true
+	}
+	return scheme.Interval(spec), true
 }
 
 // Parse reads all of --source, in order. A source without a name is called after its

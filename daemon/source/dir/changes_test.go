@@ -371,7 +371,7 @@ func (m *mutator) seen(name string) bool {
 	if err != nil || unix.Stat(path, &st) != nil {
 		return true
 	}
-	return st.Nlink == 1 || !strings.Contains(path, "/.") && !ignored("x", filepath.Base(path))
+	return st.Nlink == 1 || !strings.Contains(path, "/.") && !source.Ignored("x", filepath.Base(path))
 }
 
 // change makes one change. Many fail, since what they need is not there; all the same.

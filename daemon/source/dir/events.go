@@ -11,6 +11,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // settleRename is how long a file that appeared with its content must go without
@@ -159,11 +161,11 @@ func (w *watcher) weigh(ev fsnotify.Event) time.Duration {
 		w.more = true
 		return w.opt.Quiet // a directory on its way out: better one hint too many
 	case passed:
-	case dir == nil || dir.tree == 0 || ignored(dir.path, name):
+	case dir == nil || dir.tree == 0 || source.Ignored(dir.path, name):
 		return 0
 	}
 
-	entry := dir != nil && dir.tree != 0 && !ignored(dir.path, name)
+	entry := dir != nil && dir.tree != 0 && !source.Ignored(dir.path, name)
 	wanted := passed || w.opt.Wanted(path.Join(dir.path, name))
 	w.note(ev.Name, entry)
 	existed := entry && w.sure.event(path.Join(dir.path, name))

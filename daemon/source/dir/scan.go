@@ -317,7 +317,7 @@ func (s *scan) list(at place, n *node) bool {
 	}
 	entries := make([]*entry, 0, len(n.entries))
 	for _, name := range names {
-		if ignored(at.path, name) {
+		if source.Ignored(at.path, name) {
 			continue
 		}
 		if !utf8.ValidString(name) {

@@ -1,9 +1,7 @@
-package dir
+package source
 
 import (
 	"strings"
-
-	"github.com/statesync/statesync/daemon/source"
 )
 
 // leftovers are the endings of files that editors and careful writers put beside
@@ -13,13 +11,13 @@ var leftovers = []string{"~", ".swp", ".swo", ".swx", ".tmp", "___jb_tmp___", "_
 // lostFound is the directory of a file system's own, in its root.
 const lostFound = "lost+found"
 
-// ignored reports whether a name in the directory dir, which is relative to the root, is
+// Ignored reports whether a name in the directory dir, which is relative to the root, is
 // not part of the source.
-func ignored(dir, name string) bool {
+func Ignored(dir, name string) bool {
 	if dir == "" && name == lostFound {
 		return true
 	}
-	if dir == "" && name == source.AcceptFile {
+	if dir == "" && name == AcceptFile {
 		return false
 	}
 	if name[0] == '.' || name == "4913" { // vim probes a directory with a file 4913
