@@ -1,0 +1,275 @@
+//go:build unix
+
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
+)
+
+// How often a remote is looked at without interval=.
+const (
+	defaultInterval = 10 * time.Second
+	sshInterval     = time.Minute // a look costs 125 ms of CPU
+	// trustTime is how long a remote that says that nothing changed is believed without a
+	// fetch.
+	trustTime = 5 * time.Minute
+)
+
+// Scheme is the scheme of Git repositories, "git:URL".
+var Scheme = source.Scheme{
+	Name:    "git",
+	Address: "URL",
+	Options: []source.OptionDoc{
+		{Name: "ref", What: "the branch, or another ref such as refs/tags/v1 (default main)"},
+		{Name: "path", What: "the folder of the repository that the configs are in (default all)"},
+		{Name: "credentials", What: "a file with USER:PASSWORD, for https"},
+		{Name: "key", What: "the file of the private key, for ssh"},
+		{Name: "known-hosts", What: "the file of the hosts' keys, for ssh"},
+	},
+	Check: func(spec source.Spec) error {
+		_, err := parse(spec)
+		return err
+	},
+	Identity: func(spec source.Spec) string {
+		r, err := parse(spec)
+		if err != nil {
+			return spec.Text
+		}
+		return r.identity()
+	},
+	Interval: func(spec source.Spec) time.Duration {
+		if r, err := parse(spec); err == nil && r.url.Scheme == "ssh" {
+			return sshInterval
+		}
+		return defaultInterval
+	},
+	Open: Open,
+}
+
+// gitSource is the source "git:URL".
+type gitSource struct {
+	opt    source.Options
+	name   string // "git:URL", for messages
+	remote *remote
+	repo   repository
+	temp   string // the directory to be removed at the end; "": the state directory's is kept
+	poll   *http.Client
+	header string // Authorization
+
+	mu     sync.Mutex
+	closed bool
+
+	// The rest belongs to the goroutine that calls Fetch.
+	newest  *source.Snapshot
+	known   map[oid][]byte // the contents that newest has
+	seen    revision       // what the last fetch brought; zero: there was none since the start
+	refused error          // why seen did not become a snapshot; nil: it did
+	fetched time.Time      // when the last fetch ended that worked
+	recheck bool
+}
+
+// Open returns the repository of a spec that passed Scheme.Check as a source. It touches
+// neither the network nor the disk: that is for Fetch. Close may be called from any
+// goroutine, and more than once.
+func Open(spec source.Spec, o source.Options) (source.Source, error) {
+	r, err := parse(spec)
+	if err != nil {
+		return nil, fmt.Errorf("source %s %w", quote(spec.Text), err)
+	}
+	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Path(r.url.String()), remote: r}
+	s.repo = repository{remote: r, maxFile: max(maxFetched, s.opt.MaxTotal), git: binary{search: os.Getenv("PATH")}}
+	if r.url.Scheme == "http" && !r.loopback() {
+		s.opt.Warn(fmt.Errorf("%s is not encrypted: what is on the way can change every config; use https", s.name))
+	}
+	return s, nil
+}
+
+// Hint returns nil: a repository is polled.
+func (s *gitSource) Hint() <-chan struct{} { return nil }
+
+// Recheck makes the next Fetch fetch, whatever the remote says of its ref. It belongs to
+// the goroutine that calls Fetch.
+func (s *gitSource) Recheck() { s.recheck = true }
+
+// Close removes a temporary repository. It waits for no Fetch.
+func (s *gitSource) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.poll != nil {
+		s.poll.CloseIdleConnections()
+	}
+	if s.temp == "" {
+		return nil
+	}
+	return os.RemoveAll(s.temp)
+}
+
+// Fetch asks the remote for its ref, fetches if that is another commit than the last time,
+// and reads the tree of a new one.
+func (s *gitSource) Fetch(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
+	snapshot, err := s.fetch(ctx, have)
+	if err == nil {
+		return snapshot, nil
+	}
+	var file *source.FileError
+	if errors.As(err, &file) { // each of them names its place
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s: %w", s.name, err)
+}
+
+func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
+	if err := s.prepare(); err != nil {
+		return nil, err
+	}
+	if s.unchanged(ctx) {
+		return s.again()
+	}
+	got, err := s.bring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.fetched, s.recheck = time.Now(), false
+	if got == s.seen {
+		return s.again()
+	}
+	s.seen = revision{}
+	snapshot, err := s.take(ctx, got.commit, have)
+	if errors.Is(err, errDamaged) {
+		// What it lacks is not fetched as long as it has the commit.
+		if err := s.repo.remove(); err != nil {
+			return nil, err
+		}
+		if got, err = s.bring(ctx); err == nil {
+			snapshot, err = s.take(ctx, got.commit, have)
+		}
+	}
+	switch {
+	case err == nil:
+		s.seen, s.refused, s.newest = got, nil, snapshot
+	case refuses(err):
+		s.seen, s.refused = got, err
+	}
+	return snapshot, err
+}
+
+// again returns what became of the revision that was seen last.
+func (s *gitSource) again() (*source.Snapshot, error) {
+	if s.refused != nil {
+		return nil, s.refused
+	}
+	return s.newest, nil
+}
+
+// prepare finds a directory for the repository, and reads the files that can be replaced
+// while the source is followed.
+func (s *gitSource) prepare() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fs.ErrClosed
+	}
+	if s.repo.git.dir == "" {
+		dir := s.opt.StateDir
+		if dir == "" {
+			temp, err := os.MkdirTemp("", "statesync-git-")
+			if err != nil {
+				return fmt.Errorf("making a directory for the repository: %w; give the daemon a state directory", err)
+			}
+			s.temp, dir = temp, temp
+		}
+		s.repo.git.dir = filepath.Join(dir, "repository.git")
+	}
+	var secrets []string
+	var err error
+	if s.header, secrets, err = s.remote.authorization(); err != nil {
+		return err
+	}
+	b := &s.repo.git
+	b.secrets, b.env, b.config = secrets, []string{"GIT_ALLOW_PROTOCOL=" + s.remote.url.Scheme}, nil
+	switch s.remote.url.Scheme {
+	case "ssh":
+		b.env = append(b.env, "GIT_SSH_COMMAND="+s.remote.ssh(), "GIT_SSH_VARIANT=ssh")
+	case "https", "http":
+		b.env = append(b.env, network()...)
+		if s.header != "" {
+			b.config = append(b.config, [2]string{"http.extraHeader", "Authorization: " + s.header})
+		}
+	}
+	return nil
+}
+
+// network is what of this process's environment says how the network is reached: proxies
+// and certificates. The poll goes by the same.
+func network() (env []string) {
+	for _, name := range []string{"http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+		if value := os.Getenv(name); value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	if os.Getenv("http_proxy") == "" { // curl does not read it in capitals
+		if value := os.Getenv("HTTP_PROXY"); value != "" {
+			env = append(env, "http_proxy="+value)
+		}
+	}
+	if file := os.Getenv("SSL_CERT_FILE"); file != "" {
+		env = append(env, "GIT_SSL_CAINFO="+file)
+	}
+	if dir, _, _ := strings.Cut(os.Getenv("SSL_CERT_DIR"), ":"); dir != "" {
+		env = append(env, "GIT_SSL_CAPATH="+dir)
+	}
+	return env
+}
+
+// bring fetches what the remote has. A damaged repository is fetched anew, once.
+func (s *gitSource) bring(ctx context.Context) (revision, error) {
+	got, err := s.repo.fetch(ctx)
+	if errors.Is(err, errDamaged) {
+		if err := s.repo.remove(); err != nil {
+			return revision{}, err
+		}
+		got, err = s.repo.fetch(ctx)
+	}
+	if err != nil {
+		err = s.advise(err)
+	}
+	return got, err
+}
+
+// take makes a snapshot of a commit, and accepts it.
+func (s *gitSource) take(ctx context.Context, commit oid, have *source.Snapshot) (*source.Snapshot, error) {
+	files, known, err := s.read(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	data, err := s.repo.object(ctx, "commit", commit)
+	if err != nil {
+		return nil, err
+	}
+	if have == nil {
+		have = s.newest
+	}
+	name := s.remote.name + "@" + commit.algorithm() + ":" + string(commit)
+	snapshot := source.NewSnapshot(files, have, func(source.Digest) string { return name })
+	if snapshot != have {
+		snapshot.Meta = describe(commit, data)
+	}
+	if err := s.repo.accept(ctx, commit); err != nil {
+		return nil, err
+	}
+	s.known = known
+	return snapshot, nil
+}

@@ -1,0 +1,189 @@
+//go:build unix
+
+package git
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/statesync/statesync/daemon/source"
+)
+
+// fetchForever is a child process of TestKilledFetches: it fetches from a URL into a
+// directory until it is killed.
+func fetchForever(args []string) error {
+	specs, err := source.Schemes{Scheme}.Parse([]string{"git:" + args[0]})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for {
+		s, err := Open(specs[0], source.Options{StateDir: args[1]})
+		if err != nil {
+			return err
+		}
+		git := s.(*gitSource)
+		git.Recheck()
+		_, _ = s.Fetch(context.Background(), nil)
+		_, _ = s.Fetch(context.Background(), nil)
+		if git.repo.changes > 3 {
+			_ = git.repo.remove() // a first fetch is killed as well
+		}
+	}
+}
+
+var kills = flag.Int("git.kills", 4, "how often TestKilledFetches kills a process that fetches")
+
+// TestKilledFetches kills a process in the middle of its fetches, again and again: the
+// next one makes use of what is left, or deletes it.
+func TestKilledFetches(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "0", "large.bin", string(make([]byte, 1<<20)))
+	state := filepath.Join(t.TempDir(), "state")
+	for i := range *kills {
+		cmd := exec.Command(os.Args[0], u.file(), state)
+		cmd.Env = append(os.Environ(), childEnv+"=1")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 16)); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprint(i + 1)
+		u.push("a.yaml", want)
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond) // any moment will do
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+
+		s := open(t, "git:"+u.file(), source.Options{StateDir: state})
+		if got := string(fetch(t, s).Files[0].Data); got != want {
+			t.Fatalf("after kill %d the snapshot has %q, want %q", i, got, want)
+		}
+		if left, _ := filepath.Glob(filepath.Join(s.repo.git.dir, "*.lock")); left != nil {
+			t.Errorf("locks are left: %v", left)
+		}
+	}
+}
+
+func TestLeftoversAreRemoved(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	state := filepath.Join(t.TempDir(), "state")
+	repo := open(t, "git:"+u.file(), source.Options{StateDir: state})
+	fetch(t, repo)
+	left := []string{"shallow.lock", "packed-refs.lock", "config.lock", "refs/statesync/fetched.lock", "objects/tmp_pack_x", "objects/pack/tmp_idx_y"}
+	for _, name := range left {
+		if err := os.WriteFile(filepath.Join(repo.repo.git.dir, name), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.push("a.yaml", "2")
+	s := open(t, "git:"+u.file(), source.Options{StateDir: state})
+	if got := text(fetch(t, s)); got != "a.yaml=2" {
+		t.Errorf("the snapshot has %q", got)
+	}
+	for _, name := range left {
+		if _, err := os.Stat(filepath.Join(repo.repo.git.dir, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
+func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1", "team/b.yaml", "b")
+	empty := func(name string) error { return os.Truncate(name, 0) }
+	for name, damage := range map[string]func(dir string) error{
+		"deleted":  os.RemoveAll,
+		"no HEAD":  func(dir string) error { return os.Remove(filepath.Join(dir, "HEAD")) },
+		"config":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "config"), []byte("[core"), 0o600) },
+		"ref":      func(dir string) error { return empty(filepath.Join(dir, fetchedRef)) },
+		"shallow":  func(dir string) error { return os.WriteFile(filepath.Join(dir, "shallow"), []byte("x\n"), 0o600) },
+		"objects":  func(dir string) error { return os.RemoveAll(filepath.Join(dir, "objects")) },
+		"contents": func(dir string) error { return each(dir, os.Remove) },
+		"emptied":  func(dir string) error { return each(dir, empty) },
+	} {
+		for _, running := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, running %v", name, running), func(t *testing.T) {
+				t.Parallel()
+				state := filepath.Join(t.TempDir(), "state")
+				s := open(t, "git:"+u.file(), source.Options{StateDir: state})
+				fetch(t, s)
+				if err := damage(s.repo.git.dir); err != nil {
+					t.Fatal(err)
+				}
+				if running {
+					s.newest, s.known, s.seen = nil, nil, revision{}
+				} else {
+					s = open(t, "git:"+u.file(), source.Options{StateDir: state})
+				}
+				if got := text(fetch(t, s)); got != "a.yaml=1\nteam/b.yaml=b" {
+					t.Errorf("the snapshot has %q", got)
+				}
+			})
+		}
+	}
+}
+
+// each calls f for each object of a repository.
+func each(dir string, f func(string) error) error {
+	list, err := filepath.Glob(filepath.Join(dir, "objects", "*", "*"))
+	for _, name := range list {
+		_ = os.Chmod(name, 0o600)
+		if err := f(name); err != nil {
+			return err
+		}
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("no objects in %s", dir)
+	}
+	return err
+}
+
+func TestFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for a small file system")
+	}
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	s := open(t, "git:"+u.file(), source.Options{StateDir: filepath.Join(disk, "state")})
+	fetch(t, s)
+	filler := filepath.Join(disk, "filler")
+	_ = os.WriteFile(filler, make([]byte, 2<<20), 0o600) // as much as there is room for
+	random := make([]byte, 300<<10)
+	for i := range random {
+		random[i] = byte(rand.Int())
+	}
+	u.push("a.yaml", "2", "large.bin", string(random))
+	refusal(t, s, "No space left on device")
+	refusal(t, s, "No space left on device")
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(fetch(t, s).Files[0].Data); got != "2" {
+		t.Errorf("when there is room again the snapshot has %q", got)
+	}
+}

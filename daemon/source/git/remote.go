@@ -1,0 +1,250 @@
+//go:build unix
+
+package git
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
+)
+
+// remote is what a spec names: a repository, a ref of it, and a folder.
+type remote struct {
+	url    *url.URL
+	ref    string // "refs/heads/main"
+	name   string // the same as the spec has it: "main"
+	folder string // without a slash at its end; "": all
+
+	credentials string // absolute paths of files; "": none
+	knownHosts  string
+	key         string
+}
+
+const (
+	defaultRef = "main"
+	maxSecret  = 4 << 10 // bytes of a credentials file
+)
+
+// parse reads a spec. The error is the end of a sentence that begins with the source.
+func parse(spec source.Spec) (*remote, error) {
+	r := &remote{name: defaultRef}
+	if spec.Address == "" {
+		return nil, errors.New("names no repository; write git:URL, such as git:https://example.com/config.git")
+	}
+	if err := r.setURL(spec.Address); err != nil {
+		return nil, err
+	}
+	if name, ok := spec.Options["ref"]; ok {
+		r.name = name
+	}
+	if r.ref = r.name; !strings.HasPrefix(r.name, "refs/") {
+		r.ref = "refs/heads/" + r.name
+	}
+	if !isRef(r.ref) {
+		return nil, fmt.Errorf("has ref=%s, which is not the name of a branch, such as main, or of another ref, such as refs/tags/v1", quote(r.name))
+	}
+	if folder, ok := spec.Options["path"]; ok {
+		if r.folder = strings.Trim(folder, "/"); !isFolder(r.folder) {
+			return nil, fmt.Errorf("has path=%s, which is not a folder of the repository, such as prod", quote(folder))
+		}
+	}
+	return r, r.setFiles(spec)
+}
+
+// setURL reads the repository's URL.
+func (r *remote) setURL(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil && strings.Contains(address, "@"):
+		// The error may quote a password.
+		return errors.New("names a URL that cannot be parsed; write it as in https://example.com/config.git")
+	case err != nil:
+		return fmt.Errorf("names a URL that cannot be parsed (%w); write it as in https://example.com/config.git", err)
+	}
+	switch u.Scheme {
+	case "https", "http":
+		if u.User != nil {
+			return errors.New("has a user or a password in its URL, which other users would see among the processes; " +
+				"write it into a file, and give that as credentials=FILE")
+		}
+	case "ssh":
+		if _, ok := u.User.Password(); ok {
+			return errors.New("has a password in its URL, which other users would see among the processes; give a key as key=FILE")
+		}
+		if name := u.User.Username(); strings.HasPrefix(name, "-") || strings.ContainsFunc(name, unicode.IsSpace) {
+			return fmt.Errorf("has the user %s in its URL, which is not a name", quote(name))
+		}
+	case "file":
+		if u.Host != "" || !path.IsAbs(u.Path) {
+			return errors.New("has a file URL without an absolute path; write git:file:///srv/config.git")
+		}
+	case "":
+		return errors.New("has a URL without a scheme; write https://HOST/PATH, ssh://USER@HOST/PATH or file:///PATH")
+	default:
+		return fmt.Errorf("has a URL of the scheme %s; give one of https, http, ssh and file (USER@HOST:PATH is written ssh://USER@HOST/PATH)",
+			quote(u.Scheme))
+	}
+	switch {
+	case u.Scheme != "file" && (u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-")):
+		return errors.New("has a URL without a host")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("has a ? or a # in its URL, which no repository's has; options are written after a ? that is not encoded")
+	case strings.ContainsFunc(u.Path, unicode.IsControl):
+		return errors.New("has a control character in its URL; remove it")
+	}
+	r.url = u
+	return nil
+}
+
+// setFiles reads the options that name files.
+func (r *remote) setFiles(spec source.Spec) (err error) {
+	for _, f := range []struct {
+		option, scheme string
+		path           *string
+	}{
+		{"credentials", "http", &r.credentials},
+		{"known-hosts", "ssh", &r.knownHosts},
+		{"key", "ssh", &r.key},
+	} {
+		name, ok := spec.Options[f.option]
+		applies := strings.TrimSuffix(r.url.Scheme, "s") == f.scheme
+		switch {
+		case ok && !applies && f.scheme == "http":
+			return fmt.Errorf("has the option %s, which is for https; over ssh give key=FILE and known-hosts=FILE", f.option)
+		case ok && !applies:
+			return fmt.Errorf("has the option %s, which is for ssh", f.option)
+		case ok && name == "":
+			return fmt.Errorf("has the option %s without a file", f.option)
+		case !ok && applies && f.scheme == "ssh":
+			return fmt.Errorf("has no %s=FILE; over ssh the private key is from key=FILE and the host's key from known-hosts=FILE, "+
+				"and neither from an agent nor from a home directory", f.option)
+		case !ok:
+			continue
+		}
+		if *f.path, err = filepath.Abs(name); err != nil {
+			return fmt.Errorf("has %s=%s: %w", f.option, quote(name), err)
+		}
+		if f.scheme == "ssh" && strings.ContainsAny(*f.path, " \t\n\"'\\%$~") {
+			return fmt.Errorf("has %s=%s; ssh takes no path with white space, quotes, or one of \\ %% $ ~", f.option, quote(name))
+		}
+	}
+	if r.credentials != "" && r.url.Scheme == "http" && !r.loopback() {
+		return errors.New("has credentials for a URL that is not encrypted; write https")
+	}
+	return nil
+}
+
+// loopback reports whether the host is this one, as far as its name tells.
+func (r *remote) loopback() bool {
+	if r.url.Hostname() == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(r.url.Hostname())
+	return err == nil && ip.IsLoopback()
+}
+
+// identity is what the directory and the floor of a source are known by: whatever else
+// changes of the source, they are about the same history.
+func (r *remote) identity() string { return "git:" + r.url.String() + "?ref=" + r.ref }
+
+// isRef reports whether a text is a ref's full name, by the rules of git check-ref-format.
+func isRef(name string) bool {
+	if !strings.HasPrefix(name, "refs/") || len(name) > 255 || !utf8.ValidString(name) || strings.HasSuffix(name, ".") ||
+		strings.Contains(name, "..") || strings.Contains(name, "@{") || strings.ContainsAny(name, " ~^:?*[\\\x7f") ||
+		strings.ContainsFunc(name, unicode.IsControl) {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part[0] == '.' || part[0] == '-' || strings.HasSuffix(part, ".lock") {
+			return false
+		}
+	}
+	return true
+}
+
+// isFolder reports whether a text is a folder's path.
+func isFolder(name string) bool {
+	if len(name) > 4096 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// authorization reads the credentials file, and returns the value of the header
+// Authorization and what of it no message may contain.
+func (r *remote) authorization() (header string, secrets []string, err error) {
+	if r.credentials == "" {
+		return "", nil, nil
+	}
+	text, err := readSecret(r.credentials)
+	if err != nil {
+		return "", nil, fmt.Errorf("the credentials: %w", err)
+	}
+	user, password, ok := strings.Cut(text, ":")
+	if !ok || user == "" || password == "" || strings.ContainsFunc(text, unicode.IsControl) {
+		return "", nil, fmt.Errorf("the credentials: %s is not one line USER:PASSWORD; a token is the password", plain.Path(r.credentials))
+	}
+	encoded := base64.StdEncoding.EncodeToString([]byte(text))
+	return "Basic " + encoded, []string{encoded, text, password}, nil
+}
+
+// readSecret reads a small file that not every user can read.
+func readSecret(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is not a file", plain.Path(name))
+	case info.Mode()&0o007 != 0:
+		return "", fmt.Errorf("every user can open %s (mode %04o); chmod o= it", plain.Path(name), info.Mode().Perm())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(text) > maxSecret {
+		err = fmt.Errorf("%s is longer than %d bytes", plain.Path(name), maxSecret)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
+}
+
+// ssh is the command that git runs for ssh. Everything that would be read from a home
+// directory or an agent is turned off.
+func (r *remote) ssh() string {
+	options := []string{
+		"BatchMode=yes", "StrictHostKeyChecking=yes", "UserKnownHostsFile=" + r.knownHosts, "GlobalKnownHostsFile=/dev/null",
+		"UpdateHostKeys=no", "IdentityFile=" + r.key, "IdentitiesOnly=yes", "IdentityAgent=none", "PreferredAuthentications=publickey",
+		"ForwardAgent=no", "ClearAllForwardings=yes", "ControlMaster=no", "ControlPath=none", "PermitLocalCommand=no",
+		"ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3",
+	}
+	return "ssh -F /dev/null -o " + strings.Join(options, " -o ")
+}
+
+// quote quotes what may be long.
+func quote(text string) string {
+	const most = 200
+	if len(text) > most {
+		return fmt.Sprintf("%.*q…", most, text)
+	}
+	return fmt.Sprintf("%q", text)
+}

@@ -1,0 +1,248 @@
+//go:build unix
+
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The refs of the repository.
+const (
+	fetchedRef  = "refs/statesync/fetched"  // what the remote had at the last fetch
+	acceptedRef = "refs/statesync/accepted" // the newest commit that became a snapshot
+)
+
+const (
+	// fetchTime is how long a fetch may take.
+	fetchTime = 5 * time.Minute
+	// maxFetched limits the size of each file that a fetch writes, and so of a pack.
+	maxFetched = 1 << 30
+	// maxChanges is after how many changes the history is cut off and repacked.
+	maxChanges = 64
+)
+
+// errDamaged is the error of a repository that does not have what it should have: it is
+// deleted, and fetched anew.
+var errDamaged = errors.New("the local copy of the repository is damaged")
+
+// oid is the name of an object, in hex.
+type oid string
+
+var isOID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`).MatchString
+
+// algorithm is the hash that makes an object's name.
+func (o oid) algorithm() string {
+	if len(o) == 64 {
+		return "sha256"
+	}
+	return "sha1"
+}
+
+// revision is what the remote has.
+type revision struct {
+	tip    oid // what the ref names: the commit, or a tag of it
+	commit oid
+}
+
+// repository is the bare repository that a source fetches into. It has no work tree, no
+// hooks and no remotes, and belongs to one goroutine.
+type repository struct {
+	git     binary
+	remote  *remote
+	maxFile int64 // maxFetched
+
+	ready   bool // it was looked at since the start, and can be used
+	changes int  // since its history was cut off last
+}
+
+// open makes the repository usable: what a fetch left that did not end is removed, and a
+// repository that cannot be used is made anew.
+func (r *repository) open(ctx context.Context) error {
+	if r.ready {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.git.dir), 0o700); err != nil {
+		return err
+	}
+	if err := r.clean(); err != nil {
+		return err
+	}
+	usable := false
+	if _, err := os.Lstat(r.git.dir); err == nil {
+		got, err := r.fetchedRevision(ctx)
+		switch {
+		case err != nil && !exited(err) && !errors.Is(err, errDamaged) && !refuses(err):
+			return err
+		case err == nil && got.commit != "":
+			count, err := r.git.text(ctx, "rev-list", "--count", fetchedRef)
+			if err != nil && !exited(err) {
+				return err
+			}
+			r.changes, err = strconv.Atoi(count)
+			usable = err == nil
+		}
+	}
+	if !usable {
+		return r.create(ctx, "sha1")
+	}
+	r.ready = true
+	return nil
+}
+
+// create makes an empty repository in the place of the one that is there.
+func (r *repository) create(ctx context.Context, algorithm string) error {
+	if err := r.remove(); err != nil {
+		return err
+	}
+	// A repository that holds nothing yet is not ready: the next open makes it anew.
+	return r.git.run(ctx, call{args: []string{"init", "--quiet", "--bare", "--template=", "--object-format=" + algorithm}})
+}
+
+// remove deletes the repository.
+func (r *repository) remove() error {
+	r.ready, r.changes = false, 0
+	return os.RemoveAll(r.git.dir)
+}
+
+// clean removes the locks and the temporary files that killed processes left.
+func (r *repository) clean() error {
+	err := filepath.WalkDir(r.git.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if strings.HasSuffix(name, ".lock") || strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, ".tmp-") {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// fetchedRevision returns what the last fetch brought, and zero if there was none.
+func (r *repository) fetchedRevision(ctx context.Context) (got revision, err error) {
+	const format = "--format=%(objecttype) %(objectname) %(*objecttype) %(*objectname)"
+	out, err := r.git.text(ctx, "for-each-ref", format, fetchedRef)
+	if err != nil || out == "" {
+		return revision{}, err
+	}
+	fields := strings.Fields(out) // of a tag those of what it names follow
+	for i := 0; i+1 < len(fields); i += 2 {
+		if !isOID(fields[i+1]) {
+			return revision{}, fmt.Errorf("%w: %s is %s", errDamaged, fetchedRef, quote(out))
+		}
+		if fields[i] == "commit" {
+			return revision{tip: oid(fields[1]), commit: oid(fields[i+1])}, nil
+		}
+	}
+	return revision{}, refusef("the ref %s names no commit", quote(r.remote.name))
+}
+
+// fetch brings what the remote has. The first fetch of a repository brings one commit;
+// each one after it what is new, so that it is known what descends from what.
+func (r *repository) fetch(ctx context.Context) (revision, error) {
+	if err := r.open(ctx); err != nil {
+		return revision{}, err
+	}
+	first := !r.ready
+	err := r.pull(ctx, r.remote.ref, first)
+	if first && said(err, "mismatched algorithms") {
+		if err := r.create(ctx, "sha256"); err != nil {
+			return revision{}, err
+		}
+		err = r.pull(ctx, r.remote.ref, first)
+	}
+	if err != nil {
+		return revision{}, r.failed(ctx, err, first)
+	}
+	got, err := r.fetchedRevision(ctx)
+	switch {
+	case exited(err):
+		return revision{}, fmt.Errorf("%w: %w", errDamaged, err)
+	case err != nil:
+		return revision{}, err
+	case got.commit == "":
+		return revision{}, fmt.Errorf("%w: it does not have what was fetched", errDamaged)
+	}
+	r.ready = true
+	return got, nil
+}
+
+// pull fetches a ref or a commit of the remote into fetchedRef. git reads what to fetch
+// after it started, so that the limit of its files is set before it writes any.
+func (r *repository) pull(ctx context.Context, what string, one bool) error {
+	args := []string{
+		"fetch", "--quiet", "--stdin", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance", "--no-write-fetch-head", "--atomic",
+	}
+	if one {
+		args = append(args, "--depth=1")
+	}
+	return r.git.run(ctx, call{
+		args: append(args, "--end-of-options", r.remote.url.String()), limit: fetchTime, fileSize: r.maxFile,
+		input: strings.NewReader("+" + what + ":" + fetchedRef + "\n"),
+	})
+}
+
+// failed looks at the repository after a fetch failed, since that may be why.
+func (r *repository) failed(ctx context.Context, err error, first bool) error {
+	if ctx.Err() != nil {
+		r.ready = false // what the fetch left is removed before the next one
+		return err
+	}
+	if cleaned := r.clean(); cleaned != nil {
+		return errors.Join(err, cleaned)
+	}
+	if first {
+		return errors.Join(err, r.remove())
+	}
+	probe := r.git.run(ctx, call{args: []string{"rev-list", "--max-count=1", "--objects", "--quiet", fetchedRef}})
+	if probe != nil && exited(probe) {
+		return fmt.Errorf("%w: %w", errDamaged, probe)
+	}
+	return err
+}
+
+// accept notes that a commit became a snapshot, and cuts off the history before it now and
+// then: otherwise the repository would grow for ever. A failure to shrink it is not one of
+// the source.
+func (r *repository) accept(ctx context.Context, commit oid) error {
+	if err := r.git.run(ctx, call{args: []string{"update-ref", "--no-deref", acceptedRef, string(commit)}}); err != nil {
+		return err
+	}
+	if r.changes++; r.changes >= maxChanges {
+		r.shrink(ctx, commit)
+	}
+	return nil
+}
+
+// shrink keeps of the history the accepted commit alone. It fetches that commit by its
+// name: the ref of the remote may be newer by now, and a newer commit without its history
+// could not be told to descend from this one.
+func (r *repository) shrink(ctx context.Context, commit oid) {
+	if r.pull(ctx, string(commit), true) != nil {
+		return
+	}
+	for _, args := range [][]string{{"repack", "-adq"}, {"prune", "--expire=now"}} {
+		if r.git.run(ctx, call{args: args, limit: fetchTime}) != nil {
+			return
+		}
+	}
+	r.changes = 0
+}
