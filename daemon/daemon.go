@@ -4,10 +4,13 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -206,20 +209,37 @@ func (d *Daemon) follow(watch bool) error {
 		if err != nil {
 			return err
 		}
+		interval, poll := d.interval(spec)
 		d.layers = append(d.layers, &layer{
-			spec: spec, maxAge: max(d.opt.MaxAge, 3*spec.Interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
-			follower: source.Follow(src, source.FollowOptions{Interval: d.interval(spec), Wake: d.news}),
+			spec: spec, maxAge: max(d.opt.MaxAge, 3*interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
+			follower: source.Follow(src, source.FollowOptions{Interval: interval, Poll: poll, Wake: d.news}),
 		})
 	}
 	return nil
 }
 
-// interval is how often a source is looked at without a hint.
-func (d *Daemon) interval(spec source.Spec) time.Duration {
-	if spec.Interval > 0 {
-		return spec.Interval
+// interval is how often a source is looked at without a hint, and how this host polls it
+// if it is one that many hosts share.
+func (d *Daemon) interval(spec source.Spec) (time.Duration, *source.Poll) {
+	switch interval, polls := Schemes.Polls(spec); {
+	case polls:
+		return interval, &source.Poll{Host: hostID(), Source: Schemes.Identity(spec)}
+	case spec.Interval > 0:
+		return spec.Interval, nil
 	}
-	return d.opt.Resync
+	return d.opt.Resync, nil
+}
+
+// hostID tells this host from others.
+func hostID() string {
+	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(id) > 0 {
+		return string(id)
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return bootID()
+	}
+	return name
 }
 
 // news wakes the owner.
@@ -248,18 +268,42 @@ func (d *Daemon) own(ctx context.Context) error {
 
 // sourceOptions are those of layer i. An empty one is fine above others.
 func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Options {
+	interval, _ := d.interval(spec)
 	return source.Options{
 		AllowEmpty: d.opt.AllowEmpty || i > 0,
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
 		Room:       headroom.Check,
-		Rescan:     d.interval(spec),
+		Rescan:     interval,
+		StateDir:   d.sourceDir(i),
+		Warn:       func(err error) { d.log.Warn("warning", "source", spec.Text, "what", err) },
 		OnWatchError: func(err error) {
 			d.watchErrors.Add(1)
 			d.log.Warn("watching the source is impaired", "source", spec.Text, "error", err)
 		},
 	}
+}
+
+// sourceDir is a directory of the state directory for layer i alone, named by what its
+// source is of; empty if there is no state directory.
+func (d *Daemon) sourceDir(i int) string {
+	if d.dir == nil {
+		return ""
+	}
+	spec := d.opt.Sources[i]
+	identity := Schemes.Identity(spec)
+	name := fmt.Sprintf("%s-%x", spec.Scheme, sha256.Sum256([]byte(identity)))[:len(spec.Scheme)+1+32]
+	same := 1
+	for _, other := range d.opt.Sources[:i] {
+		if Schemes.Identity(other) == identity {
+			same++
+		}
+	}
+	if same > 1 {
+		name = fmt.Sprintf("%s-%d", name, same)
+	}
+	return filepath.Join(d.dir.path, sourcesDir, name)
 }
 
 func (d *Daemon) sourceTexts() string {

@@ -176,7 +176,7 @@ func (ls layers) states(pinned *content) []LayerState {
 		f := l.problem()
 		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Good: l.good, MaxAge: l.maxAge, Problem: f.String(), Place: f.place()}
 		if l.used != nil {
-			s.Version = l.used.Version
+			s.Version, s.Meta = l.used.Version, l.used.Meta
 		}
 		if look := l.look; look != nil {
 			s.Looked, s.Looks, s.Failed = look.Good, look.Count, look.Failures
@@ -188,7 +188,7 @@ func (ls layers) states(pinned *content) []LayerState {
 			held := ""
 			for _, of := range pinned.layers {
 				if of.Name == s.Name {
-					held = of.Version
+					held, s.Meta = of.Version, of.Meta
 				}
 			}
 			if s.Newest == "" && held != s.Version {

@@ -161,7 +161,7 @@ func (d *Daemon) remember(c *content) {
 		p.Layers, p.Snapshots = make([]history.Layer, len(d.layers)), make([]*source.Snapshot, len(d.layers))
 		for i, l := range d.layers {
 			p.Snapshots[i] = c.plan.Layers[i].Snapshot
-			p.Layers[i] = history.Layer{Name: l.spec.Name, Source: l.spec.Text, Version: p.Snapshots[i].Version}
+			p.Layers[i] = history.Layer{Name: l.spec.Name, Source: l.spec.Text, Version: p.Snapshots[i].Version, Meta: p.Snapshots[i].Meta}
 		}
 	}
 	if e, ok := d.cause(); ok {

@@ -80,9 +80,10 @@ type State struct {
 
 // LayerState is how one source stands.
 type LayerState struct {
-	Name    string        // "base"
-	Source  string        // "dir:/etc/app/config"
-	Version string        // of what is used of it; empty: nothing yet
+	Name    string // "base"
+	Source  string // "dir:/etc/app/config"
+	Version string // of what is used of it; empty: nothing yet
+	Meta    map[string]string
 	Newest  string        // what the source has, where that is not what is used
 	Good    time.Time     // when the newest was last found to be used; zero: never
 	Looked  time.Time     // when a look last worked; zero: never

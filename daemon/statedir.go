@@ -27,6 +27,7 @@ const (
 	lockFile       = "lock"
 	generationFile = "generation"
 	historyFile    = "history.db"
+	sourcesDir     = "sources"      // what sources keep
 	lastGoodFile   = "last-good.v1" // of an earlier version
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,17 @@ func isGeneration(arg string, words []string) bool {
 	return ok
 }
 
+// metaText words what a source says of a version: the author, when, and the subject.
+func metaText(meta map[string]string) string {
+	var parts []string
+	for _, key := range []string{"author", "committed-at", "subject"} {
+		if value := meta[key]; value != "" {
+			parts = append(parts, value)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 func (a *app) printShow(s control.Show, region bool) error {
 	r := s.Record
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -106,6 +118,9 @@ func (a *app) printShow(s control.Show, region bool) error {
 			label = "layers"
 		}
 		line(label, "%s  %s  %s", l.Name, l.Source, l.Version)
+		if by := metaText(l.Meta); by != "" {
+			line("", "%s", by)
+		}
 	}
 	switch {
 	case region:

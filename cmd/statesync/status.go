@@ -66,11 +66,12 @@ type report struct {
 
 // layerReport is what status says of one source.
 type layerReport struct {
-	Name     string     `json:"name"`
-	Version  string     `json:"version"` // in use
-	LastGood *time.Time `json:"last_good"`
-	Age      *float64   `json:"age_seconds"`
-	Problem  string     `json:"problem"` // why its newest is not in use
+	Name     string            `json:"name"`
+	Version  string            `json:"version"`        // in use
+	Meta     map[string]string `json:"meta,omitempty"` // of a daemon that answers: what the source says of the version
+	LastGood *time.Time        `json:"last_good"`
+	Age      *float64          `json:"age_seconds"`
+	Problem  string            `json:"problem"` // why its newest is not in use
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -161,6 +162,13 @@ func (s *report) ask(ctx context.Context, a *app) {
 		return
 	}
 	s.Pin, s.Overrides, s.Waiting, s.History, s.Control = d.Pin, d.Overrides, d.Waiting, &d.History, &d.Control
+	for i := range s.Layers {
+		for _, l := range d.Layers {
+			if l.Name == s.Layers[i].Name && l.Version == s.Layers[i].Version {
+				s.Layers[i].Meta = l.Meta
+			}
+		}
+	}
 }
 
 // image adds what the image says.

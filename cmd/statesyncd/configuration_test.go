@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/statesync/statesync/cmd/internal/flagdoc"
+	"github.com/statesync/statesync/daemon"
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/docs/docpart"
 )
 
@@ -22,7 +25,24 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	docpart.Check(t, configuration, "flags of statesyncd", flagdoc.Table(newCommand(nil, nil),
 		func(_ string, f *pflag.Flag) string { return envName(f.Name) }))
 	_, help, _ := strings.Cut(long, "\nSignals\n")
+	docpart.Check(t, configuration, "options of sources", sourceOptions())
 	docpart.Check(t, configuration, "help of statesyncd", "```\nSignals\n"+help+"\n```\n")
+}
+
+// sourceOptions is the table of the options of all kinds of sources.
+func sourceOptions() string {
+	var rows strings.Builder
+	rows.WriteString("| option | of | is |\n| --- | --- | --- |\n")
+	add := func(kind string, list []source.OptionDoc) {
+		for _, o := range list {
+			fmt.Fprintf(&rows, "| `%s=` | %s | %s |\n", o.Name, kind, strings.ReplaceAll(o.What, "|", "\\|"))
+		}
+	}
+	add("all", source.CommonOptions)
+	for _, scheme := range daemon.Schemes {
+		add("`"+scheme.Name+":`", scheme.Options)
+	}
+	return rows.String()
 }
 
 // Every variable of the environment that the code asks for by its name is in

@@ -60,6 +60,12 @@ stays: the log says which file, line and why, and so does "statesync status".
 Replace files by rename (write another name, then mv): a file written in place
 may be read half-written.
 
+A source may also be a branch of a Git repository, git:URL, with a URL of https,
+http, ssh or file. It needs the package git, and openssh-client for ssh. The
+branch is polled, every 10 seconds (ssh: every minute), and each commit is a
+revision. Submodules and Git LFS are refused. Secrets are in files:
+git:https://example.com/config.git?ref=main&path=prod&credentials=FILE
+
 Several sources are layers: a later --source wins. Mappings are merged key by
 key, lists and scalars replace, null deletes. A layer that cannot be read or
 decoded goes on with what it had last; "statesync layers" says which, and
@@ -83,6 +89,7 @@ Files
   REGION/query.sock        answers statesync log, diff, show, why and layers
   CONTROL-DIR/control.sock takes statesync rollback, pin, unpin, override and accept
   STATE-DIR/generation     the generations that are reserved
+  STATE-DIR/sources        what git: sources fetched; it may be deleted
   STATE-DIR/history.db     earlier generations, pins, overrides and the audit; the newest
                            is published at start when the source can't be read
   STATE-DIR/region         the path of the region that the directory belongs to
@@ -108,11 +115,17 @@ Exit codes
   1   failed; with --once or --dry-run: the source can't be read or is refused
   64  the flags or the environment make no sense`
 
-// options are those that every source has, a line each.
+// options are those of all sources, and then of each kind, a line each.
 func options() string {
 	var lines []string
-	for _, o := range source.CommonOptions {
-		lines = append(lines, fmt.Sprintf("  %-9s %s", o.Name, o.What))
+	add := func(kind string, list []source.OptionDoc) {
+		for _, o := range list {
+			lines = append(lines, fmt.Sprintf("  %-5s %-12s %s", kind, o.Name, o.What))
+		}
+	}
+	add("all", source.CommonOptions)
+	for _, scheme := range daemon.Schemes {
+		add(scheme.Name+":", scheme.Options)
 	}
 	return strings.Join(lines, "\n")
 }
@@ -125,6 +138,9 @@ const examples = `  # publish a directory, and follow it
 
   # a base for all hosts, and what this host has besides
   statesyncd --source base=dir:/etc/app/config --source host=dir:/etc/app/host
+
+  # a folder of a branch; the repository's copy is kept in the state directory
+  statesyncd --source 'git:https://git.example.com/config.git?ref=main&path=prod'
 
   # a mounted ConfigMap, for members of the group app only
   statesyncd --source dir:/config --region-mode 0640 --region-group app --log-format json
@@ -142,7 +158,7 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	historyBytes, removed, removedKeys := cli.ByteSize(history.DefaultBytes), percent(daemon.DefaultMaxRemoved), percent(daemon.DefaultMaxRemovedKeys)
 	controllers := group(-1)
 	cmd := &cobra.Command{
-		Use:           "statesyncd --source [NAME=]dir:PATH … [flags]",
+		Use:           "statesyncd --source [NAME=]SCHEME:ADDRESS … [flags]",
 		Short:         "Publish configuration into shared memory",
 		Long:          long,
 		Example:       examples,
@@ -153,9 +169,9 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVar(&s.sources, "source", nil, `where configs come from: [NAME=]dir:PATH[?OPTION=VALUE&…] (required);
-may be repeated, and a later one wins. In a path, write %25 for a %
-and %3F for a ?`)
+	f.StringArrayVar(&s.sources, "source", nil, `where configs come from: [NAME=]dir:PATH[?OPTION=VALUE&…] or
+[NAME=]git:URL[?…] (required); may be repeated, and a later one wins.
+In a path or URL, write %25 for a % and %3F for a ?`)
 	f.StringVar(&s.Region, "region", shm.DefaultDir, "the region's directory")
 	f.StringVar(&s.StateDir, "state-dir", "", `where generations and the last good image are kept; '' is nowhere (default
 $STATE_DIRECTORY, else for root /var/lib/statesync/NAME, else
@@ -233,7 +249,7 @@ func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{fmt.Errorf("%q is not a valid flag; a source is given as --source dir:PATH", args[0])}
+	return &usageError{fmt.Errorf("%q is not a valid flag; a source is given as --source dir:PATH or git:URL", args[0])}
 }
 
 // complete tells the shells' completions what the values are.
@@ -242,7 +258,7 @@ func complete(cmd *cobra.Command) {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
 	for name, fn := range map[string]cobra.CompletionFunc{
-		"source":      words("dir:"),
+		"source":      words("dir:", "git:"),
 		"listen":      words(admin.DefaultAddress, "unix:", "off"),
 		"log-format":  words("text", "json"),
 		"log-level":   words("debug", "info", "warn", "error"),
@@ -262,7 +278,7 @@ const minResync = 100 * time.Millisecond
 // validate says what is wrong with the settings, and how it is put right.
 func (s *settings) validate() error {
 	if len(s.sources) == 0 {
-		return errors.New("--source is missing; give it as --source dir:PATH, or STATESYNC_SOURCE=dir:PATH")
+		return errors.New("--source is missing; give it as --source dir:PATH or git:URL, or as STATESYNC_SOURCE=dir:PATH")
 	}
 	var err error
 	if s.Sources, err = daemon.Schemes.Parse(s.sources); err != nil {

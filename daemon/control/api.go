@@ -173,15 +173,16 @@ type Problem struct {
 
 // Layer is one source in the answers to /v1/status and /v1/layers.
 type Layer struct {
-	Name    string     `json:"name"`
-	Source  string     `json:"source"`
-	Version string     `json:"version"` // in use
-	Newest  string     `json:"newest"`  // what the source has, where that is not in use
-	Good    *time.Time `json:"last_good"`
-	Looked  *time.Time `json:"last_looked"`
-	Looks   uint64     `json:"looks"`
-	Failed  uint64     `json:"looks_failed"`
-	Problem string     `json:"problem"`
+	Name    string            `json:"name"`
+	Source  string            `json:"source"`
+	Version string            `json:"version"`        // in use
+	Meta    map[string]string `json:"meta,omitempty"` // of that version
+	Newest  string            `json:"newest"`         // what the source has, where that is not in use
+	Good    *time.Time        `json:"last_good"`
+	Looked  *time.Time        `json:"last_looked"`
+	Looks   uint64            `json:"looks"`
+	Failed  uint64            `json:"looks_failed"`
+	Problem string            `json:"problem"`
 }
 
 // Why answers /v1/why.

@@ -126,7 +126,7 @@ func layers(d *daemon.State) []Layer {
 	all := make([]Layer, len(d.Layers))
 	for i, l := range d.Layers {
 		all[i] = Layer{
-			Name: l.Name, Source: l.Source, Version: l.Version, Newest: l.Newest, Good: instant(l.Good), Looked: instant(l.Looked),
+			Name: l.Name, Source: l.Source, Version: l.Version, Meta: l.Meta, Newest: l.Newest, Good: instant(l.Good), Looked: instant(l.Looked),
 			Looks: l.Looks, Failed: l.Failed, Problem: l.Problem,
 		}
 	}

@@ -297,6 +297,7 @@ func (s *Store) Snapshots(g uint64) (map[string]*source.Snapshot, error) {
 			if snapshots[l.Name], err = t.snapshot(files, l.Version); err != nil {
 				return fmt.Errorf("the layer %s: %w", l.Name, err)
 			}
+			snapshots[l.Name].Meta = l.Meta
 		}
 		return nil
 	})

@@ -17,6 +17,7 @@
 // comment of its package:
 //
 //   - daemon/source/dir: a directory, "dir:PATH".
+//   - daemon/source/git: a branch of a Git repository, "git:URL".
 //
 // A source knows no formats and no layers: which files count as configs is
 // Options.Wanted, and a prefix is added to the paths later on.

@@ -1,0 +1,153 @@
+//go:build unix
+
+package daemon
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// repository is a Git repository with a work tree.
+type repository struct {
+	*setup
+	work string
+}
+
+// gitSetup is a setup whose source is the branch main of a repository.
+func gitSetup(t *testing.T) *repository {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	s := newSetup(t)
+	r := &repository{setup: s, work: s.dir}
+	r.git("init", "--quiet", "--template=", "--initial-branch=main")
+	s.opt.Sources = sources(t, "git:file://"+s.dir+"/.git?interval=100ms")
+	return r
+}
+
+func (r *repository) git(args ...string) string {
+	r.Helper()
+	cmd := exec.Command("git", append([]string{"-C", r.work, "-c", "gc.auto=0"}, args...)...)
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// commit commits a.yaml, and returns the commit.
+func (r *repository) commit(text string) string {
+	r.Helper()
+	r.put("a.yaml", text)
+	r.git("add", "--all", ".")
+	r.git("commit", "--quiet", "-m", "change a.yaml")
+	return r.git("rev-parse", "HEAD")
+}
+
+// A commit becomes a generation, which is recorded with the commit's author. What does
+// not become one leaves the last good generation.
+func TestGitSource(t *testing.T) {
+	r := gitSetup(t)
+	r.commit("x: 1\n")
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`})
+	good := r.commit("x: 2\n")
+	p := r.sees(map[string]string{"a": `{"x":2}`})
+	if want := "main@sha1:" + good; p.revision != want {
+		t.Errorf("the revision is %s, want %s", p.revision, want)
+	}
+	meta := d.State().Layers[0].Meta
+	if meta["commit"] != good || meta["author"] != "Ada <ada@example.com>" || meta["subject"] != "change a.yaml" {
+		t.Errorf("the state has the commit %v", meta)
+	}
+	await(t, "the record", func() bool {
+		rec, ok, err := d.State().Past().Newest()
+		return err == nil && ok && rec.Layers[0].Meta["commit"] == good
+	})
+
+	bad := r.commit("x: [\n")
+	await(t, "the refusal", func() bool { return d.State().Problem != "" })
+	if s := d.State(); !strings.HasPrefix(s.Problem, "a.yaml:") || s.Layers[0].Newest != "main@sha1:"+bad || s.Layers[0].Meta["commit"] != good {
+		t.Errorf("the problem is %q of %+v", s.Problem, s.Layers[0])
+	}
+	r.git("rm", "--quiet", "a.yaml")
+	r.git("commit", "--quiet", "-m", "nothing is left")
+	await(t, "the other refusal", func() bool { return strings.Contains(d.State().Problem, "holds no config files") })
+	r.commit("x: 3\n")
+	r.sees(map[string]string{"a": `{"x":3}`})
+	await(t, "the end of the problem", func() bool { return d.State().Converged })
+}
+
+// A host that boots without a network has the last good generation.
+func TestGitSourceThatCannotBeReached(t *testing.T) {
+	r := gitSetup(t)
+	good := r.commit("x: 1\n")
+	if err := r.once(); err != nil {
+		t.Fatal(err)
+	}
+	r.loseRegion()
+	away := r.work + ".away"
+	if err := os.Rename(r.work, away); err != nil {
+		t.Fatal(err)
+	}
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the problem", func() bool { return d.State().Problem != "" })
+	if meta := d.State().Layers[0].Meta; meta["commit"] != good {
+		t.Errorf("the state has the commit %v", meta)
+	}
+	if err := os.Rename(away, r.work); err != nil {
+		t.Fatal(err)
+	}
+	r.commit("x: 2\n")
+	d.reload(t)
+	r.sees(map[string]string{"a": `{"x":2}`})
+}
+
+func TestSourcesHaveDirectoriesOfTheirOwn(t *testing.T) {
+	r := gitSetup(t)
+	r.commit("x: 1\n")
+	url := "git:file://" + r.work + "/.git"
+	r.opt.Sources = sources(t, url, "other="+url+"?prefix=b/", "dir:"+r.work)
+	if err := r.once(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(r.opt.StateDir, "sources", "*", "*"))
+	if err != nil || len(found) != 2 {
+		t.Errorf("the state directory has %v, %v; want a repository of each git: source", found, err)
+	}
+	info, err := os.Stat(filepath.Join(r.opt.StateDir, "sources"))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the sources' directory: %v, %v", info, err)
+	}
+}
+
+// A trial writes nothing to the state directory.
+func TestTrialOfAGitSource(t *testing.T) {
+	r := gitSetup(t)
+	r.commit("x: 1\n")
+	trial, err := Try(t.Context(), r.opt, nil)
+	if err != nil || trial.Refused {
+		t.Fatalf("%v, %v", err, trial)
+	}
+	mustNotExist(t, r.opt.StateDir)
+}
+
+func TestGitSourceIsPolledAtItsOwnInterval(t *testing.T) {
+	d := New(Options{Sources: sources(t, "git:https://example.com/x.git", "dir:/x", "dir:/y?interval=2s"), Resync: time.Second})
+	for i, want := range []time.Duration{10 * time.Second, time.Second, 2 * time.Second} {
+		got, poll := d.interval(d.opt.Sources[i])
+		if got != want || (poll != nil) != (i == 0) {
+			t.Errorf("source %d is looked at every %v, want %v", i, got, want)
+		}
+	}
+}
