@@ -34,6 +34,7 @@
 //	intent    "intent" → Intent
 //	pin       name → kind and sum, of the pin
 //	audit     number → Entry
+//	floors    a source's identity → Floor; made with the first one
 //
 // Every value but a content ends with a sum over its bucket, its key and its bytes.
 package history

@@ -16,6 +16,8 @@ type tx struct {
 	*bbolt.Tx
 	meta, refs, configs, files, records, changes, intent, pin, audit table
 
+	floors table // without a bucket in a file that has none yet
+
 	objects *bbolt.Bucket // sum → content, which is its own sum
 
 	totals   totals
@@ -49,6 +51,7 @@ func newTx(t *bbolt.Tx) (*tx, error) {
 	x.meta, x.refs, x.configs, x.files = found["meta"], found["refs"], found["configs"], found["files"]
 	x.records, x.changes, x.intent, x.pin = found["records"], found["changes"], found["intent"], found["pin"]
 	x.audit, x.objects = found["audit"], found["objects"].bucket
+	x.floors = table{t.Bucket(floorsName), string(floorsName)}
 	// A generation is written once, and above those before it.
 	x.records.bucket.FillPercent, x.changes.bucket.FillPercent, x.audit.bucket.FillPercent = 1, 1, 1
 	return x, x.readTotals()

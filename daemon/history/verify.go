@@ -20,6 +20,9 @@ func (t *tx) verify() error {
 	if _, err := t.readIntent(); err != nil {
 		return err
 	}
+	if err := t.verifyFloors(); err != nil {
+		return err
+	}
 	return t.verifyAudit()
 }
 

@@ -1,0 +1,79 @@
+package history
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+func TestFloorsSurvive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := s.Floor("git:a"); err != nil || f != (Floor{}) {
+		t.Errorf("of nothing the floor is %v, %v", f, err)
+	}
+	if err := s.RaiseFloor("git:a", "", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RaiseFloor("git:a", "", "2"); !errors.Is(err, ErrRaised) {
+		t.Errorf("a floor that is another one by now: %v", err)
+	}
+	if err := s.RaiseFloor("git:a", "1", "2"); err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.ActFloor(Entry{Command: "accept git 3"}, "git:b", "3")
+	if err != nil || e.Number != 1 {
+		t.Fatalf("%v, %v", e, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	a, err1 := s.Floor("git:a")
+	b, err2 := s.Floor("git:b")
+	if err1 != nil || err2 != nil || a.State != "2" || a.Act != 0 || b.State != "3" || b.Act != 1 {
+		t.Errorf("after a restart: %v, %v, %v, %v", a, err1, b, err2)
+	}
+	if pending, err := s.Pending(); err != nil || len(pending) != 1 || pending[0].Command != "accept git 3" {
+		t.Errorf("the audit has %v, %v", pending, err)
+	}
+}
+
+func TestDamagedFloorIsFound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "history.db")
+	s, err := Open(path, Options{})
+	if err == nil {
+		err = s.RaiseFloor("git:a", "", "1")
+	}
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(t *bbolt.Tx) error {
+		return t.Bucket(floorsName).Put([]byte("git:a"), []byte(`{"state":"0"}00000000`))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(path, Options{})
+	if s != nil {
+		defer s.Close()
+	}
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("the error is %v", err)
+	}
+}
