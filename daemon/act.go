@@ -41,6 +41,7 @@ type acted struct {
 	pinned  *content // what the pin holds, if it is a new one
 	trial   *made    // of an override
 	preview *Reply   // nothing was changed
+	looks   []uint64 // what the sources were asked to reach; nil: they were not asked
 	err     error
 }
 
@@ -70,7 +71,9 @@ func (c ClearOverride) text() string {
 	return strings.TrimRight(fmt.Sprintf("override --clear %s %s", c.Config, c.Key), " ")
 }
 func (c Accept) text() string { return "accept " + c.Digest }
-func (c Purge) text() string  { return "history purge " + c.Config }
+
+func (c AcceptCommit) text() string { return "accept " + c.Source + " " + c.Commit }
+func (c Purge) text() string        { return "history purge " + c.Config }
 
 // invalidf is an error that matches ErrInvalid.
 func invalidf(format string, args ...any) error {
@@ -134,6 +137,8 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 		})
 	case Accept:
 		return d.accept(r, c)
+	case AcceptCommit:
+		return d.acceptCommit(r, c)
 	case Purge:
 		return d.purge(r, c)
 	default:
@@ -355,6 +360,42 @@ func (d *Daemon) accept(r *request, c Accept) error {
 	return nil
 }
 
+// acceptCommit has a source accept a commit. The answer waits for a look at that source.
+func (d *Daemon) acceptCommit(r *request, c AcceptCommit) error {
+	if !wholeCommit.MatchString(c.Commit) {
+		return invalidf("%q is not a whole commit: 40 or 64 hexadecimal digits, as statesync status has it", c.Commit)
+	}
+	for i, l := range d.layers {
+		if l.spec.Name != c.Source {
+			continue
+		}
+		if !Schemes.HasFloor(l.spec) {
+			return invalidf("the source %s is not held to its history, as verify= of a git: source does, so there is no commit to accept", c.Source)
+		}
+		if r.Preview {
+			r.finish(Reply{Generation: d.region.generation()}, nil)
+			return nil
+		}
+		looks := make([]uint64, len(d.layers))
+		d.recorder.do(func() {
+			if d.recorder.abandoned() || r.ctx.Err() != nil {
+				return
+			}
+			a := acted{request: r, looks: looks}
+			a.entry, a.err = d.recorder.store.ActFloor(r.entry(), Schemes.Identity(l.spec), c.Commit)
+			if a.err == nil {
+				looks[i] = l.follower.Recheck()
+				a.err = d.recorder.store.Done(a.entry.Number, "accepted", 0)
+			}
+			d.recorder.answer(a)
+		})
+		return nil
+	}
+	return invalidf("there is no source %q; statesync layers lists them", c.Source)
+}
+
+var wholeCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
 var wholeDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // purge forgets what a config was, and what its files were.
@@ -407,6 +448,11 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 	switch failed := a.err; {
 	case failed != nil:
 		a.request.finish(Reply{}, failed)
+		return nil
+	case a.looks != nil:
+		d.log.Info("accepted a commit", "act", a.entry.Number, "command", a.entry.Command, "uid", a.entry.By.UID, "user", a.entry.By.User,
+			"pid", a.entry.By.PID, "program", a.entry.By.Program, "why", a.entry.Why)
+		d.reloads = append(d.reloads, reloading{request: a.request, act: a.entry.Number, looks: a.looks})
 		return nil
 	case a.preview != nil && a.pinned != nil:
 		d.preview(a.request, a.pinned)

@@ -269,7 +269,7 @@ func (d *Daemon) own(ctx context.Context) error {
 // sourceOptions are those of layer i. An empty one is fine above others.
 func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Options {
 	interval, _ := d.interval(spec)
-	return source.Options{
+	o := source.Options{
 		AllowEmpty: d.opt.AllowEmpty || i > 0,
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
@@ -283,7 +283,24 @@ func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Optio
 			d.log.Warn("watching the source is impaired", "source", spec.Text, "error", err)
 		},
 	}
+	if d.recorder != nil { // else it is a trial
+		o.Floor = floor{d.recorder.store, Schemes.Identity(spec)}
+	}
+	return o
 }
+
+// floor is what the history has of a source.
+type floor struct {
+	store    *history.Store
+	identity string
+}
+
+func (f floor) Get() (string, error) {
+	stored, err := f.store.Floor(f.identity)
+	return stored.State, err
+}
+
+func (f floor) Raise(from, to string) error { return f.store.RaiseFloor(f.identity, from, to) }
 
 // sourceDir is a directory of the state directory for layer i alone, named by what its
 // source is of; empty if there is no state directory.

@@ -61,6 +61,9 @@ type (
 	ClearOverride struct{ Config, Key string }
 	// Accept lets a content pass the guards.
 	Accept struct{ Digest string }
+	// AcceptCommit has a source accept a commit, and what descends from it, whatever it
+	// accepted before.
+	AcceptCommit struct{ Source, Commit string }
 	// Purge forgets the values that a config had before.
 	Purge struct{ Config string }
 )
@@ -146,6 +149,7 @@ func (d *Daemon) reload(r *request) {
 // reloading is a reload that is under way.
 type reloading struct {
 	request *request
+	act     uint64   // the audit's entry of the act that asked for it; 0: none
 	looks   []uint64 // what Look.Rechecks of each layer has to reach
 }
 
@@ -163,7 +167,7 @@ func (d *Daemon) reloaded() {
 			}
 		}
 		d.reloads = d.reloads[1:]
-		reply := Reply{Generation: d.region.generation(), Refused: d.problem().place()}
+		reply := Reply{Act: r.act, Generation: d.region.generation(), Refused: d.problem().place()}
 		d.replies = append(d.replies, func() { r.request.finish(reply, nil) })
 	}
 }

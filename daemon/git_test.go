@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,5 +150,94 @@ func TestGitSourceIsPolledAtItsOwnInterval(t *testing.T) {
 		if got != want || (poll != nil) != (i == 0) {
 			t.Errorf("source %d is looked at every %v, want %v", i, got, want)
 		}
+	}
+}
+
+// sign has the commits signed, and the source verify them.
+func (r *repository) sign() {
+	r.Helper()
+	if _, err := exec.LookPath("ssh-keygen"); err != nil {
+		r.Skip("ssh-keygen is not installed")
+	}
+	dir := r.TempDir()
+	key := filepath.Join(dir, "key")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+		r.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	public, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		r.Fatal(err)
+	}
+	signers := filepath.Join(dir, "signers")
+	if err := os.WriteFile(signers, append([]byte("ada@example.com "), public...), 0o600); err != nil {
+		r.Fatal(err)
+	}
+	r.git("config", "gpg.format", "ssh")
+	r.git("config", "user.signingKey", key)
+	r.git("config", "commit.gpgSign", "true")
+	r.opt.Sources = sources(r, "git:file://"+r.work+"/.git?interval=100ms&verify=commit&signers="+signers)
+}
+
+// A branch that verify= holds to its history can be rewritten once an operator accepts it,
+// and only to what was accepted. Restarts change nothing about that.
+func TestAcceptCommit(t *testing.T) {
+	r := gitSetup(t)
+	r.sign()
+	first := r.commit("x: 1\n")
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`})
+	await(t, "the signer", func() bool { return strings.HasPrefix(d.State().Layers[0].Meta["signer"], "ada@example.com SHA256:") })
+	r.commit("x: 2\n")
+	r.sees(map[string]string{"a": `{"x":2}`})
+
+	r.git("reset", "--quiet", "--hard", first)
+	second := r.commit("x: 3\n")
+	refused := func(d *running) {
+		t.Helper()
+		await(t, "the refusal", func() bool { return strings.Contains(d.State().Problem, "does not descend from") })
+	}
+	refused(d)
+	d.stop(t)
+	d = r.run()
+	refused(d)
+
+	accept := func(source, commit string) (Reply, error) {
+		return d.Do(t.Context(), Request{Command: AcceptCommit{source, commit}, By: By{UID: 7}, Why: "a mistake"})
+	}
+	for _, c := range []AcceptCommit{{"other", second}, {"git", second[:12]}, {"git", ""}} {
+		if _, err := accept(c.Source, c.Commit); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if reply, err := d.Do(t.Context(), Request{Command: AcceptCommit{"git", second}, Preview: true}); err != nil || reply.Act != 0 {
+		t.Errorf("a preview: %+v, %v", reply, err)
+	}
+	refused(d)
+	reply, err := accept("git", second)
+	if err != nil || reply.Act == 0 || reply.Refused != "" {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	r.sees(map[string]string{"a": `{"x":3}`})
+	entries, err := d.State().Past().Audit(0, 1)
+	if err != nil || len(entries) != 1 || entries[0].Command != "accept git "+second || entries[0].By.UID != 7 || entries[0].Done.IsZero() {
+		t.Errorf("the audit has %+v, %v", entries, err)
+	}
+
+	d.stop(t)
+	r.git("reset", "--quiet", "--hard", first) // which was accepted long ago
+	d = r.run()
+	refused(d)
+	if p := r.look(); p.configs["a"] != `{"x":3}` {
+		t.Errorf("readers have %v", p.configs)
+	}
+}
+
+func TestAcceptCommitOfASourceThatKeepsNoHistory(t *testing.T) {
+	r := gitSetup(t)
+	commit := r.commit("x: 1\n")
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`})
+	if _, err := d.Do(t.Context(), Request{Command: AcceptCommit{"git", commit}}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("%v", err)
 	}
 }

@@ -13,21 +13,29 @@ import (
 
 func (a *app) acceptCommand() *cobra.Command {
 	return a.askingCommand(&cobra.Command{
-		Use:   "accept [DIGEST]",
-		Short: "Let pass what a guard refused",
+		Use:   "accept [DIGEST | SOURCE COMMIT]",
+		Short: "Let pass what a guard refused, or a rewritten branch",
 		Long: `Let a content pass the guards, which refuse a revision that takes away too much
 of what is live: see --max-removed of statesyncd. The DIGEST is that of the
 content, as statesync status and the daemon's log have it; it is the same on
 every host, and no other content passes. Without it, it is the content that
 waits now.
 
+With SOURCE and COMMIT, a git: source with verify= accepts that commit although
+it does not descend from the last one. It must be signed all the same, and later
+commits must descend from it. The commit is given whole, as status has it.
+
 For a fleet, let the acceptance travel with the source: statesync check
 --accept-file.`,
 		Example: `  statesync accept                 # shows what waits, and asks
-  statesync accept --yes "$(statesync status -o json | jq -r .waiting.digest)"`,
-		Args:              arguments(0, 1),
+  statesync accept --yes "$(statesync status -o json | jq -r .waiting.digest)"
+  statesync accept git 0d1f4e0b2c6a0f7be5a0d5f4a3f2b1c0d9e8f7a6`,
+		Args:              arguments(0, 2),
 		ValidArgsFunction: a.completeDigest,
 	}, func(s control.Status, args []string) (o order, err error) {
+		if len(args) == 2 {
+			return acceptCommit(args[0], args[1]), nil
+		}
 		digest, waiting := strings.Join(args, ""), ""
 		if s.Waiting != nil {
 			waiting = s.Waiting.Digest
@@ -62,6 +70,19 @@ For a fleet, let the acceptance travel with the source: statesync check
 			},
 		}, nil
 	})
+}
+
+// acceptCommit is the order that lets one rewrite of a branch pass.
+func acceptCommit(source, commit string) order {
+	return order{
+		command: "accept", body: control.Command{Source: source, Commit: commit}, question: "Accept it?", taken: "it is accepted", blind: true,
+		intro: func(control.Reply) []string {
+			return []string{fmt.Sprintf("The source %s would accept the commit %s, whatever it accepted before.", source, commit)}
+		},
+		done: func(r control.Reply) string {
+			return fmt.Sprintf("generation %d is live: the source %s accepts %s", r.Generation, source, commit)
+		},
+	}
 }
 
 func (a *app) reloadCommand() *cobra.Command {

@@ -156,6 +156,8 @@ type Command struct {
 	Value   string `json:"value,omitempty"`  // override: YAML
 	For     string `json:"for,omitempty"`    // override: a duration, such as 1h
 	Digest  string `json:"digest,omitempty"` // accept
+	Source  string `json:"source,omitempty"` // accept: with a commit in the place of a digest
+	Commit  string `json:"commit,omitempty"`
 	Why     string `json:"why,omitempty"`
 	Preview bool   `json:"preview,omitempty"` // say what it would change, and change nothing
 }

@@ -121,12 +121,22 @@ func (s *server) commands() httpd.Routes {
 		"override/clear": func(c Command) (daemon.Command, error) {
 			return daemon.ClearOverride{Config: c.Config, Key: c.Key}, nil
 		},
-		"accept": func(c Command) (daemon.Command, error) { return daemon.Accept{Digest: c.Digest}, nil },
+		"accept": accept,
 		"purge":  func(c Command) (daemon.Command, error) { return daemon.Purge{Config: c.Config}, nil },
 	} {
 		routes["/v1/"+name] = answer(func(r *http.Request) (any, error) { return s.command(r, build) })
 	}
 	return routes
+}
+
+func accept(c Command) (daemon.Command, error) {
+	switch {
+	case c.Source == "" && c.Commit == "":
+		return daemon.Accept{Digest: c.Digest}, nil
+	case c.Source == "" || c.Commit == "" || c.Digest != "":
+		return nil, errors.New("accept takes a digest, or a source and a commit")
+	}
+	return daemon.AcceptCommit{Source: c.Source, Commit: c.Commit}, nil
 }
 
 func override(c Command) (daemon.Command, error) {

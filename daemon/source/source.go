@@ -149,6 +149,16 @@ const (
 	DefaultContentCheck = time.Minute
 )
 
+// Floor keeps the state that a source accepted last, so that an older one, or one of
+// another history, is not accepted after it. It is called from the goroutine of Fetch.
+type Floor interface {
+	// Get returns the state, and "" if there is none yet.
+	Get() (string, error)
+	// Raise replaces the state that Get returned. It fails if that is another one by now,
+	// or if the new one cannot be stored: then the new one is not accepted.
+	Raise(from, to string) error
+}
+
 // Options are what the sources have in common. The zero value is the default.
 type Options struct {
 	// AllowEmpty accepts a source without any file; else that is ErrEmpty.
@@ -194,6 +204,9 @@ type Options struct {
 	// StateDir is a directory of the source's own, in which it may keep what it fetched. It
 	// need not be there yet. Empty: the source makes a temporary one if it needs one.
 	StateDir string
+
+	// Floor is where the source keeps what it accepted last, if it does. nil: in memory.
+	Floor Floor
 
 	// Warn, when set, is told what is dangerous about the source's spec. It is called
 	// while the source is opened.

@@ -65,6 +65,8 @@ type Scheme struct {
 	// Interval, when set, marks the scheme as one that polls a server that many hosts
 	// share, and returns the time between two looks of a spec without interval=.
 	Interval func(Spec) time.Duration
+	// Floor, when set, reports whether a spec's source keeps a Floor.
+	Floor func(Spec) bool
 	// Open opens a spec that passed Check. What it names need not be there yet: that is
 	// an error of Fetch.
 	Open func(Spec, Options) (Source, error)
@@ -88,6 +90,12 @@ func (s Schemes) Identity(spec Spec) string {
 		return scheme.Identity(spec)
 	}
 	return spec.Scheme + ":" + spec.Address
+}
+
+// HasFloor reports whether the source of a spec keeps a Floor.
+func (s Schemes) HasFloor(spec Spec) bool {
+	scheme := s.find(spec.Scheme)
+	return scheme != nil && scheme.Floor != nil && scheme.Floor(spec)
 }
 
 // Polls returns how often the source of a spec is polled, and false if it is not one that

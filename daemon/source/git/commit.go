@@ -22,6 +22,7 @@ const (
 	keyAuthor  = "author"
 	keyTime    = "committed-at"
 	keySubject = "subject"
+	keySigner  = "signer"
 )
 
 // object reads a commit or a tag as it is stored.

@@ -9,7 +9,7 @@
 // read. A commit is read as a whole or refused as a whole. The same files have the same
 // digest, whether they come from a directory or from a repository. The Version is
 // "REF@sha1:COMMIT" or "REF@sha256:COMMIT", and Meta has the commit, its author, the time
-// of the committer, and the subject.
+// of the committer, the subject, and with verify= the signer.
 //
 // # How it is fetched
 //
@@ -30,6 +30,12 @@
 // the environment of git, never in its arguments, nor in an error. The processes of a
 // command are a process group, which ends with its time limit, with the context, and with
 // this process. The size of a file that a fetch writes is limited.
+//
+// With verify= a commit counts only if an allowed signer signed it, or the tag that ref=
+// names, and if it descends from the one that was accepted last, which Options.Floor keeps
+// before the commit becomes a snapshot. The signature is verified here, on the object as it
+// is stored: git verify-commit accepts a commit of an expired key that is dated back, a
+// second signature, and one in a header that it does not look at.
 //
 // The repository is a cache. What a killed fetch left is removed at the start and after a
 // failure; a repository that is damaged is deleted and fetched anew.

@@ -22,7 +22,7 @@ func refusef(format string, args ...any) error { return &commitError{fmt.Sprintf
 func refuses(err error) bool {
 	var file *source.FileError
 	var commit *commitError
-	return errors.As(err, &file) || errors.As(err, &commit) || errors.Is(err, source.ErrEmpty)
+	return errors.As(err, &file) || errors.As(err, &commit) || errors.Is(err, source.ErrEmpty) || untrusted(err)
 }
 
 // advices say what to do about what git says.

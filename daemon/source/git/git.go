@@ -34,6 +34,9 @@ var Scheme = source.Scheme{
 	Options: []source.OptionDoc{
 		{Name: "ref", What: "the branch, or another ref such as refs/tags/v1 (default main)"},
 		{Name: "path", What: "the folder of the repository that the configs are in (default all)"},
+		{Name: "verify", What: "commit or tag: what must be signed by an allowed signer; the branch may then only move forward"},
+		{Name: "signers", What: "the file of the allowed signers, as ssh-keygen reads it"},
+		{Name: "revoked", What: "a file of public keys that do not count, one a line"},
 		{Name: "credentials", What: "a file with USER:PASSWORD, for https"},
 		{Name: "key", What: "the file of the private key, for ssh"},
 		{Name: "known-hosts", What: "the file of the hosts' keys, for ssh"},
@@ -55,7 +58,8 @@ var Scheme = source.Scheme{
 		}
 		return defaultInterval
 	},
-	Open: Open,
+	Floor: func(spec source.Spec) bool { return spec.Options["verify"] != "" },
+	Open:  Open,
 }
 
 // gitSource is the source "git:URL".
@@ -76,6 +80,8 @@ type gitSource struct {
 	known   map[oid][]byte // the contents that newest has
 	seen    revision       // what the last fetch brought; zero: there was none since the start
 	refused error          // why seen did not become a snapshot; nil: it did
+	signed  *signedObject  // of newest; nil: signatures are not looked at
+	memory  oid            // what was accepted last, without Options.Floor
 	fetched time.Time      // when the last fetch ended that worked
 	recheck bool
 }
@@ -136,25 +142,35 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 		return nil, err
 	}
 	if s.unchanged(ctx) {
-		return s.again()
+		return s.again(ctx, have)
 	}
+	floor, err := s.floor()
+	if err != nil {
+		return nil, err
+	}
+	s.repo.root = floor
 	got, err := s.bring(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.fetched, s.recheck = time.Now(), false
 	if got == s.seen {
-		return s.again()
+		return s.again(ctx, have)
 	}
+	return s.consider(ctx, got, have)
+}
+
+// consider makes a snapshot of a revision, and remembers what came of it.
+func (s *gitSource) consider(ctx context.Context, got revision, have *source.Snapshot) (*source.Snapshot, error) {
 	s.seen = revision{}
-	snapshot, err := s.take(ctx, got.commit, have)
+	snapshot, err := s.take(ctx, got, have)
 	if errors.Is(err, errDamaged) {
 		// What it lacks is not fetched as long as it has the commit.
 		if err := s.repo.remove(); err != nil {
 			return nil, err
 		}
 		if got, err = s.bring(ctx); err == nil {
-			snapshot, err = s.take(ctx, got.commit, have)
+			snapshot, err = s.take(ctx, got, have)
 		}
 	}
 	switch {
@@ -166,10 +182,23 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 	return snapshot, err
 }
 
-// again returns what became of the revision that was seen last.
-func (s *gitSource) again() (*source.Snapshot, error) {
-	if s.refused != nil {
+// again returns what became of the revision that was seen last. Whether it can be trusted
+// depends on the time, and on files, and so is looked at again.
+func (s *gitSource) again(ctx context.Context, have *source.Snapshot) (*source.Snapshot, error) {
+	switch {
+	case untrusted(s.refused):
+		return s.consider(ctx, s.seen, have)
+	case s.refused != nil:
 		return nil, s.refused
+	case s.signed == nil:
+		return s.newest, nil
+	}
+	allowed, err := readSigners(s.remote.signers, s.remote.revoked)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.signed.verify(allowed, time.Now()); err != nil {
+		return nil, untrustedf("the commit %s cannot be trusted any more: %v", s.seen.commit, err)
 	}
 	return s.newest, nil
 }
@@ -249,13 +278,23 @@ func (s *gitSource) bring(ctx context.Context) (revision, error) {
 	return got, err
 }
 
-// take makes a snapshot of a commit, and accepts it.
-func (s *gitSource) take(ctx context.Context, commit oid, have *source.Snapshot) (*source.Snapshot, error) {
-	files, known, err := s.read(ctx, commit)
+// take makes a snapshot of a revision, and accepts it. The floor is raised last: a commit
+// that cannot be read is none that later ones must descend from.
+func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapshot) (*source.Snapshot, error) {
+	commit := got.commit
+	data, err := s.repo.object(ctx, "commit", commit)
 	if err != nil {
 		return nil, err
 	}
-	data, err := s.repo.object(ctx, "commit", commit)
+	signed, by, err := s.verify(ctx, got, data)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := s.descends(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	files, known, err := s.read(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
@@ -266,10 +305,16 @@ func (s *gitSource) take(ctx context.Context, commit oid, have *source.Snapshot)
 	snapshot := source.NewSnapshot(files, have, func(source.Digest) string { return name })
 	if snapshot != have {
 		snapshot.Meta = describe(commit, data)
+		if by != "" {
+			snapshot.Meta[keySigner] = by
+		}
+	}
+	if err := s.raise(floor, commit); err != nil {
+		return nil, err
 	}
 	if err := s.repo.accept(ctx, commit); err != nil {
 		return nil, err
 	}
-	s.known = known
+	s.known, s.signed = known, signed
 	return snapshot, nil
 }

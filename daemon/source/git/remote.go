@@ -30,6 +30,10 @@ type remote struct {
 	credentials string // absolute paths of files; "": none
 	knownHosts  string
 	key         string
+
+	verify  string // verifyCommit or verifyTag; "": signatures are not looked at
+	signers string // paths as above
+	revoked string
 }
 
 const (
@@ -60,7 +64,39 @@ func parse(spec source.Spec) (*remote, error) {
 			return nil, fmt.Errorf("has path=%s, which is not a folder of the repository, such as prod", quote(folder))
 		}
 	}
-	return r, r.setFiles(spec)
+	if err := r.setFiles(spec); err != nil {
+		return nil, err
+	}
+	return r, r.setVerify(spec)
+}
+
+// setVerify reads the options about signatures.
+func (r *remote) setVerify(spec source.Spec) (err error) {
+	what, asked := spec.Options["verify"]
+	switch {
+	case asked && what != verifyCommit && what != verifyTag:
+		return fmt.Errorf("has verify=%s; give commit or tag", quote(what))
+	case what == verifyTag && !strings.HasPrefix(r.ref, "refs/tags/"):
+		return errors.New("has verify=tag, and its ref= is not a tag; give ref=refs/tags/NAME")
+	case asked && spec.Options["signers"] == "":
+		return errors.New("has verify= without signers=FILE, the file of the allowed signers")
+	}
+	for option, file := range map[string]*string{"signers": &r.signers, "revoked": &r.revoked} {
+		name, ok := spec.Options[option]
+		switch {
+		case !ok:
+			continue
+		case !asked:
+			return fmt.Errorf("has the option %s without verify=", option)
+		case name == "":
+			return fmt.Errorf("has the option %s without a file", option)
+		}
+		if *file, err = filepath.Abs(name); err != nil {
+			return fmt.Errorf("has %s=%s: %w", option, quote(name), err)
+		}
+	}
+	r.verify = what
+	return nil
 }
 
 // setURL reads the repository's URL.

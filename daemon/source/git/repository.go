@@ -60,6 +60,8 @@ type repository struct {
 	remote  *remote
 	maxFile int64 // maxFetched
 
+	root    oid  // the commit that later ones must descend from; "": none
+	begun   oid  // the root that this repository was begun with
 	ready   bool // it was looked at since the start, and can be used
 	changes int  // since its history was cut off last
 }
@@ -109,7 +111,7 @@ func (r *repository) create(ctx context.Context, algorithm string) error {
 
 // remove deletes the repository.
 func (r *repository) remove() error {
-	r.ready, r.changes = false, 0
+	r.ready, r.changes, r.begun = false, 0, ""
 	return os.RemoveAll(r.git.dir)
 }
 
@@ -162,12 +164,11 @@ func (r *repository) fetch(ctx context.Context) (revision, error) {
 		return revision{}, err
 	}
 	first := !r.ready
-	err := r.pull(ctx, r.remote.ref, first)
-	if first && said(err, "mismatched algorithms") {
-		if err := r.create(ctx, "sha256"); err != nil {
-			return revision{}, err
-		}
-		err = r.pull(ctx, r.remote.ref, first)
+	var err error
+	if first {
+		err = r.begin(ctx)
+	} else {
+		err = r.pull(ctx, r.remote.ref, false)
 	}
 	if err != nil {
 		return revision{}, r.failed(ctx, err, first)
@@ -183,6 +184,34 @@ func (r *repository) fetch(ctx context.Context) (revision, error) {
 	}
 	r.ready = true
 	return got, nil
+}
+
+// begin is the first fetch of a repository. If later commits must descend from one that
+// was accepted before, that one is fetched first, and then what came after it.
+func (r *repository) begin(ctx context.Context) error {
+	r.begun = r.root
+	if r.root != "" {
+		switch err := r.pullFirst(ctx, string(r.root)); {
+		case err == nil:
+			return r.pull(ctx, r.remote.ref, false)
+		case !said(err, "not our ref") && !said(err, "unadvertised object"):
+			return err
+		}
+	}
+	return r.pullFirst(ctx, r.remote.ref)
+}
+
+// pullFirst fetches one commit into an empty repository, which is made anew if the remote
+// uses the other hash.
+func (r *repository) pullFirst(ctx context.Context, what string) error {
+	err := r.pull(ctx, what, true)
+	if !said(err, "mismatched algorithms") {
+		return err
+	}
+	if err := r.create(ctx, "sha256"); err != nil {
+		return err
+	}
+	return r.pull(ctx, what, true)
 }
 
 // pull fetches a ref or a commit of the remote into fetchedRef. git reads what to fetch
