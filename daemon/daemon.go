@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -204,6 +205,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 // follow begins to follow every source.
 func (d *Daemon) follow(watch bool) error {
 	d.started = time.Now()
+	d.sweepSources()
 	for i, spec := range d.opt.Sources {
 		src, err := d.open(spec, d.sourceOptions(spec, i, watch))
 		if err != nil {
@@ -321,6 +323,29 @@ func (d *Daemon) sourceDir(i int) string {
 		name = fmt.Sprintf("%s-%d", name, same)
 	}
 	return filepath.Join(d.dir.path, sourcesDir, name)
+}
+
+// sweepSources deletes what sources left that are not followed any more.
+func (d *Daemon) sweepSources() {
+	if d.dir == nil {
+		return
+	}
+	kept := map[string]bool{}
+	for i := range d.opt.Sources {
+		kept[filepath.Base(d.sourceDir(i))] = true
+	}
+	list, err := fs.ReadDir(d.dir.root.FS(), sourcesDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("what earlier sources left cannot be listed", "state_dir", d.dir.path, "error", err)
+	}
+	for _, entry := range list {
+		if kept[entry.Name()] {
+			continue
+		}
+		if err := d.dir.root.RemoveAll(filepath.Join(sourcesDir, entry.Name())); err != nil {
+			d.log.Warn("what an earlier source left cannot be deleted", "state_dir", d.dir.path, "name", entry.Name(), "error", err)
+		}
+	}
 }
 
 func (d *Daemon) sourceTexts() string {

@@ -126,6 +126,13 @@ func TestSourcesHaveDirectoriesOfTheirOwn(t *testing.T) {
 	if err != nil || len(found) != 2 {
 		t.Errorf("the state directory has %v, %v; want a repository of each git: source", found, err)
 	}
+	r.opt.Sources = sources(t, url)
+	if err := r.once(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(r.opt.StateDir, "sources", "*")); err != nil || len(left) != 1 {
+		t.Errorf("the state directory has %v, %v; want that of the source that is left", left, err)
+	}
 	info, err := os.Stat(filepath.Join(r.opt.StateDir, "sources"))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the sources' directory: %v, %v", info, err)
