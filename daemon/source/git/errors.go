@@ -27,8 +27,6 @@ func refuses(err error) bool {
 
 // advices say what to do about what git says.
 var advices = []struct{ says, do string }{
-	{"could not read Username", "give credentials=FILE"},
-	{"Authentication failed", "correct the credentials file"},
 	{"Host key verification failed", "the file of known-hosts= needs the host's key, as ssh-keyscan writes it"},
 	{"Permission denied (publickey", "the host does not accept the key of key=FILE"},
 	{"cannot run ssh", "install the package openssh-client"},
@@ -52,6 +50,13 @@ func (s *gitSource) advise(err error) error {
 		return fmt.Errorf("the repository has no %s; push it, or correct ref=", s.remote.ref)
 	case said(err, "died of signal 25"), said(err, "File too large"):
 		return fmt.Errorf("what it has to fetch is larger than %d bytes; make the repository smaller: %w", s.repo.maxFile, err)
+	}
+	if said(err, "could not read Username") || said(err, "Authentication failed") {
+		what := "give credentials=FILE"
+		if s.remote.credentials != "" {
+			what = "correct the file of credentials="
+		}
+		return source.Unreachable(fmt.Errorf("%w; %s", err, what))
 	}
 	for _, a := range advices {
 		if said(err, a.says) {

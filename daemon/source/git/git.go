@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -228,6 +229,7 @@ func (s *gitSource) prepare() error {
 		return err
 	}
 	b := &s.repo.git
+	secrets = append(secrets, proxyPasswords()...)
 	b.secrets, b.env, b.config = secrets, []string{"GIT_ALLOW_PROTOCOL=" + s.remote.url.Scheme}, nil
 	switch s.remote.url.Scheme {
 	case "ssh":
@@ -241,15 +243,30 @@ func (s *gitSource) prepare() error {
 	return nil
 }
 
+// proxies are the variables that name them. curl does not read HTTP_PROXY.
+var proxies = []string{"http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy"}
+
+// proxyPasswords are those in the URLs of the proxies.
+func proxyPasswords() (list []string) {
+	for _, name := range proxies {
+		if u, err := url.Parse(os.Getenv(name)); err == nil {
+			if password, ok := u.User.Password(); ok && password != "" {
+				list = append(list, password)
+			}
+		}
+	}
+	return list
+}
+
 // network is what of this process's environment says how the network is reached: proxies
 // and certificates. The poll goes by the same.
 func network() (env []string) {
-	for _, name := range []string{"http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+	for _, name := range append(proxies, "NO_PROXY", "no_proxy") {
 		if value := os.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}
 	}
-	if os.Getenv("http_proxy") == "" { // curl does not read it in capitals
+	if os.Getenv("http_proxy") == "" {
 		if value := os.Getenv("HTTP_PROXY"); value != "" {
 			env = append(env, "http_proxy="+value)
 		}

@@ -4,6 +4,7 @@ package git
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -105,6 +106,8 @@ func TestLeftoversAreRemoved(t *testing.T) {
 func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1", "team/b.yaml", "b")
+	whole := filepath.Join(t.TempDir(), "state")
+	fetch(t, open(t, "git:"+u.file(), source.Options{StateDir: whole}))
 	empty := func(name string) error { return os.Truncate(name, 0) }
 	for name, damage := range map[string]func(dir string) error{
 		"deleted":  os.RemoveAll,
@@ -120,15 +123,17 @@ func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, running %v", name, running), func(t *testing.T) {
 				t.Parallel()
 				state := filepath.Join(t.TempDir(), "state")
-				s := open(t, "git:"+u.file(), source.Options{StateDir: state})
-				fetch(t, s)
-				if err := damage(s.repo.git.dir); err != nil {
+				if err := os.CopyFS(state, os.DirFS(whole)); err != nil {
 					t.Fatal(err)
 				}
+				s := open(t, "git:"+u.file(), source.Options{StateDir: state})
 				if running {
-					s.newest, s.known, s.seen = nil, nil, revision{}
-				} else {
-					s = open(t, "git:"+u.file(), source.Options{StateDir: state})
+					if err := errors.Join(s.prepare(), s.repo.open(t.Context())); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := damage(filepath.Join(state, "repository.git")); err != nil {
+					t.Fatal(err)
 				}
 				if got := text(fetch(t, s)); got != "a.yaml=1\nteam/b.yaml=b" {
 					t.Errorf("the snapshot has %q", got)

@@ -220,6 +220,7 @@ func TestCredentials(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), password) || strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte("bot:wrong-"+password))) {
 		t.Errorf("with a wrong password the error is %v", err)
 	}
+	refusal(t, s, "correct the file of credentials=")
 	write("bot:"+password+"\n", 0o600)
 	fetch(t, s)
 	server.asked()

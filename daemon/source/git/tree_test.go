@@ -36,39 +36,35 @@ func TestSymlinksLeadToFilesOfTheSource(t *testing.T) {
 
 func TestRefusedTrees(t *testing.T) {
 	small := source.Options{MaxFile: 100, MaxTotal: 150, MaxFiles: 6}
+	u := newUpstream(t, "sha1")
+	good := u.push("a.yaml", "1")
+	s := open(t, "git:"+u.file(), small)
+	one := fetch(t, s)
 	for name, c := range map[string]struct {
 		make  func(*upstream)
-		opt   source.Options
 		wants []string
 	}{
-		"link out":         {func(u *upstream) { u.link("../a.yaml", "b.yaml") }, small, []string{"b.yaml", "leads out of the source"}},
-		"absolute link":    {func(u *upstream) { u.link("/etc/passwd", "b.yaml") }, small, []string{"b.yaml", "not a relative path"}},
-		"link to link":     {func(u *upstream) { u.link("a.yaml", "b.yaml"); u.link("b.yaml", "c.yaml") }, small, []string{"c.yaml", "another symlink"}},
-		"link to a folder": {func(u *upstream) { u.write("team/x.yaml", "x"); u.link("team", "b.yaml") }, small, []string{"b.yaml", "not a file"}},
-		"link to nothing":  {func(u *upstream) { u.link("x.yaml", "b.yaml") }, small, []string{"b.yaml", "not in the source"}},
+		"link out":         {func(u *upstream) { u.link("../a.yaml", "b.yaml") }, []string{"b.yaml", "leads out of the source"}},
+		"absolute link":    {func(u *upstream) { u.link("/etc/passwd", "b.yaml") }, []string{"b.yaml", "not a relative path"}},
+		"link to link":     {func(u *upstream) { u.link("a.yaml", "b.yaml"); u.link("b.yaml", "c.yaml") }, []string{"c.yaml", "another symlink"}},
+		"link to a folder": {func(u *upstream) { u.write("team/x.yaml", "x"); u.link("team", "b.yaml") }, []string{"b.yaml", "not a file"}},
+		"link to nothing":  {func(u *upstream) { u.link("x.yaml", "b.yaml") }, []string{"b.yaml", "not in the source"}},
 		"link through a link": {
 			func(u *upstream) { u.write("team/x.yaml", "x"); u.link("team", "t"); u.link("t/x.yaml", "b.yaml") },
-			small,
 			[]string{"b.yaml", "another symlink", "t: "},
 		},
-		"large link": {func(u *upstream) { u.link(strings.Repeat("x/", 2047)+"a", "b"); u.link(strings.Repeat("y", 200), "c") }, small, []string{"b:", "c:"}},
+		"large link": {func(u *upstream) { u.link(strings.Repeat("x/", 2047)+"a", "b"); u.link(strings.Repeat("y", 200), "c") }, []string{"b:", "c:"}},
 		"submodule": {func(u *upstream) {
 			u.git("update-index", "--add", "--cacheinfo", "160000,"+strings.Repeat("1", 40)+",mod")
-		}, small, []string{"mod", "submodule"}},
-		"LFS":            {func(u *upstream) { u.write("b.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n") }, small, []string{"b.yaml", "LFS"}},
-		"not UTF-8":      {func(u *upstream) { u.write("b\xff.yaml", "x") }, small, []string{`b\xff.yaml`, "UTF-8"}},
-		"large file":     {func(u *upstream) { u.write("b.yaml", strings.Repeat("x", 101)) }, small, []string{"b.yaml", "101 bytes", "--max-image"}},
-		"large together": {func(u *upstream) { u.write("b.yaml", strings.Repeat("x", 90), "c.yaml", strings.Repeat("x", 90)) }, small, []string{"bytes together", "150"}},
-		"many":           {func(u *upstream) { u.write("b", "", "c", "", "d/e", "", "d/f", "", ".g", "") }, small, []string{"more than 6"}},
-		"deep":           {func(u *upstream) { u.write(strings.Repeat("d/", 66)+"x", "") }, source.Options{}, []string{"folders deep"}},
-		"empty":          {func(u *upstream) { u.git("rm", "-q", "--cached", "a.yaml"); os.Remove(filepath.Join(u.work, "a.yaml")) }, small, []string{source.ErrEmpty.Error(), "--allow-empty"}},
+		}, []string{"mod", "submodule"}},
+		"LFS":            {func(u *upstream) { u.write("b.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:1\n") }, []string{"b.yaml", "LFS"}},
+		"not UTF-8":      {func(u *upstream) { u.write("b\xff.yaml", "x") }, []string{`b\xff.yaml`, "UTF-8"}},
+		"large file":     {func(u *upstream) { u.write("b.yaml", strings.Repeat("x", 101)) }, []string{"b.yaml", "101 bytes", "--max-image"}},
+		"large together": {func(u *upstream) { u.write("b.yaml", strings.Repeat("x", 90), "c.yaml", strings.Repeat("x", 90)) }, []string{"bytes together", "150"}},
+		"many":           {func(u *upstream) { u.write("b", "", "c", "", "d/e", "", "d/f", "", ".g", "") }, []string{"more than 6"}},
+		"empty":          {func(u *upstream) { u.git("rm", "-q", "--cached", "a.yaml"); os.Remove(filepath.Join(u.work, "a.yaml")) }, []string{source.ErrEmpty.Error(), "--allow-empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			u := newUpstream(t, "sha1")
-			u.push("a.yaml", "1")
-			s := open(t, "git:"+u.file(), c.opt)
-			fetch(t, s)
 			c.make(u)
 			if name == "submodule" {
 				u.git("commit", "-q", "-m", "module")
@@ -81,13 +77,18 @@ func TestRefusedTrees(t *testing.T) {
 			if seen.commit == "" || s.seen != seen {
 				t.Error("a refused commit is read again and again")
 			}
-			u.git("reset", "-q", "--hard", "HEAD~1")
-			u.push("a.yaml", "2")
-			if got := text(fetch(t, s)); got != "a.yaml=2" {
-				t.Errorf("afterwards the snapshot has %q", got)
-			}
+			u.git("reset", "-q", "--hard", good)
 		})
 	}
+	if got := fetch(t, s); got != one {
+		t.Errorf("afterwards the snapshot has %q", text(got))
+	}
+}
+
+func TestDeepFoldersAreRefused(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push(strings.Repeat("d/", 66)+"x", "")
+	refusal(t, open(t, "git:"+u.file(), source.Options{}), "folders deep")
 }
 
 func TestManyBadFilesAreToldInOneError(t *testing.T) {
