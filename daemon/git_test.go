@@ -18,13 +18,15 @@ type repository struct {
 	work string
 }
 
-// gitSetup is a setup whose source is the branch main of a repository.
+// gitSetup is a setup whose source is the branch main of a repository. Its test runs alone:
+// between fork and exec, a child holds the lock of a daemon that another test has just
+// stopped.
 func gitSetup(t *testing.T) *repository {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
 	}
-	s := newSetup(t)
+	s := newSetupBeside(t)
 	r := &repository{setup: s, work: s.dir}
 	r.git("init", "--quiet", "--template=", "--initial-branch=main")
 	s.opt.Sources = sources(t, "git:file://"+s.dir+"/.git?interval=100ms")
