@@ -68,6 +68,7 @@ func (h *host) start() {
 	h.Daemon = daemon.New(daemon.Options{
 		Sources: specs, Region: h.region, StateDir: h.state, Guards: h.guards,
 		Writer: writer.Options{MaxImage: 1 << 20, Group: -1}, Resync: 50 * time.Millisecond, Log: log,
+		LockWait: time.Minute, // a child that is being started has the lock for a moment
 	})
 	d := h.Daemon
 	ctx, cancel := context.WithCancel(context.Background())
