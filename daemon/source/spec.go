@@ -32,22 +32,26 @@ type Spec struct {
 	Scheme  string
 	Address string // decoded
 
-	Prefix    string            // of all paths: "team/", or ""
-	NoSchemas bool              // its schema files are ignored
-	Interval  time.Duration     // between two looks; 0: the daemon's
-	Options   map[string]string // the scheme's own that were given, decoded
+	Prefix    string              // of all paths: "team/", or ""
+	NoSchemas bool                // its schema files are ignored
+	Interval  time.Duration       // between two looks; 0: the daemon's
+	Options   map[string]string   // the scheme's own that were given, decoded
+	Repeated  map[string][]string // those of them that may be given more than once
 
 	Text string // as it was given
 }
 
 // OptionDoc is one option of a source, for the parser, the help and the documents.
-type OptionDoc struct{ Name, What string }
+type OptionDoc struct {
+	Name, What string
+	Repeat     bool // it may be given more than once
+}
 
 // CommonOptions are the options that every scheme has.
 var CommonOptions = []OptionDoc{
-	{"prefix", "a folder, such as team/, that all of the source is below"},
-	{"schemas", "off ignores the source's schemas; the default is on"},
-	{"interval", "how often it is looked at without a hint (default --resync, or that of its kind)"},
+	{Name: "prefix", What: "a folder, such as team/, that all of the source is below"},
+	{Name: "schemas", What: "off ignores the source's schemas; the default is on"},
+	{Name: "interval", What: "how often it is looked at without a hint (default --resync, or that of its kind)"},
 }
 
 // Scheme is one kind of source.
@@ -65,7 +69,8 @@ type Scheme struct {
 	// Interval, when set, marks the scheme as one that polls a server that many hosts
 	// share, and returns the time between two looks of a spec without interval=.
 	Interval func(Spec) time.Duration
-	// Floor, when set, reports whether a spec's source keeps a Floor.
+	// Floor, when set, reports whether the Floor of a spec's source is a commit, which an
+	// operator may set.
 	Floor func(Spec) bool
 	// Open opens a spec that passed Check. What it names need not be there yet: that is
 	// an error of Fetch.
@@ -92,7 +97,7 @@ func (s Schemes) Identity(spec Spec) string {
 	return spec.Scheme + ":" + spec.Address
 }
 
-// HasFloor reports whether the source of a spec keeps a Floor.
+// HasFloor reports whether the Floor of a spec's source is a commit: see Scheme.
 func (s Schemes) HasFloor(spec Spec) bool {
 	scheme := s.find(spec.Scheme)
 	return scheme != nil && scheme.Floor != nil && scheme.Floor(spec)
@@ -241,26 +246,39 @@ func (spec *Spec) setAll(scheme *Scheme, query string) error {
 	given := map[string]bool{}
 	for part := range strings.SplitSeq(query, "&") {
 		name, encoded, ok := strings.Cut(part, "=")
+		i := slices.IndexFunc(known, func(o OptionDoc) bool { return o.Name == name })
 		switch {
 		case name == "":
 			return errors.New("has an empty option; write OPTION=VALUE after the ?, and %3F for a ? of the address")
-		case !slices.ContainsFunc(known, func(o OptionDoc) bool { return o.Name == name }):
+		case i < 0:
 			return unknownOption(name, known)
 		case !ok:
 			return fmt.Errorf("has the option %s without a value; write %s=VALUE", name, name)
-		case given[name]:
+		case given[name] && !known[i].Repeat:
 			return fmt.Errorf("has the option %s twice; give it once", name)
 		}
 		given[name] = true
 		value, err := decode(encoded)
-		if err == nil {
-			err = spec.set(name, value)
+		switch {
+		case err != nil:
+			return err
+		case known[i].Repeat:
+			spec.repeat(name, value)
+			continue
 		}
-		if err != nil {
+		if err := spec.set(name, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// repeat adds a value to those of an option that may be given more than once.
+func (spec *Spec) repeat(name, value string) {
+	if spec.Repeated == nil {
+		spec.Repeated = map[string][]string{}
+	}
+	spec.Repeated[name] = append(spec.Repeated[name], value)
 }
 
 // set sets one option that is known.

@@ -20,7 +20,7 @@ var schemes = Schemes{
 		}
 		return nil
 	}},
-	{Name: "web", Address: "URL", Options: []OptionDoc{{"ref", "what to follow"}, {"path", "where"}}},
+	{Name: "web", Address: "URL", Options: []OptionDoc{{Name: "ref", What: "what to follow"}, {Name: "path", What: "where"}, {Name: "mirror", What: "where else", Repeat: true}}},
 }
 
 func TestSpec(t *testing.T) {
@@ -43,6 +43,9 @@ func TestSpec(t *testing.T) {
 		"web:https://h/x?path=a%26b=c?+&ref=v1": {
 			Name: "web", Scheme: "web", Address: "https://h/x", Options: map[string]string{"path": "a&b=c?+", "ref": "v1"},
 		},
+		"web:https://h/x?mirror=https://i/%26&mirror=https://j/": {
+			Name: "web", Scheme: "web", Address: "https://h/x", Repeated: map[string][]string{"mirror": {"https://i/&", "https://j/"}},
+		},
 	} {
 		want.Text = text
 		specs, err := schemes.Parse([]string{text})
@@ -51,8 +54,9 @@ func TestSpec(t *testing.T) {
 			continue
 		}
 		got := specs[0]
-		same := maps.Equal(got.Options, want.Options)
-		if got.Options, want.Options = nil, nil; !same || !equal(got, want) {
+		same := maps.Equal(got.Options, want.Options) && slices.Equal(got.Repeated["mirror"], want.Repeated["mirror"])
+		got.Options, want.Options, got.Repeated, want.Repeated = nil, nil, nil, nil
+		if !same || !equal(got, want) {
 			t.Errorf("%s is %+v, want %+v", text, specs[0], want)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/internal/web"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -97,7 +98,7 @@ func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	}
 	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Path(r.url.String()), remote: r}
 	s.repo = repository{remote: r, maxFile: max(maxFetched, s.opt.MaxTotal), git: binary{search: os.Getenv("PATH")}}
-	if r.url.Scheme == "http" && !r.loopback() {
+	if r.url.Scheme == "http" && !web.Loopback(r.url) {
 		s.opt.Warn(fmt.Errorf("%s is not encrypted: what is on the way can change every config; use https", s.name))
 	}
 	return s, nil

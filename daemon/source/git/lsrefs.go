@@ -5,16 +5,14 @@ package git
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/statesync/statesync/daemon/internal/web"
 )
 
 const (
@@ -125,40 +123,14 @@ func (s *gitSource) client() (*http.Client, error) {
 	if s.poll != nil {
 		return s.poll, nil
 	}
-	roots, err := certificates()
+	transport, err := web.Transport(pollTime)
 	if err != nil {
 		return nil, err
 	}
+	transport.MaxIdleConns, transport.MaxConnsPerHost = 1, 1
 	s.poll = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: pollTime}).DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxIdleConns:           1,
-			MaxConnsPerHost:        1,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
+		Transport:     transport,
 	}
 	return s.poll, nil
-}
-
-// certificates are those of SSL_CERT_FILE alone, as git takes them, or nil for the system's.
-func certificates() (*x509.CertPool, error) {
-	name := os.Getenv("SSL_CERT_FILE")
-	if name == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("SSL_CERT_FILE=%s has no certificate", name)
-	}
-	return roots, nil
 }

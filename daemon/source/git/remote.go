@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"net/url"
 	"os"
 	"path"
@@ -17,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/internal/web"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -176,19 +176,10 @@ func (r *remote) setFiles(spec source.Spec) (err error) {
 			return fmt.Errorf("has %s=%s; ssh takes no path with white space, quotes, or one of \\ %% $ ~", f.option, quote(name))
 		}
 	}
-	if r.credentials != "" && r.url.Scheme == "http" && !r.loopback() {
+	if r.credentials != "" && r.url.Scheme == "http" && !web.Loopback(r.url) {
 		return errors.New("has credentials for a URL that is not encrypted; write https")
 	}
 	return nil
-}
-
-// loopback reports whether the host is this one, as far as its name tells.
-func (r *remote) loopback() bool {
-	if r.url.Hostname() == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(r.url.Hostname())
-	return err == nil && ip.IsLoopback()
 }
 
 // identity is what the directory and the floor of a source are known by: whatever else
