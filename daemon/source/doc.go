@@ -18,6 +18,7 @@
 //
 //   - daemon/source/dir: a directory, "dir:PATH".
 //   - daemon/source/git: a branch of a Git repository, "git:URL".
+//   - daemon/source/bundle: a signed bundle on web servers, "bundle:URL".
 //
 // A source knows no formats and no layers: which files count as configs is
 // Options.Wanted, and a prefix is added to the paths later on.

@@ -98,7 +98,7 @@ func plan(total time.Duration, seed uint64) []step {
 		"shm/writer:FuzzAttach", "shm/writer:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
 		"client/internal/decode:FuzzDecode",
 		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
-		"daemon/source:FuzzSpec", "daemon/control:FuzzQuery",
+		"daemon/source:FuzzSpec", "daemon/source/bundle:FuzzNote", "daemon/source/bundle:FuzzOpen", "daemon/source/bundle:FuzzUnpack", "daemon/control:FuzzQuery",
 		"daemon/history:FuzzChanges", "daemon/history:FuzzFile",
 		"daemon/plan/decode:FuzzJSON", "daemon/plan/decode:FuzzYAML", "daemon/plan/decode:FuzzTOML", "daemon/plan/schema:FuzzSchema", "daemon/plan:FuzzLayers",
 	}
