@@ -1,6 +1,6 @@
 // Command statesync is the operator's tool: it shows what is in a region, what
-// was, and how the daemon is doing, has the daemon go back, and checks a
-// directory of configs before they are committed.
+// was, and how the daemon is doing, has the daemon go back, checks a directory of
+// configs before they are committed, and signs bundles of them.
 //
 // It never writes a region: what is to change it asks the daemon for. It exits
 // with 0 when all is well, with 1 when the answer is no, and with 64 when it was

@@ -60,7 +60,8 @@ const rootExample = `  statesync ls                           # what there is
   statesync log                          # what was published, and when
   statesync diff                         # what the last change did
   statesync rollback                     # go back to what was before it
-  statesync check ./config               # before you commit`
+  statesync check ./config               # before you commit
+  statesync bundle build ./config --key ops.key --out www   # signed`
 
 // command is the root command with everything below it.
 func (a *app) command() *cobra.Command {
@@ -105,7 +106,7 @@ func (a *app) command() *cobra.Command {
 	add("past", a.logCommand(), a.showCommand(), a.diffCommand(), a.auditCommand(), a.historyCommand())
 	add("back", a.rollbackCommand(), a.pinCommand(), a.unpinCommand(), a.overrideCommand(), a.acceptCommand(), a.reloadCommand())
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
-	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand())
+	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand(), a.bundleCommand())
 	add("", a.completionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root

@@ -66,6 +66,11 @@ branch is polled, every 10 seconds (ssh: every minute), and each commit is a
 revision. Submodules and Git LFS are refused. Secrets are in files:
 git:https://example.com/config.git?ref=main&path=prod&credentials=FILE
 
+A source may also be a signed bundle on any web server, bundle:URL, with the URL
+of its note. It is polled every 30 seconds, of all mirrors, and an older one than
+was accepted last, or one that has expired, is refused. "statesync bundle" makes
+bundles. bundle:https://example.com/prod/bundle.note?keys=FILE&mirror=URL
+
 Several sources are layers: a later --source wins. Mappings are merged key by
 key, lists and scalars replace, null deletes. A layer that cannot be read or
 decoded goes on with what it had last; "statesync layers" says which, and
@@ -120,7 +125,7 @@ func options() string {
 	var lines []string
 	add := func(kind string, list []source.OptionDoc) {
 		for _, o := range list {
-			lines = append(lines, fmt.Sprintf("  %-5s %-12s %s", kind, o.Name, o.What))
+			lines = append(lines, fmt.Sprintf("  %-7s %-12s %s", kind, o.Name, o.What))
 		}
 	}
 	add("all", source.CommonOptions)
@@ -170,7 +175,7 @@ func newCommand(environ []string, run func(*settings) error) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&s.sources, "source", nil, `where configs come from: [NAME=]dir:PATH[?OPTION=VALUE&…] or
-[NAME=]git:URL[?…] (required); may be repeated, and a later one wins.
+[NAME=]git:URL[?…] or bundle:URL[?…] (required); may be repeated, and a later one wins.
 In a path or URL, write %25 for a % and %3F for a ?`)
 	f.StringVar(&s.Region, "region", shm.DefaultDir, "the region's directory")
 	f.StringVar(&s.StateDir, "state-dir", "", `where generations and the last good image are kept; '' is nowhere (default
@@ -249,7 +254,7 @@ func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return &usageError{fmt.Errorf("%q is not a valid flag; a source is given as --source dir:PATH or git:URL", args[0])}
+	return &usageError{fmt.Errorf("%q is not a valid flag; a source is given as --source dir:PATH, git:URL or bundle:URL", args[0])}
 }
 
 // complete tells the shells' completions what the values are.
@@ -258,7 +263,7 @@ func complete(cmd *cobra.Command) {
 		return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 	}
 	for name, fn := range map[string]cobra.CompletionFunc{
-		"source":      words("dir:", "git:"),
+		"source":      words("dir:", "git:", "bundle:"),
 		"listen":      words(admin.DefaultAddress, "unix:", "off"),
 		"log-format":  words("text", "json"),
 		"log-level":   words("debug", "info", "warn", "error"),
@@ -278,7 +283,7 @@ const minResync = 100 * time.Millisecond
 // validate says what is wrong with the settings, and how it is put right.
 func (s *settings) validate() error {
 	if len(s.sources) == 0 {
-		return errors.New("--source is missing; give it as --source dir:PATH or git:URL, or as STATESYNC_SOURCE=dir:PATH")
+		return errors.New("--source is missing; give it as --source dir:PATH, git:URL or bundle:URL, or as STATESYNC_SOURCE=dir:PATH")
 	}
 	var err error
 	if s.Sources, err = daemon.Schemes.Parse(s.sources); err != nil {

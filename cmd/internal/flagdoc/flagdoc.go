@@ -61,9 +61,14 @@ func Table(root *cobra.Command, variable func(command string, f *pflag.Flag) str
 	}
 	if below {
 		add("all", root.PersistentFlags())
-		for _, c := range root.Commands() {
-			add(c.Name(), c.LocalNonPersistentFlags())
+		var visit func(prefix string, of *cobra.Command)
+		visit = func(prefix string, of *cobra.Command) {
+			for _, c := range of.Commands() {
+				add(prefix+c.Name(), c.LocalNonPersistentFlags())
+				visit(prefix+c.Name()+" ", c)
+			}
 		}
+		visit("", root)
 	} else {
 		add("", root.Flags())
 	}
