@@ -43,20 +43,23 @@ func TestMemoryLocked(t *testing.T) {
 		t.Errorf("opening the region has locked %d KiB", locked[opens/2]/kib)
 	}
 
-	// Go's heap grows by 4 MiB, which count as a whole, until the limit ends the
-	// process, with a region or without.
+	// The limit ends Go's heap, with a region or without, and now and then before it has
+	// a MiB: it grows by 4 MiB, and its threads take some, which all count as a whole.
 	limited := []string{"-future", "-memlock=" + strconv.Itoa(usual), "-heap=" + strconv.Itoa(usual/mib)}
-	without := memoryHeap(t, run(trustAs(trustStranger), limited...))
-	with := memoryHeap(t, run(trustAs(trustStranger), append(limited, h.region)...))
+	var without, with int
+	for range opens {
+		without = max(without, memoryHeap(t, run(trustAs(trustStranger), limited...)))
+		with = max(with, memoryHeap(t, run(trustAs(trustStranger), append(limited, h.region)...)))
+	}
 	if with == 0 {
-		t.Errorf("a process with %d MiB of RLIMIT_MEMLOCK has no room for a MiB of heap with a region, and for %d MiB without", usual/mib, without)
+		t.Errorf("no process with %d MiB of RLIMIT_MEMLOCK had room for a MiB of heap with a region, and for %d MiB without", usual/mib, without)
 	}
 	h.alive()
 	h.stop()
 	report(t, "an application that locks its memory opens a region",
-		fmt.Sprintf("mlockall beside the %d MiB of Go's own that count as locked without a region; unprivileged with RLIMIT_MEMLOCK of %d MiB, which ends Go's heap at %d MiB without a region",
+		fmt.Sprintf("mlockall beside the %d MiB of Go's own that count as locked without a region; unprivileged with RLIMIT_MEMLOCK of %d MiB, which ends Go's heap at %d MiB at the most without a region",
 			naked/mib, usual/mib, without),
-		fmt.Sprintf("nothing: %d KiB more are locked, in %v (median of %d, worst %v); with the limit, %d MiB of heap",
+		fmt.Sprintf("nothing: %d KiB more are locked, in %v (median of %d, worst %v); with the limit, up to %d MiB of heap",
 			locked[opens/2]/kib, times[opens/2], opens, times[opens-1], with))
 }
 
@@ -116,14 +119,14 @@ func memoryOpened(t testing.TB, p *process) (took time.Duration, before, after i
 }
 
 // memoryHeap is how much heap a process had room for, in MiB. Go ends one that
-// has no more.
+// has no more, which may be before it has opened the region.
 func memoryHeap(t testing.TB, p *process) (mib int) {
 	t.Helper()
-	if line := p.line(t); !strings.HasPrefix(line, "opened ") {
-		t.Error(line)
-	}
 	_ = p.stdin.Close()
 	for line := range p.Lines {
+		if strings.HasPrefix(line, "error: ") {
+			t.Error(line)
+		}
 		_, _ = fmt.Sscanf(line, "heap %d", &mib) // or the generation
 	}
 	return mib
