@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,38 +15,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/statesync/statesync/daemon/internal/webtest"
 	"github.com/statesync/statesync/daemon/source"
 )
 
 func TestMain(m *testing.M) {
-	ca, err := trustServers()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.Remove(ca)
-		os.Exit(code)
-	}))
-}
-
-// trustServers has the environment name a file with the certificate that all servers of
-// httptest have.
-func trustServers() (name string, err error) {
-	s := httptest.NewTLSServer(nil)
-	defer s.Close()
-	f, err := os.CreateTemp("", "statesync-bundle-test-")
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}); err != nil {
-		return "", err
-	}
-	return f.Name(), os.Setenv("SSL_CERT_FILE", f.Name())
+	webtest.Main(m)
 }
 
 // today is what the clocks of the tests say at first.

@@ -5,7 +5,6 @@ package git
 import (
 	"bytes"
 	"context"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"net/http/cgi"
@@ -17,8 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/statesync/statesync/daemon/internal/webtest"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -34,31 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("git is not installed: the tests of daemon/source/git are skipped")
 		return
 	}
-	ca, err := trustServers()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = os.Remove(ca)
-		os.Exit(code)
-	}))
-}
-
-// trustServers has the environment name a file with the certificate that all servers of
-// httptest have.
-func trustServers() (name string, err error) {
-	s := httptest.NewTLSServer(nil)
-	defer s.Close()
-	f, err := os.CreateTemp("", "statesync-git-test-")
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}); err != nil {
-		return "", err
-	}
-	return f.Name(), os.Setenv("SSL_CERT_FILE", f.Name())
+	webtest.Main(m)
 }
 
 // upstream is a repository with a work tree, which is served.
