@@ -10,7 +10,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -156,18 +155,9 @@ func (h *actsHost) revise() {
 // start starts a daemon with an action at a failpoint.
 func (h *actsHost) start(what string) *crashDaemon {
 	h.Helper()
-	d := &crashDaemon{Cmd: exec.Command(h.binary, "--source=dir:"+h.source, "--source=knob=dir:"+h.knob, "--region="+h.region,
-		"--state-dir="+h.state, "--resync=100ms", "--slots=4", "--max-image=1MiB", "--history=40", "--listen=off"), ended: make(chan struct{})}
-	d.Env = []string{failpoint.Env + "=" + what}
-	d.Stderr = d
-	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	ok(h, d.Start())
-	go func() {
-		defer close(d.ended)
-		d.err = d.Wait()
-	}()
-	h.current = d
-	return d
+	h.current = launchCrashing(h, h.binary, what, "--source=dir:"+h.source, "--source=knob=dir:"+h.knob, "--region="+h.region,
+		"--state-dir="+h.state, "--resync=100ms", "--slots=4", "--max-image=1MiB", "--history=40", "--listen=off")
+	return h.current
 }
 
 // round has a daemon kill itself at a point while it is commanded, unless it does not come
@@ -228,7 +218,7 @@ func (h *actsHost) command(d *crashDaemon, n int) {
 		case <-ctx.Done():
 		}
 	}()
-	h.untilEnd(d, "the control socket", func() bool { _, err := c.Status(ctx); return err == nil })
+	untilEnd(h, d, "the control socket", func() bool { _, err := c.Status(ctx); return err == nil })
 	for range n {
 		name, body := "", control.Command{}
 		switch h.chance.IntN(9) {
@@ -254,7 +244,7 @@ func (h *actsHost) command(d *crashDaemon, n int) {
 			return
 		case errors.As(err, &refused) && refused.Code < 500: // it did not fit
 		case err != nil:
-			if !h.untilEnd(d, "its end after: "+err.Error(), func() bool { return refused != nil }) {
+			if !untilEnd(h, d, "its end after: "+err.Error(), func() bool { return refused != nil }) {
 				return
 			}
 		case reply.Act != 0:
@@ -262,14 +252,6 @@ func (h *actsHost) command(d *crashDaemon, n int) {
 			h.answered[reply.Act] = name
 		}
 	}
-}
-
-// untilEnd waits for a condition or the daemon's end, and reports whether it came true.
-func (h *actsHost) untilEnd(d *crashDaemon, what string, condition func() bool) bool {
-	h.Helper()
-	came := false
-	await(h, what, func() bool { came = condition(); return came || d.hasEnded() })
-	return came
 }
 
 // fold takes the audit's entries, the newest first, into account that are new.
@@ -399,7 +381,7 @@ func (h *actsHost) settles(d *crashDaemon, where string) {
 	c := h.client()
 	var status control.Status
 	var entries []control.Entry
-	came := h.untilEnd(d, "the daemon to settle", func() bool {
+	came := untilEnd(h, d, "the daemon to settle", func() bool {
 		var err error
 		if status, err = c.Status(context.Background()); err != nil || !status.Converged {
 			return false

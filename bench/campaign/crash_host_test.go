@@ -181,17 +181,23 @@ func (h *crashHost) start(what string) *crashDaemon {
 	if h.seal {
 		args = append(args, "--seal")
 	}
-	d := &crashDaemon{Cmd: exec.Command(h.binary, args...), ended: make(chan struct{})}
+	h.current = launchCrashing(h, h.binary, what, args...)
+	return h.current
+}
+
+// launchCrashing starts a daemon with an action at a failpoint. The daemon dies with the
+// test: the test's goroutine is locked to its thread.
+func launchCrashing(t testing.TB, binary, what string, args ...string) *crashDaemon {
+	t.Helper()
+	d := &crashDaemon{Cmd: exec.Command(binary, args...), ended: make(chan struct{})}
 	d.Env = []string{failpoint.Env + "=" + what}
 	d.Stderr = d
-	// The daemon dies with the test: the test's goroutine is locked to its thread.
 	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	ok(h, d.Start())
+	ok(t, d.Start())
 	go func() {
 		defer close(d.ended)
 		d.err = d.Wait()
 	}()
-	h.current = d
 	return d
 }
 
@@ -223,12 +229,17 @@ func (d *crashDaemon) isStopped() bool {
 	return err == nil && found && bytes.HasPrefix(fields, []byte("T"))
 }
 
-// until waits for a condition or the daemon's end, and reports whether the condition
-// came true.
 func (h *crashHost) until(d *crashDaemon, what string, condition func() bool) bool {
 	h.Helper()
+	return untilEnd(h, d, what, condition)
+}
+
+// untilEnd waits for a condition or the daemon's end, and reports whether the condition
+// came true.
+func untilEnd(t testing.TB, d *crashDaemon, what string, condition func() bool) bool {
+	t.Helper()
 	came := false
-	await(h, what, func() bool {
+	await(t, what, func() bool {
 		came = condition()
 		return came || d.hasEnded()
 	})
