@@ -110,7 +110,11 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 		if p := d.intent.Pin; p != nil && d.settled == d.pinned {
 			return invalidf("the content of generation %d is held already", p.Generation)
 		}
-		d.hold(r, d.region.generation(), contentOf(d.region.held))
+		g, live := d.region.generation(), contentOf(d.region.held)
+		d.pinTo(r, func() (history.Record, *content, error) {
+			rec, err := d.recorder.store.Get(g)
+			return rec, live, err
+		})
 	case Rollback:
 		return d.rollback(r, c.To)
 	case Unpin:
@@ -152,14 +156,25 @@ func (r *request) entry() history.Entry {
 	return history.Entry{Time: time.Now(), Command: r.Command.text(), By: r.By, Why: r.Why}
 }
 
+// undertake has a job done on the recorder's goroutine, which then gives the owner what
+// became of it. What was not begun when the owner ends, or when its caller does not wait
+// any more, is not begun.
+func (d *Daemon) undertake(r *request, job func(*acted)) {
+	d.recorder.do(func() {
+		if d.recorder.abandoned() || r.ctx.Err() != nil {
+			return
+		}
+		a := acted{request: r}
+		job(&a)
+		d.recorder.answer(a)
+	})
+}
+
 // store has the changed intent stored with the act's entry. pinned prepares what a pin
 // is to hold, on the recorder's goroutine.
 func (d *Daemon) store(r *request, trial *made, pinned func(*history.Entry) (*content, error), change func(number uint64, i *history.Intent) error) {
-	d.recorder.do(func() {
-		if d.recorder.abandoned() || r.ctx.Err() != nil {
-			return // it was not begun, and no caller waits for it
-		}
-		a := acted{request: r, trial: trial}
+	d.undertake(r, func(a *acted) {
+		a.trial = trial
 		e := r.entry()
 		if pinned != nil {
 			a.pinned, a.err = pinned(&e)
@@ -172,15 +187,6 @@ func (d *Daemon) store(r *request, trial *made, pinned func(*history.Entry) (*co
 				a.err = fmt.Errorf("it cannot be stored, so nothing was changed: %w", a.err)
 			}
 		}
-		d.recorder.answer(a)
-	})
-}
-
-// hold pins a content, which is that of a recorded generation.
-func (d *Daemon) hold(r *request, g uint64, c *content) {
-	d.pinTo(r, func() (history.Record, *content, error) {
-		rec, err := d.recorder.store.Get(g)
-		return rec, c, err
 	})
 }
 
@@ -248,7 +254,7 @@ func recorded(s *history.Store, rec history.Record, live []*image.Section) (*con
 	if err != nil {
 		return nil, err
 	}
-	return &content{revision: rec.Revision, sections: sections, digest: &digest{}}, nil
+	return &content{revision: rec.Revision, sections: sections, digest: &digest{}, layers: rec.Layers, published: rec.Time}, nil
 }
 
 // override tries an override on the worker, and has it stored if it fits.
@@ -377,17 +383,13 @@ func (d *Daemon) acceptCommit(r *request, c AcceptCommit) error {
 			return nil
 		}
 		looks := make([]uint64, len(d.layers))
-		d.recorder.do(func() {
-			if d.recorder.abandoned() || r.ctx.Err() != nil {
-				return
-			}
-			a := acted{request: r, looks: looks}
+		d.undertake(r, func(a *acted) {
+			a.looks = looks
 			a.entry, a.err = d.recorder.store.ActFloor(r.entry(), Schemes.Identity(l.spec), c.Commit)
 			if a.err == nil {
 				looks[i] = l.follower.Recheck()
 				a.err = d.recorder.store.Done(a.entry.Number, "accepted", 0)
 			}
-			d.recorder.answer(a)
 		})
 		return nil
 	}
@@ -408,17 +410,11 @@ func (d *Daemon) purge(r *request, c Purge) error {
 		prefixes[l.spec.Name] = l.spec.Prefix
 	}
 	maker := d.worker.maker
-	d.recorder.do(func() {
-		if d.recorder.abandoned() || r.ctx.Err() != nil {
-			return
+	d.undertake(r, func(a *acted) {
+		a.preview = &Reply{} // there is nothing to settle
+		if !r.Preview {
+			_, a.err = d.recorder.store.Purge(c.Config, func(layer, path string) bool { return prefixes[layer]+maker.Name(path) == c.Config }, r.entry())
 		}
-		if r.Preview {
-			d.recorder.answer(acted{request: r, preview: &Reply{}})
-			return
-		}
-		e := r.entry()
-		_, err := d.recorder.store.Purge(c.Config, func(layer, path string) bool { return prefixes[layer]+maker.Name(path) == c.Config }, e)
-		d.recorder.answer(acted{request: r, preview: &Reply{}, err: err})
 	})
 	return nil
 }
@@ -450,8 +446,7 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 		a.request.finish(Reply{}, failed)
 		return nil
 	case a.looks != nil:
-		d.log.Info("accepted a commit", "act", a.entry.Number, "command", a.entry.Command, "uid", a.entry.By.UID, "user", a.entry.By.User,
-			"pid", a.entry.By.PID, "program", a.entry.By.Program, "why", a.entry.Why)
+		d.log.Info("accepted a commit", entryAttributes(&a.entry)...)
 		d.reloads = append(d.reloads, reloading{request: a.request, act: a.entry.Number, looks: a.looks})
 		return nil
 	case a.preview != nil && a.pinned != nil:
@@ -462,8 +457,7 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 		a.request.finish(*a.preview, nil)
 		return nil
 	}
-	d.log.Info("acting", "act", a.entry.Number, "command", a.entry.Command, "uid", a.entry.By.UID, "user", a.entry.By.User,
-		"pid", a.entry.By.PID, "program", a.entry.By.Program, "why", a.entry.Why)
+	d.log.Info("acting", entryAttributes(&a.entry)...)
 	e := effect{request: a.request, entry: a.entry, before: d.region.held}
 	was := d.intent
 	d.intent = a.intent
@@ -477,7 +471,8 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 		d.overrides = a.trial.trial.set
 		e.warned = warnings(a.trial)
 	} else if len(was.Overrides) != len(a.intent.Overrides) {
-		d.obey(d.alive(a.intent.Overrides))
+		kept, _ := d.sift(a.intent.Overrides, time.Now())
+		d.obey(overridesOf(kept))
 	}
 	d.effects = append(d.effects, e)
 	if a.trial != nil {
@@ -492,6 +487,11 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 	return nil
 }
 
+// entryAttributes are those of an act's line in the log.
+func entryAttributes(e *history.Entry) []any {
+	return []any{"act", e.Number, "command", e.Command, "uid", e.By.UID, "user", e.By.User, "pid", e.By.PID, "program", e.By.Program, "why", e.Why}
+}
+
 func warnings(m *made) (lines []string) {
 	for _, p := range slices.Concat(m.problems, m.pinProblems) {
 		if p.Warning {
@@ -499,12 +499,6 @@ func warnings(m *made) (lines []string) {
 		}
 	}
 	return lines
-}
-
-// alive are the overrides of a stored intent that have not lapsed.
-func (d *Daemon) alive(list []history.Override) *overrides {
-	now, sinceBoot := time.Now(), shm.Boottime()
-	return overridesOf(slices.DeleteFunc(slices.Clone(list), func(o history.Override) bool { return lapsed(&o, now, d.boot, sinceBoot) }))
 }
 
 // effected answers the acts that are settled, and has their entries marked as done.
@@ -523,23 +517,25 @@ func (d *Daemon) effected() {
 			}
 		}
 	}
+	g := d.region.generation()
+	outcome := fmt.Sprintf("generation %d is live", g)
+	if refused != "" {
+		outcome = "refused: " + refused
+	}
 	for _, e := range d.effects {
-		reply := Reply{Act: e.entry.Number, Generation: d.region.generation(), Refused: refused, Warnings: e.warned}
-		reply.Published = d.region.held != e.before
-		reply.Changes = changesBetween(sectionsOf(e.before), sectionsOf(d.region.held))
-		if d.intent.Pin != nil {
-			reply.Record = d.intent.Pin.Generation
-		}
-		outcome := fmt.Sprintf("generation %d is live", reply.Generation)
-		if refused != "" {
-			outcome = "refused: " + refused
-		}
 		if e.request != nil {
+			reply := Reply{
+				Act: e.entry.Number, Generation: g, Refused: refused, Warnings: e.warned, Published: d.region.held != e.before,
+				Changes: changesBetween(sectionsOf(e.before), sectionsOf(d.region.held)),
+			}
+			if d.intent.Pin != nil {
+				reply.Record = d.intent.Pin.Generation
+			}
 			d.replies = append(d.replies, func() { e.request.finish(reply, nil) })
 		}
 		if e.entry.Number != 0 {
 			d.recorder.do(func() {
-				if err := d.recorder.store.Done(e.entry.Number, outcome, reply.Generation); err != nil {
+				if err := d.recorder.store.Done(e.entry.Number, outcome, g); err != nil {
 					d.recorder.errors.Inc()
 					d.log.Error("an act cannot be entered as done; the next start does it", "act", e.entry.Number, "error", err)
 				}
@@ -549,7 +545,7 @@ func (d *Daemon) effected() {
 	d.effects = nil
 }
 
-// Why of the newest act that is yet to be settled is what a publication is put down to.
+// cause is the newest act that is yet to be settled: what a publication is put down to.
 func (d *Daemon) cause() (e history.Entry, ok bool) {
 	if n := len(d.effects); n > 0 {
 		return d.effects[n-1].entry, true

@@ -131,8 +131,8 @@ func TestRollback(t *testing.T) {
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.put("a.yaml", "x: 9\n")
-	await(t, "what waits", func() bool { return d.State().Waiting != nil })
+	s.put("a.yaml", "x: 9\n") // what waited before is what the history has of the source
+	await(t, "what waits", func() bool { w := d.State().Waiting; return w != nil && w.Diff("").Configs[0].Keys[0].After == "9" })
 	d.does(t, Unpin{})
 	s.sees(map[string]string{"a": `{"x":9}`})
 	if state := d.State(); state.Held || state.Pin != nil || state.Waiting != nil {

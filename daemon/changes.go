@@ -10,9 +10,6 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// maxNames is how many names of changed configs a line of the log has.
-const maxNames = 10
-
 // Changes are what a publication changed or would change, by name.
 type Changes struct {
 	Added, Changed, Removed int
@@ -35,9 +32,9 @@ func changesBetween(before, now []*image.Section) (c Changes) {
 			name = now.Name()
 		}
 		switch n := len(c.Names); {
-		case n < maxNames:
+		case n < diff.MaxNames:
 			c.Names = append(c.Names, name)
-		case n == maxNames:
+		case n == diff.MaxNames:
 			c.Names = append(c.Names, "…")
 		}
 	})

@@ -5,6 +5,7 @@ package daemon
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
@@ -21,7 +22,10 @@ type content struct {
 	base      *content     // without overrides; nil: it has none
 	overrides *overrides   // that it has
 	pin       *history.Pin // that holds it; nil: it comes from the sources
+
+	// Of the record that it comes from, if it does.
 	layers    []history.Layer
+	published time.Time
 }
 
 // contentOf is the content of an image that was published before.

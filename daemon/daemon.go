@@ -12,17 +12,15 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
-	uberatomic "go.uber.org/atomic"
+	"go.uber.org/atomic"
 
 	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
-	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -47,7 +45,7 @@ type Daemon struct {
 
 	state       atomic.Pointer[State]
 	watchErrors atomic.Uint64
-	stateErrors uberatomic.Uint64 // failures to write the state directory; of several goroutines
+	stateErrors atomic.Uint64 // failures to write the state directory; of several goroutines
 
 	// The rest belongs to the owner: the goroutine that Run or Once was called on.
 	layers layers
@@ -68,22 +66,21 @@ type Daemon struct {
 	boot      string         // bootID
 	intent    history.Intent // as it is stored
 	overrides *overrides     // that have not lapsed
-	lapsing   []history.Override
-	pinned    *content // what the pin holds; nil: nothing is pinned
-	overlaid  *content // the same with the overrides that were set after the pin
-	trial     *trial   // nil: none waits
-	effects   []effect // acts that are yet to be settled
+	pinned    *content       // what the pin holds; nil: nothing is pinned
+	overlaid  *content       // the same with the overrides that were set after the pin
+	trial     *trial         // nil: none waits
+	effects   []effect       // acts that are yet to be settled
 	waiting   *Waiting
-	recalled  bool             // before was asked for
-	before    []*image.Section // what the history has as newest
+	recalled  bool     // whether the history was asked for its newest content
+	before    *content // that content, until there is a region
 	past      *Past
 	reloads   []reloading
 	replies   []func() // to be given at the end of the turn, when the state says the same
 
 	held     *holding      // what the region holds, with its digest
 	judged   bool          // there was a verdict on what all sources have
-	asked    bool          // whether the history was asked for its newest content
-	older    *content      // that content, until it is published
+	asked    bool          // whether older was looked for
+	older    *content      // what was last good, until it is published
 	tried    time.Time     // when settle was called last
 	retried  time.Time     // when retry was called last
 	started  time.Time     // when the sources began to be followed

@@ -17,11 +17,9 @@ type digest struct {
 }
 
 func (d *digest) of(configs []*image.Section) string {
-	d.once.Do(func() { d.text = digestText(history.ContentDigest(configs)) })
+	d.once.Do(func() { d.text = history.DigestText(history.ContentDigest(configs)) })
 	return d.text
 }
-
-func digestText(d history.Digest) string { return "sha256:" + d.String() }
 
 // holding is an image that the region holds, and its digest.
 type holding struct {

@@ -36,8 +36,10 @@ func (d *Daemon) guard(c *content) *refusal {
 		return nil
 	}
 	live := sectionsOf(d.region.held)
-	if live == nil {
-		live = d.remembered()
+	if d.region.held == nil {
+		if c := d.remembered(); c != nil {
+			live = c.sections
+		}
 	}
 	return d.opt.Guards.refuse(live, c, d.intent.Accepted)
 }
@@ -88,10 +90,7 @@ func (g *Guards) lost(live, now []*image.Section) (lost []string) {
 		}
 	})
 	if len(live) >= fewest && len(removed)*100 > max(g.MaxRemoved, 0)*len(live) {
-		names := strings.Join(removed[:min(len(removed), maxNames)], ", ")
-		if len(removed) > maxNames {
-			names += ", …"
-		}
+		names := strings.Join(diff.Names(removed, func(name string) string { return name }), ", ")
 		lost = slices.Insert(lost, 0, fmt.Sprintf("%d of %d configs are gone (%s), and --max-removed allows %d %%", len(removed), len(live), names, max(g.MaxRemoved, 0)))
 	}
 	return lost

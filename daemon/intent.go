@@ -123,23 +123,30 @@ func patched(base *content, p *plan.Plan, set *overrides, list []history.Overrid
 // lapse ends the overrides whose time has come. They end at once; that this is entered in
 // the audit may wait for a disk. It reports whether one has ended.
 func (d *Daemon) lapse(now time.Time) bool {
-	sinceBoot := shm.Boottime()
-	var kept []history.Override
-	for _, o := range d.overrides.all() {
-		if !lapsed(&o, now, d.boot, sinceBoot) {
-			kept = append(kept, o)
-			continue
-		}
+	kept, ended := d.sift(d.overrides.all(), now)
+	for _, o := range ended {
 		d.log.Info("an override has lapsed", "act", o.Act, "config", o.Config, "key", o.Key, "until", o.Until)
-		d.lapsing = append(d.lapsing, o)
 		d.effects = append(d.effects, effect{entry: lapseEntry(&o)})
 	}
-	if len(kept) == len(d.overrides.all()) {
+	if ended == nil {
 		return false
 	}
 	d.obey(overridesOf(kept))
-	d.forgetLapsed()
+	d.forget(ended)
 	return true
+}
+
+// sift tells the overrides that are in force from those that have lapsed.
+func (d *Daemon) sift(list []history.Override, now time.Time) (kept, ended []history.Override) {
+	sinceBoot := shm.Boottime()
+	for _, o := range list {
+		if lapsed(&o, now, d.boot, sinceBoot) {
+			ended = append(ended, o)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	return kept, ended
 }
 
 // obey puts a set of overrides in force. Without any, what the sources come to is known
@@ -155,11 +162,10 @@ func lapseEntry(o *history.Override) history.Entry {
 	return history.Entry{Command: fmt.Sprintf("lapse of override %d of %s %s", o.Act, o.Config, o.Key), By: history.By{UID: -1}}
 }
 
-// forgetLapsed has the overrides that have lapsed taken out of the stored intent. What
-// fails is tried again with the next one and at the next start, which finds that they
-// have lapsed.
-func (d *Daemon) forgetLapsed() {
-	for _, o := range d.lapsing {
+// forget has overrides that have lapsed taken out of the stored intent. What fails is
+// tried again at the next start, which finds that they have lapsed.
+func (d *Daemon) forget(lapsed []history.Override) {
+	for _, o := range lapsed {
 		e := lapseEntry(&o)
 		e.Time = time.Now()
 		d.recorder.do(func() {
@@ -176,7 +182,6 @@ func (d *Daemon) forgetLapsed() {
 			}
 		})
 	}
-	d.lapsing = nil
 }
 
 // target is what is to be live: nil while that is not known.

@@ -51,7 +51,6 @@ type recorder struct {
 	ended  chan struct{}
 
 	trouble atomic.String // why the last recording failed; empty: it worked
-	left    atomic.Uint64 // publications that were left out
 
 	mu      sync.Mutex
 	pending []unrecorded
@@ -81,7 +80,6 @@ func (r *recorder) record(p history.Publication) {
 	r.mu.Lock()
 	if len(r.pending) == maxUnrecorded {
 		r.pending = append(r.pending[:0], r.pending[1:]...)
-		r.left.Inc()
 	}
 	r.pending = append(r.pending, unrecorded{p, added(&r.last, &p)})
 	r.last = p

@@ -273,21 +273,11 @@ func (d *Daemon) lastGood() *content {
 			"published", m.Published())
 		return contentOf(m)
 	}
-	rec, ok, err := d.recorder.store.Newest()
-	if err == nil && !ok {
-		return nil
+	c := d.remembered()
+	if c != nil {
+		d.log.Warn("publishing the last good generation until the source is good", "state_dir", d.opt.StateDir,
+			"revision", c.revision, "configs", len(c.sections), "published", c.published)
 	}
-	var c *content
-	if err == nil {
-		c, err = recorded(d.recorder.store, rec, nil)
-	}
-	if err != nil {
-		d.log.Warn("the last good generation of the history cannot be used", "state_dir", d.opt.StateDir, "error", err)
-		return nil
-	}
-	d.log.Warn("publishing the last good generation until the source is good", "state_dir", d.opt.StateDir,
-		"revision", rec.Revision, "configs", len(c.sections), "published", rec.Time)
-	c.layers = rec.Layers
 	return c
 }
 
@@ -352,6 +342,7 @@ func (d *Daemon) put(c *content, began time.Time) error {
 	before := d.region.held
 	err := d.region.put(c, began)
 	if d.region.held != before {
+		d.before = nil
 		d.tally.publications++
 		d.tally.took.add(time.Since(began))
 		d.remember(c)

@@ -173,7 +173,7 @@ func (p *Past) Why(ctx context.Context, g uint64, config, key string) ([]plan.Or
 	if len(origins) == 0 || origins[0].Value != value && key != "" {
 		act := plan.Origin{Layer: overrideLayer, Value: value, File: "by an operator"}
 		if rec.By != nil {
-			act.File = rec.Command + " by " + userText(*rec.By) + whyText(rec.Why)
+			act.File = rec.Command + " by " + rec.By.Name() + whyText(rec.Why)
 		}
 		return append([]plan.Origin{act}, origins...), nil
 	}

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/failpoint"
-	"github.com/statesync/statesync/shm/image"
 )
 
 // maxInMemory bounds the history of a daemon without a state directory, in bytes: it is
@@ -92,13 +92,9 @@ func (d *Daemon) remind(s *history.Store) error {
 	if d.intent, err = s.Intent(); err != nil {
 		return err
 	}
-	d.overrides = d.alive(d.intent.Overrides)
-	for _, o := range d.intent.Overrides {
-		if !containsOverride(d.overrides, o.Act) {
-			d.lapsing = append(d.lapsing, o)
-		}
-	}
-	d.forgetLapsed()
+	kept, ended := d.sift(d.intent.Overrides, time.Now())
+	d.overrides = overridesOf(kept)
+	d.forget(ended)
 	if pin := d.intent.Pin; pin != nil {
 		refs, err := s.Pinned()
 		if err != nil {
@@ -119,15 +115,6 @@ func (d *Daemon) remind(s *history.Store) error {
 		d.effects = append(d.effects, effect{entry: e, before: d.region.held})
 	}
 	return nil
-}
-
-func containsOverride(set *overrides, act uint64) bool {
-	for _, o := range set.all() {
-		if o.Act == act {
-			return true
-		}
-	}
-	return false
 }
 
 // takeLastGood takes over the image that an earlier version saved, once.
@@ -171,17 +158,19 @@ func (d *Daemon) remember(c *content) {
 	d.recorder.record(p)
 }
 
-// remembered is what was live before, for the guards of a daemon that has no region.
-func (d *Daemon) remembered() []*image.Section {
-	if !d.recalled {
-		d.recalled = true
-		rec, ok, err := d.recorder.store.Newest()
-		if err != nil || !ok {
-			return nil
-		}
-		if c, err := recorded(d.recorder.store, rec, nil); err == nil {
-			d.before = c.sections
-		}
+// remembered is the newest content of the history, which stands for what is live while
+// there is no region; nil: there is none, or it cannot be used.
+func (d *Daemon) remembered() *content {
+	if d.recalled {
+		return d.before
+	}
+	d.recalled = true
+	rec, ok, err := d.recorder.store.Newest()
+	if ok && err == nil {
+		d.before, err = recorded(d.recorder.store, rec, nil)
+	}
+	if err != nil {
+		d.log.Warn("the last good generation of the history cannot be used", "state_dir", d.opt.StateDir, "error", err)
 	}
 	return d.before
 }

@@ -87,7 +87,9 @@ func TestNoRoomForHistory(t *testing.T) {
 	s.put("a.yaml", "x: 1\n")
 	d := s.run()
 	s.sees(map[string]string{"a": `{"x":1}`})
-	await(t, "the alarm", func() bool { return strings.Contains(d.State().Alarm, "the history cannot be kept") })
+	await(t, "the alarm", func() bool {
+		return d.State().Converged && strings.Contains(d.State().Alarm, "the history cannot be kept")
+	})
 	d.refuses(t, Pin{}, ErrInvalid, "make room")
 	d.stop(t)
 

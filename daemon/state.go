@@ -131,7 +131,7 @@ func (c *content) overridden(config, key string) (origins []plan.Origin) {
 			continue
 		}
 		origins = append(origins, plan.Origin{
-			Layer: overrideLayer, Version: fmt.Sprintf("act %d", o.Act), File: fmt.Sprintf("%s by %s until %s%s", o.Key, userText(o.By), o.Until.UTC().Format(time.RFC3339), whyText(o.Why)),
+			Layer: overrideLayer, Version: fmt.Sprintf("act %d", o.Act), File: fmt.Sprintf("%s by %s until %s%s", o.Key, o.By.Name(), o.Until.UTC().Format(time.RFC3339), whyText(o.Why)),
 			Value: string(o.Value), Deleted: string(o.Value) == "null",
 		})
 	}
@@ -147,7 +147,7 @@ func (c *content) held(config, key string) ([]plan.Origin, error) {
 	}
 	o := plan.Origin{
 		Layer: pinLayer, Version: fmt.Sprintf("generation %d", c.pin.Generation),
-		File: fmt.Sprintf("held by %s since %s%s", userText(c.pin.By), c.pin.Time.UTC().Format(time.RFC3339), whyText(c.pin.Why)),
+		File: fmt.Sprintf("held by %s since %s%s", c.pin.By.Name(), c.pin.Time.UTC().Format(time.RFC3339), whyText(c.pin.Why)),
 	}
 	switch s := base.sections[i]; {
 	case s.Kind() == image.Opaque:
@@ -162,17 +162,6 @@ func (c *content) held(config, key string) ([]plan.Origin, error) {
 		o.Value = string(v.Text)
 	}
 	return []plan.Origin{o}, nil
-}
-
-// userText names a user.
-func userText(by history.By) string {
-	switch {
-	case by.UID < 0:
-		return "the daemon"
-	case by.User != "":
-		return by.User
-	}
-	return fmt.Sprintf("uid %d", by.UID)
 }
 
 // whyText is the reason that an operator gave, after a colon.

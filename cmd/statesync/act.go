@@ -209,7 +209,7 @@ func (t *acting) preview(ctx context.Context, c *control.Client, o *order) (bool
 	return true, nil
 }
 
-// confirm asks a question, to which everything but yes is no.
+// confirm asks a question. Any answer but yes is a no.
 func (t *acting) confirm(ctx context.Context, question string) bool {
 	fmt.Fprintf(t.app.stderr, "%s [y/N] ", question)
 	answers := make(chan string, 1)

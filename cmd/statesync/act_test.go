@@ -54,7 +54,7 @@ func (h *host) onTerminal(answer string, args ...string) (code int, shown string
 	return cmd.ProcessState.ExitCode(), all.String()
 }
 
-// On a terminal, a command shows what it would change and asks; everything but yes is no.
+// On a terminal, a command shows what it would change and asks. Any answer but yes is a no.
 func TestAskOnTerminal(t *testing.T) {
 	t.Parallel()
 	h := threeGenerations(t)
@@ -257,7 +257,7 @@ func TestPreviewIsBounded(t *testing.T) {
 	h.call("diff", "1").has(t, exitNo, "~ c99\n    ~ x  1 → 2\n    - y  2\n")
 }
 
-// A user who may not command is told what to do.
+// A user that may not command is told what to do.
 func TestNotPermitted(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {

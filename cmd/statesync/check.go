@@ -152,7 +152,7 @@ func (c *checking) sources(args []string) ([]source.Spec, error) {
 // report prints a line for each thing that is wrong.
 func (c *checking) report(t *daemon.Trial) {
 	if t.Image != nil {
-		c.digest = "sha256:" + history.ContentDigest(t.Image.Sections()).String()
+		c.digest = history.DigestText(history.ContentDigest(t.Image.Sections()))
 	}
 	for _, p := range t.Problems {
 		c.finding(p)

@@ -14,8 +14,8 @@ func (a *app) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "Show how much is remembered, or remove values from it",
-		Long: `Show how many generations the daemon remembers, and how large that is. Whoever
-may read the region may look at all of them with log, show and diff; purge
+		Long: `Show how many generations the daemon remembers, and how large that is. Users
+that may read the region may look at all of them with log, show and diff; purge
 removes what must not be there. It needs the running daemon.`,
 		Example: `  statesync history
   statesync history purge auth`,

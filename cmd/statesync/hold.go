@@ -102,5 +102,5 @@ again, those whose time is over excepted.`,
 
 // heldText says what is held, by which user, since when and why.
 func heldText(p *control.Pin) string {
-	return fmt.Sprintf("The content of generation %d is held since %s by %s%s", p.Generation, stamp(p.Time), person(p.By), because(p.Why))
+	return fmt.Sprintf("The content of generation %d is held since %s by %s%s", p.Generation, stamp(p.Time), p.By.Name(), because(p.Why))
 }

@@ -256,5 +256,5 @@ func actText(r control.Record) string {
 	if r.By == nil {
 		return ""
 	}
-	return r.Command + " by " + person(*r.By) + because(r.Why)
+	return r.Command + " by " + r.By.Name() + because(r.Why)
 }

@@ -2,10 +2,9 @@
 // was, and how the daemon is doing, has the daemon go back, checks a directory of
 // configs before they are committed, and signs bundles of them.
 //
-// It never writes a region: what is to change it asks the daemon for. It exits
-// with 0 when all is well, with 1 when the answer is no, and with 64 when it was
-// called wrongly. What it was asked for goes to
-// the standard output; errors and summaries go to the standard error. Text from
+// It never writes a region: it asks the daemon for changes. It exits with 0 if all is
+// well, with 1 if the answer is no, and with 64 if it was called wrongly; diff exits with
+// 1 for a difference and with 2 for an error. Results go to the standard output; errors and summaries go to the standard error. Text from
 // a region that a terminal could take for a command is shown as an escape.
 package main
 

@@ -96,5 +96,5 @@ func clearing(s control.Status, args []string) (order, error) {
 
 // overrideText says what an override sets, until when, by which user and why.
 func overrideText(o *control.Override) string {
-	return fmt.Sprintf("%s %s=%s until %s by %s%s", o.Config, o.Key, clip(string(o.Value)), stamp(o.Until), person(o.By), because(o.Why))
+	return fmt.Sprintf("%s %s=%s until %s by %s%s", o.Config, o.Key, clip(string(o.Value)), stamp(o.Until), o.By.Name(), because(o.Why))
 }

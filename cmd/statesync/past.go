@@ -142,23 +142,12 @@ func number(text string) (uint64, bool) {
 	return g, err == nil && g > 0
 }
 
-// person names who asked for an act, in a few words.
-func person(by control.By) string {
-	switch {
-	case by.UID < 0:
-		return "the daemon"
-	case by.User != "":
-		return by.User
-	}
-	return fmt.Sprintf("uid %d", by.UID)
-}
-
-// process names who asked for an act, and with what.
+// process names the user, the process and the program that an act comes from.
 func process(by control.By) string {
 	if by.UID < 0 {
-		return person(by)
+		return by.Name()
 	}
-	what := []string{person(by)}
+	what := []string{by.Name()}
 	if by.User != "" {
 		what = append(what, fmt.Sprintf("uid %d", by.UID))
 	}

@@ -85,8 +85,8 @@ func printJSON(w io.Writer, v any, indent string) error {
 	return err
 }
 
-// columns is how wide the terminal is that a file leads to; 0 if it leads to none, and if
-// it is no file.
+// columns is the width of the terminal that a file leads to; 0 if it leads to none, or is
+// not a file.
 func columns(file any) int {
 	f, ok := file.(*os.File)
 	if !ok {

@@ -76,16 +76,13 @@ func (r *ring) at(g uint64) (*image.Image, error) {
 func recordOf(m, before *image.Image, live bool) (control.Record, *diff.Diff) {
 	r := control.Record{
 		Generation: m.Generation(), Time: m.Published(), Revision: m.Revision(), Live: live,
-		Digest: "sha256:" + history.ContentDigest(m.Sections()).String(), Layers: []control.RecordLayer{},
+		Digest: history.DigestText(history.ContentDigest(m.Sections())), Layers: []control.RecordLayer{},
 	}
 	if before == nil {
 		return r, nil
 	}
 	d := diff.Between(before.Sections(), m.Sections())
-	r.Changes = control.Changes{Added: d.Added, Changed: d.Changed, Removed: d.Removed, Names: []string{}}
-	for _, c := range d.Configs[:min(len(d.Configs), 10)] {
-		r.Changes.Names = append(r.Changes.Names, c.Name)
-	}
+	r.Changes = control.Changes{Added: d.Added, Changed: d.Changed, Removed: d.Removed, Names: diff.Names(d.Configs, func(c diff.Config) string { return c.Name })}
 	return r, d
 }
 

@@ -46,21 +46,23 @@ type visitor struct {
 	denied error
 }
 
-// connected notes who connected, when it does: what the kernel has noted of the peer then
+// connected notes the peer at the time of the connection. What the kernel has of it then
 // does not change, whatever the process does later.
 func (d *door) connected(ctx context.Context, c net.Conn) context.Context {
-	v := &visitor{denied: errors.New("the process at the other end is not known")}
+	v := visitor{denied: errUnknownPeer}
 	if conn, ok := c.(*net.UnixConn); ok {
 		v.by, v.denied = d.admit(conn)
 	}
 	return context.WithValue(ctx, visitorKey{}, v)
 }
 
+var errUnknownPeer = errors.New("the process at the other end is not known")
+
 // admit says which process is at the other end, and why it may not command, if so.
 func (d *door) admit(c *net.UnixConn) (by daemon.By, denied error) {
 	cred, err := peer(c)
 	if err != nil {
-		return by, fmt.Errorf("the process at the other end is not known: %w", err)
+		return by, fmt.Errorf("%w: %w", errUnknownPeer, err)
 	}
 	uid := int(cred.Uid)
 	by = daemon.By{UID: uid, User: userName(uid), PID: int(cred.Pid), Program: program(int(cred.Pid))}
@@ -153,13 +155,12 @@ func override(c Command) (daemon.Command, error) {
 
 // command does what a request asks for.
 func (s *server) command(r *http.Request, build func(Command) (daemon.Command, error)) (any, error) {
-	v, _ := r.Context().Value(visitorKey{}).(*visitor)
-	if v == nil || v.denied != nil {
-		why := "the process at the other end is not known"
-		if v != nil {
-			why = v.denied.Error()
-		}
-		return nil, &refusal{http.StatusForbidden, why}
+	v, known := r.Context().Value(visitorKey{}).(visitor)
+	if !known {
+		v.denied = errUnknownPeer
+	}
+	if v.denied != nil {
+		return nil, &refusal{http.StatusForbidden, v.denied.Error()}
 	}
 	var body Command
 	decoder := json.NewDecoder(r.Body)

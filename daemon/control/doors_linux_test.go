@@ -71,7 +71,7 @@ func init() {
 		fmt.Println(answers(err), answers(there), answers(change))
 		return nil
 	}
-	// doorkeeper SOCKET says who the first client is, and whether it may command.
+	// doorkeeper SOCKET prints the uid of the first client, and whether it is refused.
 	roles["doorkeeper"] = func(args []string) error {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: args[0], Net: "unix"})
 		if err != nil {
@@ -137,7 +137,7 @@ func openRegion(t *testing.T) string {
 	return region
 }
 
-// The table of who can look and who can change.
+// Each user is let in to look, and to change, as the table says.
 func TestDoors(t *testing.T) {
 	shmtest.NeedRoot(t)
 	h := startWith(t, openRegion(t), func(o *Options) { o.ControlGroup = deputies })

@@ -71,9 +71,6 @@ func (s *server) log(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// maxNames is how many names of changed configs a record of the log has.
-const maxNames = 10
-
 // record is a record for JSON, and what it changed.
 func (s *server) record(past *daemon.Past, rec history.Record) (Record, []history.Change, error) {
 	changed, err := past.Changes(rec.Generation)
@@ -82,19 +79,13 @@ func (s *server) record(past *daemon.Past, rec history.Record) (Record, []histor
 	}
 	d := s.daemon.State()
 	r := Record{
-		Generation: rec.Generation, Time: rec.Time, Revision: rec.Revision, Digest: "sha256:" + rec.Content.String(), Layers: []RecordLayer{},
-		Changes: Changes{Added: rec.Added, Changed: rec.Changed, Removed: rec.Removed, Names: []string{}},
+		Generation: rec.Generation, Time: rec.Time, Revision: rec.Revision, Digest: history.DigestText(rec.Content), Layers: []RecordLayer{},
+		Changes: Changes{Added: rec.Added, Changed: rec.Changed, Removed: rec.Removed, Names: diff.Names(changed, func(c history.Change) string { return c.Name })},
 		Act:     rec.Act, Command: rec.Command, Why: rec.Why, By: rec.By,
 		Live: d.Generation == rec.Generation, Pinned: d.Pin != nil && d.Pin.Generation == rec.Generation,
 	}
 	for _, l := range rec.Layers {
 		r.Layers = append(r.Layers, RecordLayer(l))
-	}
-	for _, c := range changed[:min(len(changed), maxNames)] {
-		r.Changes.Names = append(r.Changes.Names, c.Name)
-	}
-	if len(changed) > maxNames {
-		r.Changes.Names = append(r.Changes.Names, "…")
 	}
 	return r, changed, nil
 }

@@ -73,6 +73,21 @@ func Between(before, after []*image.Section) *Diff {
 // Empty reports whether nothing is different.
 func (d *Diff) Empty() bool { return d.Added+d.Changed+d.Removed == 0 }
 
+// MaxNames is how many names of configs a line lists.
+const MaxNames = 10
+
+// Names are the names of the first MaxNames of a list, and "…" if there are more.
+func Names[T any](list []T, name func(T) string) []string {
+	names := []string{}
+	for _, of := range list[:min(len(list), MaxNames)] {
+		names = append(names, name(of))
+	}
+	if len(list) > MaxNames {
+		names = append(names, "…")
+	}
+	return names
+}
+
 // Walk calls visit for each config that differs, in the order of the names, with nil for
 // one that is not there. Sections that are the same memory are not compared.
 func Walk(before, after []*image.Section, visit func(old, now *image.Section)) {

@@ -15,6 +15,9 @@ func ContentDigest(configs []*image.Section) Digest {
 	return contentDigest(all)
 }
 
+// DigestText is how the digest of a content is shown: "sha256:" and its hex digits.
+func DigestText(d Digest) string { return "sha256:" + d.String() }
+
 // contentDigest is ContentDigest of configs whose sums are known.
 func contentDigest(configs []headConfig) (d Digest) {
 	all := sha256.New()

@@ -18,7 +18,7 @@ func refOf(s *image.Section) Ref {
 	return Ref{Name: s.Name(), Kind: s.Kind(), Sum: sha256.Sum256(s.Content())}
 }
 
-// Whoever reads beside writing, pruning, purging and the replacing of the file sees whole
+// A reader beside writing, pruning, purging and the replacing of the file sees whole
 // records: configs that have the record's content.
 func TestReadBesideWrite(t *testing.T) {
 	for _, path := range []string{inMemory(t), ""} {

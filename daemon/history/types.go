@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/statesync/statesync/daemon/source"
@@ -31,6 +32,17 @@ type By struct {
 	User    string `json:"user"`
 	PID     int    `json:"pid"`
 	Program string `json:"program"` // "": it could not be read
+}
+
+// Name is what people call the user: as the host does, or else by number.
+func (b By) Name() string {
+	switch {
+	case b.UID < 0:
+		return "the daemon"
+	case b.User != "":
+		return b.User
+	}
+	return fmt.Sprintf("uid %d", b.UID)
 }
 
 // Ref is one config of a generation.
