@@ -274,7 +274,7 @@ func (r *region) create(c *content) (committed bool, err error) {
 	failpoint.Here("region.reallowed")
 	before := r.id()
 	err = r.w.Create(g, m.Words())
-	if r.id() == before {
+	if id := r.id(); id == before || id == (shm.ID{}) { // a lock that is lost takes the old file with it
 		return false, err
 	}
 	r.held, r.whole, r.top, r.verified, r.left = m, true, g, time.Now(), nil

@@ -6,12 +6,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
 )
@@ -112,6 +115,37 @@ func TestRegionLost(t *testing.T) {
 	if stats := d.State(); stats.Losses != 8 || stats.Regions != 9 || !stats.Converged {
 		t.Errorf("the stats are %+v", stats)
 	}
+}
+
+// A region whose lock another process took is left to that process until the lock is free.
+func TestRegionLockTaken(t *testing.T) {
+	s := newSetup(t)
+	s.put("a.yaml", "x: 1\n")
+	s.run()
+	p := s.sees(map[string]string{"a": `{"x":1}`})
+	name := filepath.Join(s.opt.Region, "lock")
+	if err := os.Rename(name, name+".old"); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(s.file()); err != nil {
+		t.Fatal(err)
+	}
+	s.logs("refused")
+	if _, err := os.Stat(s.file()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a region beside the lock's owner: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.replaced(p)
 }
 
 func overwrite(path string, at int64, with []byte) error {
