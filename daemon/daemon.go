@@ -222,23 +222,22 @@ func (d *Daemon) follow(watch bool) error {
 func (d *Daemon) interval(spec source.Spec) (time.Duration, *source.Poll) {
 	switch interval, polls := Schemes.Polls(spec); {
 	case polls:
-		return interval, &source.Poll{Host: hostID(), Source: Schemes.Identity(spec)}
+		return interval, &source.Poll{Host: hostID() + "\x00" + d.opt.Region, Source: Schemes.Identity(spec)}
 	case spec.Interval > 0:
 		return spec.Interval, nil
 	}
 	return d.opt.Resync, nil
 }
 
-// hostID tells this host from others.
+// hostID tells this host from others: by name, too, because hosts that were copied may
+// have the same machine id.
 func hostID() string {
-	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(id) > 0 {
-		return string(id)
-	}
-	name, err := os.Hostname()
-	if err != nil {
+	id, _ := os.ReadFile("/etc/machine-id")
+	name, _ := os.Hostname()
+	if len(id)+len(name) == 0 {
 		return bootID()
 	}
-	return name
+	return string(id) + name
 }
 
 // news wakes the owner.
