@@ -202,7 +202,7 @@ func TestOwnerDoesNotWaitForDecoding(t *testing.T) {
 	await(t, "decoding", func() bool { return !d.State().Planning.IsZero() })
 	first := d.State()
 	await(t, "heartbeats", func() bool { return d.State().Turned.Sub(first.Turned) > 2*time.Second || d.State().Planning.IsZero() })
-	d.reload(t)
+	d.does(t, Pin{})
 	if d.State().Planning.IsZero() {
 		t.Skip("this machine decodes it at once")
 	}
