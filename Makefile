@@ -20,13 +20,12 @@ demo: build ## The main job, on this machine, in under a minute
 build: ## bin/statesyncd, bin/statesync and the examples
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/...
 
-test: vet ## Everything that must hold, with the race detector
+test: ## Everything that must hold, with the race detector
+	$(GO) vet -race ./... # with what the tests are compiled with: nothing is compiled twice
 	$(GO) test -race -timeout 10m ./...
 	$(GO) -C bench/guard test ./...
 
-# Applications are developed on other systems than they run on.
-vet:
-	$(GO) vet ./...
+vet: ## The other systems: those that applications are developed on, and arm64
 	GOARCH=arm64 $(GO) vet ./...
 	@for target in darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64; do \
 		echo "vet for $$target"; \
