@@ -8,7 +8,7 @@ NESTED  := bench/guard bench/peers deploy/check
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/statesync/statesync/cmd/internal/cli.version=$(VERSION)
 
-.PHONY: help demo build test vet bench bench-peers bench-guard model crash fuzz campaign deb rpm package e2e-package lint fmt clean test-nested \
+.PHONY: help demo build test vet bench bench-peers bench-guard fleet model crash fuzz campaign deb rpm package e2e-package lint fmt clean test-nested \
 	image-root check-deploy e2e-kubernetes
 
 help: ## What there is to make
@@ -38,6 +38,11 @@ bench: ## Our figures, beside the floor of the same run, as a table
 bench-peers: ## Against what one would pick instead, with real servers; half an hour, or ONLY=name
 	$(GO) -C bench/peers run . -out .. $(if $(ONLY),-only $(ONLY))
 	$(GO) -C bench/peers run ./scaling/page
+
+HOSTS ?= 500
+
+fleet: build ## HOSTS (500) daemons against one Git server and one of bundles; half an hour
+	$(GO) run ./bench/fleet -hosts $(HOSTS) -page docs/SCALING.md
 
 bench-guard: ## The hot paths, beside those of the last commit; fails where one is worse
 	$(GO) -C bench/guard run .
