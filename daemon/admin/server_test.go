@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,81 +106,6 @@ func TestConnectionsAreBounded(t *testing.T) {
 		defer c.Close()
 		return answers(c)
 	})
-}
-
-func TestListen(t *testing.T) {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	tcp, err := Listen(now, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	taken := tcp.Addr().String()
-	if _, err := Listen(now, taken); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "--listen") {
-		t.Error(err)
-	}
-	// It is waited for.
-	got := make(chan error, 1)
-	go func() {
-		l, err := Listen(context.Background(), taken)
-		if err == nil {
-			err = l.Close()
-		}
-		got <- err
-	}()
-	tcp.Close()
-	if err := <-got; err != nil {
-		t.Error(err)
-	}
-	if _, err := Listen(context.Background(), "192.0.2.1:1"); err == nil || errors.Is(err, syscall.EADDRINUSE) { // an address that this host does not have
-		t.Error(err)
-	}
-}
-
-func TestListenOnASocket(t *testing.T) {
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(now, "unix:"+path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != socketMode {
-		t.Error(info, err)
-	}
-	if _, err := Listen(now, "unix:"+path); !errors.Is(err, syscall.EADDRINUSE) {
-		t.Error(err)
-	}
-	// A listener that was killed leaves its file.
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	l.Close()
-	if l, err = Listen(now, "unix:"+path); err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	// Listen removes no file that is not a socket.
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(now, "unix:"+path); !errors.Is(err, syscall.EADDRINUSE) {
-		t.Error(err)
-	}
-	if _, err := os.Lstat(path); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestCheckAddress(t *testing.T) {
-	for _, address := range []string{DefaultAddress, ":80", "0.0.0.0:17471", "[::1]:17471", "localhost:http", "unix:/run/x.sock", "unix:x"} {
-		if err := CheckAddress(address); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, address := range []string{"", "x", "17471", "127.0.0.1", "127.0.0.1:", "::1:17471", "127.0.0.1:99999", ":-1", ":no-such-service", "unix:", "unix:@abstract", "unix:" + strings.Repeat("x", 200)} {
-		if err := CheckAddress(address); err == nil || !strings.Contains(err.Error(), "socket") && !strings.Contains(err.Error(), DefaultAddress) {
-			t.Errorf("%q: %v", address, err)
-		}
-	}
 }
 
 // An end does not wait for a client that does not go.

@@ -44,7 +44,9 @@ type Options struct {
 	// Prefer, if not nil, reports whether a client is let in although all connections are
 	// being answered: one that it does not prefer makes room.
 	Prefer func(net.Conn) bool
-	Log    *slog.Logger
+	// Refused, if not nil, is told of the requests that come to no route.
+	Refused func(code int, why string)
+	Log     *slog.Logger
 }
 
 // Server answers the requests of its routes.
@@ -102,6 +104,12 @@ func guarded(o *Options) http.Handler {
 	for _, path := range slices.Sorted(maps.Keys(o.Post)) {
 		known = append(known, "POST "+path)
 	}
+	refuse := func(w http.ResponseWriter, code int, why string) {
+		if o.Refused != nil {
+			o.Refused(code, why)
+		}
+		Refuse(w, code, why)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Cache-Control", "no-store")
@@ -132,9 +140,9 @@ func guarded(o *Options) http.Handler {
 	})
 }
 
-// refuse answers, and ends the connection, so that a body that may follow is not
+// Refuse answers, and ends the connection, so that a body that may follow is not
 // read.
-func refuse(w http.ResponseWriter, code int, why string) {
+func Refuse(w http.ResponseWriter, code int, why string) {
 	w.Header().Set("Connection", "close")
 	http.Error(w, why, code)
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/internal/secret"
 	"github.com/statesync/statesync/daemon/internal/web"
 	"github.com/statesync/statesync/daemon/source"
 )
@@ -36,10 +35,7 @@ type remote struct {
 	revoked string
 }
 
-const (
-	defaultRef = "main"
-	maxSecret  = 4 << 10 // bytes of a credentials file
-)
+const defaultRef = "main"
 
 // parse reads a spec. The error is the end of a sentence that begins with the source.
 func parse(spec source.Spec) (*remote, error) {
@@ -220,7 +216,7 @@ func (r *remote) authorization() (header string, secrets []string, err error) {
 	if r.credentials == "" {
 		return "", nil, nil
 	}
-	text, err := readSecret(r.credentials)
+	text, err := secret.Read(r.credentials)
 	if err != nil {
 		return "", nil, fmt.Errorf("the credentials: %w", err)
 	}
@@ -230,29 +226,6 @@ func (r *remote) authorization() (header string, secrets []string, err error) {
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(text))
 	return "Basic " + encoded, []string{encoded, text, password}, nil
-}
-
-// readSecret reads a small file that not every user can read.
-func readSecret(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s is not a file", plain.Path(name))
-	case info.Mode()&0o007 != 0:
-		return "", fmt.Errorf("every user can open %s (mode %04o); chmod o= it", plain.Path(name), info.Mode().Perm())
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(text) > maxSecret {
-		err = fmt.Errorf("%s is longer than %d bytes", plain.Path(name), maxSecret)
-	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
 }
 
 // ssh is the command that git runs for ssh. Everything that would be read from a home
