@@ -43,6 +43,7 @@ type Daemon struct {
 	ended    chan struct{} // closed at the end of Run and Once
 	silence  time.Duration // maxSilence
 
+	polled      atomic.Pointer[[]*source.Follower] // nil before the sources are followed
 	state       atomic.Pointer[State]
 	watchErrors atomic.Uint64
 	stateErrors atomic.Uint64 // failures to write the state directory; of several goroutines
@@ -203,6 +204,7 @@ func (d *Daemon) start(ctx context.Context, watch bool) (err error) {
 func (d *Daemon) follow(watch bool) error {
 	d.started = time.Now()
 	d.sweepSources()
+	var polled []*source.Follower
 	for i, spec := range d.opt.Sources {
 		src, err := d.open(spec, d.sourceOptions(spec, i, watch))
 		if err != nil {
@@ -213,8 +215,23 @@ func (d *Daemon) follow(watch bool) error {
 			spec: spec, maxAge: max(d.opt.MaxAge, 3*interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
 			follower: source.Follow(src, source.FollowOptions{Interval: interval, Poll: poll, Wake: d.news}),
 		})
+		if poll != nil {
+			polled = append(polled, d.layers[len(d.layers)-1].follower)
+		}
 	}
+	d.polled.Store(&polled)
 	return nil
+}
+
+// Trigger has the sources that are polled looked at now, at most once a second and less
+// often while they cannot be reached. The other sources are not disturbed. It does not
+// wait for the looks, costs the owner nothing, and may be called from any goroutine.
+func (d *Daemon) Trigger() {
+	if polled := d.polled.Load(); polled != nil { // else the first look is yet to come
+		for _, f := range *polled {
+			f.Trigger()
+		}
+	}
 }
 
 // interval is how often a source is looked at without a hint, and how this host polls it

@@ -162,6 +162,27 @@ func TestGitSourceIsPolledAtItsOwnInterval(t *testing.T) {
 	}
 }
 
+// A trigger has the sources looked at that are polled, and no others.
+func TestTrigger(t *testing.T) {
+	r := gitSetup(t)
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "b.yaml"), []byte("y: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.opt.Sources = sources(t, "git:file://"+r.work+"/.git?interval=1h", "dir:"+other+"?interval=1h")
+	r.commit("x: 1\n")
+	d := r.run()
+	d.Trigger() // while it starts, too
+	r.sees(map[string]string{"a": `{"x":1}`, "b": `{"y":1}`})
+	looks := d.State().Layers[1].Looks
+	r.commit("x: 2\n")
+	d.Trigger()
+	r.sees(map[string]string{"a": `{"x":2}`, "b": `{"y":1}`})
+	if s := d.State(); s.Layers[1].Looks != looks {
+		t.Errorf("the directory was looked at %d times, and before the trigger %d times", s.Layers[1].Looks, looks)
+	}
+}
+
 // sign has the commits signed, and the source verify them.
 func (r *repository) sign() {
 	r.Helper()

@@ -28,6 +28,14 @@ const (
 	// maxBackoff is the time from the end of a poll that failed to the next one, at most,
 	// unless the interval is longer.
 	maxBackoff = time.Minute
+	// triggerPause is the time from the end of a look to the next one because of a
+	// Trigger, at least.
+	triggerPause = time.Second
+	// triggerJitter bounds the random time that is added to triggerPause after a look that
+	// could not reach the server. A trigger does not wait for the whole backoff: a server
+	// that sends one is most likely back. It still waits, so that a server that fails under
+	// its load gets neither a look for each trigger, nor those of all hosts at once.
+	triggerJitter = 10 * time.Second
 )
 
 // Look is what a Follower knows of its source after a look. It is immutable.
@@ -84,9 +92,9 @@ func (p *Poll) after(now time.Time, interval time.Duration, failures int) time.D
 	return interval - into
 }
 
-// Follower looks at one source, at each hint, at an interval and when Recheck asks for
-// it, on a goroutine of its own. It keeps the newest look only: a snapshot that was not
-// taken in time is dropped for a newer one.
+// Follower looks at one source, at each hint, at an interval and when Recheck or Trigger
+// asks for it, on a goroutine of its own. It keeps the newest look only: a snapshot that
+// was not taken in time is dropped for a newer one.
 type Follower struct {
 	src      Source
 	hint     <-chan struct{}
@@ -98,13 +106,16 @@ type Follower struct {
 	asked  atomic.Uint64 // calls of Recheck
 	ask    chan struct{} // capacity 1
 
+	trigger chan struct{} // capacity 1, so that a trigger waits for its look
+
 	cancel context.CancelFunc
 	done   chan struct{}
 	closed error // of the source's Close; written before done is closed
 
 	// Of the goroutine.
 	now         Look
-	unreachable int // looks in a row that could not reach the server
+	unreachable int  // looks in a row that could not reach the server
+	triggered   bool // a Trigger came since the last look that reached the server
 }
 
 // PanicError is the error of a look in which the source panicked. The next look goes on
@@ -130,7 +141,7 @@ func Follow(src Source, o FollowOptions) *Follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &Follower{
 		src: src, hint: src.Hint(), interval: o.Interval, poll: o.Poll, wake: o.Wake,
-		ask: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		ask: make(chan struct{}, 1), trigger: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	go f.run(ctx)
 	return f
@@ -150,6 +161,17 @@ func (f *Follower) Recheck() uint64 {
 	default: // the look that is asked for already will see n
 	}
 	return n
+}
+
+// Trigger has the source looked at now, or triggerPause after the last look if that is
+// later; after a look that could not reach the server it takes up to triggerJitter longer.
+// The next look that begins answers all calls before it. Trigger never blocks, and may be
+// called from any goroutine.
+func (f *Follower) Trigger() {
+	select {
+	case f.trigger <- struct{}{}:
+	default:
+	}
 }
 
 // Close ends the looks and closes the source. After it has returned nil, Wake is not
@@ -186,6 +208,11 @@ func (f *Follower) look(ctx context.Context) {
 		f.newest.Store(&running)
 	}
 	asked := f.asked.Load()
+	select {
+	case <-f.trigger:
+		f.triggered = true
+	default:
+	}
 	snapshot, err := f.fetch(ctx, asked > f.now.Rechecks)
 	if ctx.Err() != nil {
 		return
@@ -198,7 +225,7 @@ func (f *Follower) look(ctx context.Context) {
 		f.now.Failures++
 	}
 	if f.unreachable++; !errors.Is(err, ErrUnreachable) {
-		f.unreachable = 0
+		f.unreachable, f.triggered = 0, false
 	}
 	ended := f.now
 	f.newest.Store(&ended)
@@ -234,6 +261,9 @@ func guard(call func() error) (err error) {
 // comes during a look or the pause after it waits in its channel.
 func (f *Follower) wait(ctx context.Context) bool {
 	interval := f.interval
+	if f.triggered { // what is new at the server may cause no other trigger
+		interval = min(interval, maxBackoff)
+	}
 	switch {
 	case f.poll != nil:
 		interval = f.poll.after(time.Now(), interval, f.unreachable)
@@ -244,14 +274,21 @@ func (f *Follower) wait(ctx context.Context) bool {
 	defer poll.Stop()
 	pause := time.NewTimer(hintPause)
 	defer pause.Stop()
-	var hint <-chan struct{}
+	rest := time.NewTimer(f.triggerRest())
+	defer rest.Stop()
+	var hint, trigger <-chan struct{}
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-pause.C:
 			hint = f.hint
+		case <-rest.C:
+			trigger = f.trigger
 		case <-hint:
+			return ctx.Err() == nil
+		case <-trigger:
+			f.triggered = true
 			return ctx.Err() == nil
 		case <-poll.C:
 			return ctx.Err() == nil
@@ -259,4 +296,12 @@ func (f *Follower) wait(ctx context.Context) bool {
 			return ctx.Err() == nil
 		}
 	}
+}
+
+// triggerRest is the time from the end of a look until a trigger counts.
+func (f *Follower) triggerRest() time.Duration {
+	if f.unreachable == 0 {
+		return triggerPause
+	}
+	return triggerPause + rand.N(triggerJitter)
 }

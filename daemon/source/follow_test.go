@@ -213,6 +213,83 @@ func TestFollowRechecks(t *testing.T) {
 	})
 }
 
+// Triggers come to one look, and to one more if there were some during it. Looks because
+// of triggers are a second apart.
+func TestFollowLooksAtTriggers(t *testing.T) {
+	follow(t, func(t *testing.T, s *scripted, f *Follower) {
+		time.Sleep(time.Minute)
+		s.set(func() { s.version, s.slow = 2, 100*time.Millisecond })
+		f.Trigger()
+		synctest.Wait()
+		for range 1000 {
+			f.Trigger()
+		}
+		if n := s.count(); n != 2 {
+			t.Fatalf("%d looks began, want one at once beside the first", n)
+		}
+		time.Sleep(100*time.Millisecond + triggerPause - 1)
+		synctest.Wait()
+		wants(t, f, 2, 2, 0)
+		if n := s.count(); n != 2 {
+			t.Fatalf("%d looks began before the pause has ended", n)
+		}
+		time.Sleep(1 + 100*time.Millisecond)
+		synctest.Wait()
+		wants(t, f, 2, 3, 0)
+		time.Sleep(time.Minute)
+		wants(t, f, 2, 3, 0)
+
+		// Another look answers a trigger that waits.
+		f.Trigger()
+		time.Sleep(100 * time.Millisecond)
+		f.Trigger()
+		f.Recheck()
+		time.Sleep(time.Minute)
+		wants(t, f, 2, 5, 0)
+		if s.rechecks != 1 {
+			t.Errorf("triggers rechecked: %d", s.rechecks)
+		}
+	})
+}
+
+// While a server cannot be reached, triggers wait for a bounded time, however long the
+// backoff is. What they were for is looked at again within maxBackoff, however long the
+// interval is.
+func TestTriggersOfAnUnreachableServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{version: 1, err: Unreachable(errors.New("no route"))}
+		f := Follow(s, FollowOptions{Interval: 1000 * time.Hour, Poll: &Poll{Host: "a", Source: "b"}})
+		defer f.Close()
+		synctest.Wait()
+		takes := func(looks int) time.Duration {
+			began := time.Now()
+			for s.count() < looks {
+				time.Sleep(time.Millisecond)
+			}
+			synctest.Wait()
+			return time.Since(began)
+		}
+		for n := range 10 {
+			for range 1000 {
+				f.Trigger()
+			}
+			// Only before the first trigger is the backoff always longer.
+			if took := takes(n + 2); n == 0 && took < triggerPause || took > triggerPause+triggerJitter+time.Millisecond {
+				t.Fatalf("a trigger after %d failures led to a look after %v", n+1, took)
+			}
+		}
+		s.set(func() { s.err = nil })
+		if took := takes(12); took > maxBackoff+2*hintPause {
+			t.Errorf("a look for triggers that failed was repeated after %v", took)
+		}
+		time.Sleep(maxBackoff + time.Second)
+		synctest.Wait()
+		if wants(t, f, 1, 12, 11); s.rechecks != 0 {
+			t.Error("triggers rechecked")
+		}
+	})
+}
+
 func TestFollowKeepsTheLastGoodSnapshot(t *testing.T) {
 	broken := errors.New("broken")
 	follow(t, func(t *testing.T, s *scripted, f *Follower) {
