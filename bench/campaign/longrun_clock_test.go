@@ -90,6 +90,8 @@ var wallClock = map[string]string{
 	"daemon/source/git/lsrefs.go gitSource.unchanged time.Since":        "a difference in one process",
 	"daemon/source/git/verify.go gitSource.verify time.Now":             "a key's validity is of the calendar",
 	"daemon/turn.go Daemon.turned time.Now":                             "a difference in one process; also shown to people",
+	"daemon/webhook/webhook.go Server.admit time.Now":                   "a difference in one process",
+	"daemon/webhook/webhook.go Server.refuse time.Now":                  "a difference in one process",
 	"daemon/worker.go worker.start time.Now":                            "a difference in one process",
 	"shm/image/build.go Build time.Now":                                 "Published is for people",
 	"shm/image/build.go Image.layOut UnixNano":                          "Published is for people",

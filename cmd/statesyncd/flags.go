@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/statesync/statesync/daemon/admin"
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/daemon/webhook"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/writer"
 )
@@ -31,6 +33,9 @@ type settings struct {
 	listen  string // where metrics and health are served; empty is nowhere
 	chosen  bool   // and that was asked for
 	sources []string
+
+	webhook       string // where its requests are taken; empty: nowhere
+	webhookSecret string // the path of the file
 
 	controlDir   string // of the control socket; empty: there is none
 	controlGroup int    // whose members may command; -1: none
@@ -114,6 +119,14 @@ Metrics and health
                Not for probes: no restart repairs a source
   A service manager that sets NOTIFY_SOCKET is told the same (READY, STATUS,
   WATCHDOG, RELOADING, STOPPING).
+
+Webhook
+  POST /webhook, on --webhook, has the git: and bundle: sources looked at now,
+  whatever its body says: 202 if it has the secret, else 401. Requests that come
+  while a source is looked at lead to one more look, and looks are a second
+  apart, or more while the server fails. The secret is sent as a forge does:
+  X-Hub-Signature-256 (GitHub, Gitea, Forgejo), X-Gitlab-Token, or by scripts as
+  Authorization: Bearer SECRET
 
 Exit codes
   0   ended as asked; with --once: published, or nothing to do
@@ -206,6 +219,10 @@ the daemon's user; a name or a number`)
 	f.StringVar(&s.listen, "listen", admin.DefaultAddress, `where metrics and health are served: HOST:PORT, unix:PATH, or off.
 A chosen address that is not available is an error; the default
 is tried again`)
+	f.StringVar(&s.webhook, "webhook", "", `where a server tells that it has something new: 127.0.0.1:PORT or
+unix:PATH. Sources that are polled are then looked at now`)
+	f.StringVar(&s.webhookSecret, "webhook-secret", "", `the path of the file with the webhook's secret, at least 16 bytes, which
+other users cannot open; it is read again at each request`)
 	f.DurationVar(&s.MaxAge, "max-age", 0, `how long ago a fresh source was last looked at, and how long the daemon
 may be behind its sources, for /healthz (default three times
 --resync, at least 1m)`)
@@ -265,6 +282,7 @@ func complete(cmd *cobra.Command) {
 	for name, fn := range map[string]cobra.CompletionFunc{
 		"source":      words("dir:", "git:", "bundle:"),
 		"listen":      words(admin.DefaultAddress, "unix:", "off"),
+		"webhook":     words("127.0.0.1:", "unix:"),
 		"log-format":  words("text", "json"),
 		"log-level":   words("debug", "info", "warn", "error"),
 		"region-mode": words("0600", "0640", "0644"),
@@ -333,6 +351,9 @@ func (s *settings) validate() error {
 			return fmt.Errorf("--listen: %w, or off", err)
 		}
 	}
+	if err := s.validateWebhook(); err != nil {
+		return err
+	}
 	if s.MaxAge <= s.Resync {
 		return fmt.Errorf("--max-age %v is not longer than --resync %v, which is how often the source is looked at; give at least %v",
 			s.MaxAge, s.Resync, 2*s.Resync)
@@ -342,6 +363,31 @@ func (s *settings) validate() error {
 	}
 	if _, err := s.level(); err != nil {
 		return err
+	}
+	return nil
+}
+
+// validateWebhook says what is wrong with the webhook's settings. A webhook without a
+// source that it could have looked at is an error: it would take requests for nothing.
+func (s *settings) validateWebhook() error {
+	polled := func(spec source.Spec) bool {
+		_, polls := daemon.Schemes.Polls(spec)
+		return polls
+	}
+	switch {
+	case s.webhook == "" && s.webhookSecret == "":
+		return nil
+	case s.webhook == "":
+		return errors.New("--webhook-secret is for --webhook; give that as 127.0.0.1:PORT or unix:PATH")
+	case s.webhookSecret == "":
+		return errors.New("--webhook needs --webhook-secret, the path of a file with the secret; make one with: (umask 077; openssl rand -hex 32 > FILE)")
+	case !filepath.IsAbs(s.webhookSecret): // it is not quoted, since it may be the secret itself
+		return errors.New("--webhook-secret is not the absolute path of a file")
+	case !slices.ContainsFunc(s.Sources, polled):
+		return errors.New("--webhook is for sources that are polled, git: and bundle:, and --source has none; leave it out")
+	}
+	if err := webhook.CheckAddress(s.webhook); err != nil {
+		return fmt.Errorf("--webhook: %w", err)
 	}
 	return nil
 }

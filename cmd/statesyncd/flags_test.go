@@ -74,6 +74,8 @@ func TestFlagsAndEnvironment(t *testing.T) {
 		{"control-dir", "/run/x", func(s *settings) bool { return s.controlDir == "/run/x" }, "/run/y", func(s *settings) bool { return s.controlDir == "/run/y" }},
 		{"seal", "true", func(s *settings) bool { return s.Writer.Seal }, "false", func(s *settings) bool { return !s.Writer.Seal }},
 		{"listen", "off", func(s *settings) bool { return s.listen == "" && s.chosen }, "unix:/x", func(s *settings) bool { return s.listen == "unix:/x" }},
+		{"webhook", "127.0.0.1:1", func(s *settings) bool { return s.webhook == "127.0.0.1:1" }, "unix:/x", func(s *settings) bool { return s.webhook == "unix:/x" }},
+		{"webhook-secret", "/s", func(s *settings) bool { return s.webhookSecret == "/s" }, "/z", func(s *settings) bool { return s.webhookSecret == "/z" }},
 		{"max-age", "1h", func(s *settings) bool { return s.MaxAge == time.Hour }, "6s", func(s *settings) bool { return s.MaxAge == 6*time.Second }},
 		{"log-format", "json", func(s *settings) bool { return s.logFormat == "json" }, "text", func(s *settings) bool { return s.logFormat == "text" }},
 		{"log-values", "true", func(s *settings) bool { return s.LogValues }, "false", func(s *settings) bool { return !s.LogValues }},
@@ -84,7 +86,13 @@ func TestFlagsAndEnvironment(t *testing.T) {
 	} {
 		base := []string{"HOME=/home/me", "PATH=/bin", "RUNTIME_DIRECTORY=/run/me"}
 		if c.flag != "source" {
-			base = append(base, "STATESYNC_SOURCE=dir:/etc/app")
+			base = append(base, "STATESYNC_SOURCE=git:https://example.com/x")
+		}
+		switch c.flag { // one needs the other
+		case "webhook":
+			base = append(base, "STATESYNC_WEBHOOK_SECRET=/s")
+		case "webhook-secret":
+			base = append(base, "STATESYNC_WEBHOOK=unix:/x")
 		}
 		flag := "--" + c.flag + "="
 		variable := "STATESYNC_" + strings.ToUpper(strings.ReplaceAll(c.flag, "-", "_")) + "="
@@ -98,7 +106,7 @@ func TestFlagsAndEnvironment(t *testing.T) {
 			t.Errorf("%s%s with %s%s: %v, %+v", variable, c.value, flag, c.other, err, s)
 		}
 		if c.flag != "source" {
-			if _, err := parse(append(base, variable)); err != nil {
+			if _, err := parse(append(base, variable)); err != nil && !strings.HasPrefix(c.flag, "webhook") {
 				t.Errorf("an empty %s: %v", variable, err)
 			}
 		}
@@ -207,6 +215,14 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"--source=dir:/a", "--listen=127.0.0.1:99999"}, "99999"},
 		{[]string{"--source=dir:/a", "--region=/a/b", "--state-dir=/a/../a/b/"}, "both /a/b"},
 		{[]string{"--source=dir:/a", "--region=/tmp", "--state-dir=/proc/self/root/tmp"}, "--state-dir"},
+		{[]string{"--source=git:https://a/b", "--webhook=127.0.0.1:1"}, "--webhook-secret"},
+		{[]string{"--source=git:https://a/b", "--webhook-secret=/s"}, "--webhook"},
+		{[]string{"--source=git:https://a/b", "--webhook=127.0.0.1:1", "--webhook-secret=s3cret"}, "not the absolute path"},
+		{[]string{"--source=git:https://a/b", "--webhook=:1", "--webhook-secret=/s"}, "loopback"},
+		{[]string{"--source=git:https://a/b", "--webhook=localhost:1", "--webhook-secret=/s"}, "loopback"},
+		{[]string{"--source=git:https://a/b", "--webhook=192.0.2.1:1", "--webhook-secret=/s"}, "loopback"},
+		{[]string{"--source=git:https://a/b", "--webhook=unix:", "--webhook-secret=/s"}, "no socket file"},
+		{[]string{"--source=dir:/a", "--webhook=127.0.0.1:1", "--webhook-secret=/s"}, "git: and bundle:"},
 		{[]string{"--source=dir:/a", "--max-age=5s"}, "at least 10s"},
 		{[]string{"--source=dir:/a", "--max-age=0s"}, "at least 10s"},
 		{[]string{"--source=dir:/a", "--log-format=xml"}, "text or json"},

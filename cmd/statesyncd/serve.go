@@ -13,6 +13,7 @@ import (
 	"github.com/statesync/statesync/daemon/admin"
 	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/daemon/notify"
+	"github.com/statesync/statesync/daemon/webhook"
 )
 
 // serve is the life of a daemon that runs until a signal ends it, with what
@@ -22,10 +23,19 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 	defer notifier.Close()
 	s.Observe = notifier.Observe
 	d := daemon.New(s.Options)
-	server := admin.New(d, admin.Options{
+	o := admin.Options{
 		Region: s.Region, Slots: s.Writer.Slots, MaxImage: s.Writer.MaxImage,
 		LockWait: s.LockWait, MaxAge: s.MaxAge, Version: s.Version, Log: s.Log,
-	})
+	}
+	var hook *webhook.Server
+	if s.webhook != "" {
+		var err error
+		if hook, err = webhook.New(s.webhookSecret, d.Trigger, s.Log); err != nil {
+			return err
+		}
+		o.Webhook = hook.Requests
+	}
+	server := admin.New(d, o)
 	defer s.listenFor(d, func() { notifier.Stopping(); cancel() })()
 
 	var serving sync.WaitGroup
@@ -40,6 +50,16 @@ func (s *settings) serve(ctx context.Context, cancel context.CancelFunc) error {
 		return err
 	case s.listen != "":
 		serving.Go(func() { s.tell(telling, server, l) })
+	}
+	if hook != nil {
+		l, err := s.webhookAddress(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		serving.Go(func() { s.take(telling, hook, l) })
 	}
 	serving.Go(func() {
 		if !started(telling, d) {
@@ -94,6 +114,22 @@ func (s *settings) address(ctx context.Context) (net.Listener, error) {
 		return nil, nil
 	}
 	return l, err
+}
+
+// webhookAddress listens where the webhook's requests are taken, which may be the address
+// of the daemon before this one.
+func (s *settings) webhookAddress(ctx context.Context) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.LockWait)
+	defer cancel()
+	return webhook.Listen(ctx, s.webhook)
+}
+
+// take takes the webhook's requests until the context ends.
+func (s *settings) take(ctx context.Context, hook *webhook.Server, l net.Listener) {
+	s.Log.Info("serving the webhook", "webhook", l.Addr().String())
+	if err := hook.Serve(ctx, l); err != nil {
+		s.Log.Error("the webhook is no longer served; restart the daemon", "webhook", s.webhook, "error", err)
+	}
 }
 
 // tellRetry is how often the default address is tried.

@@ -69,7 +69,10 @@ func healthy() *fake {
 var quiet = slog.New(slog.DiscardHandler)
 
 func options(region string) Options {
-	return Options{Region: region, Slots: 4, MaxImage: 1 << 20, MaxAge: time.Minute, Version: "v1.2.3", Log: quiet}
+	return Options{
+		Region: region, Slots: 4, MaxImage: 1 << 20, MaxAge: time.Minute, Version: "v1.2.3", Log: quiet,
+		Webhook: func() (accepted, refused uint64) { return 10, 11 },
+	}
 }
 
 // serve serves on a listener until the test ends.

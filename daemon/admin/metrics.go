@@ -43,6 +43,7 @@ type metrics struct {
 	pinned, overrides, waiting                     *prometheus.Desc
 	history, historyBytes, historyFile             *prometheus.Desc
 	layer, layerGood, layerOK, layerFailed         *prometheus.Desc
+	webhook                                        *prometheus.Desc
 }
 
 func newMetrics(s *Server) *metrics {
@@ -91,6 +92,7 @@ func newMetrics(s *Server) *metrics {
 		layerGood:    desc("layer_last_good_timestamp_seconds", "When the newest of a layer was last found to be used.", "layer"),
 		layerOK:      desc("layer_ok", "Whether the newest of a layer is in use.", "layer"),
 		layerFailed:  desc("layer_errors_total", "Looks at a layer's source that failed.", "layer"),
+		webhook:      desc("webhook_requests_total", "Requests of the webhook, by whether they were accepted or refused.", "result"),
 	}
 	m.registry.MustRegister(m, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -115,6 +117,7 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 		m.publications, m.published, m.rejected, m.stateErrors,
 		m.took, m.planning, m.alarm, m.fresh, m.converged, m.held,
 		m.pinned, m.overrides, m.waiting, m.history, m.historyBytes, m.historyFile, m.layer, m.layerGood, m.layerOK, m.layerFailed,
+		m.webhook,
 	} {
 		descs <- d
 	}
@@ -198,6 +201,11 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		at(m.layerGood, l.Good, l.Name)
 		gauge(m.layerOK, truth(l.Problem == "" && l.Newest == "" && l.Version != ""), l.Name)
 		counter(m.layerFailed, l.Failed, l.Name)
+	}
+	if o.Webhook != nil {
+		accepted, refused := o.Webhook()
+		counter(m.webhook, accepted, "accepted")
+		counter(m.webhook, refused, "refused")
 	}
 }
 

@@ -52,6 +52,7 @@ func TestMetrics(t *testing.T) {
 		`statesync_state_errors_total 4`, `statesync_fresh 1`, `statesync_converged 1`, `statesync_held 1`, `statesync_alarm 0`,
 		`statesync_planning_seconds 0`, `statesync_layer_info{layer="base",version="dir@sha256:01"} 1`, `statesync_layer_ok{layer="base"} 1`,
 		`statesync_layer_errors_total{layer="base"} 7`, `statesync_publish_duration_seconds_count 0`,
+		`statesync_webhook_requests_total{result="accepted"} 10`, `statesync_webhook_requests_total{result="refused"} 11`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("there is no line %s", line)

@@ -28,7 +28,10 @@ type Options struct {
 	LockWait time.Duration // for which a start may wait
 	MaxAge   time.Duration // after which the source is not fresh
 	Version  string        // of the daemon
-	Log      *slog.Logger
+	// Webhook is how many requests of the webhook were accepted and refused; nil: there is
+	// no webhook.
+	Webhook func() (accepted, refused uint64)
+	Log     *slog.Logger
 }
 
 // Server answers for one daemon.
