@@ -15,6 +15,7 @@ import (
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -41,7 +42,7 @@ type acted struct {
 	pinned  *content // what the pin holds, if it is a new one
 	trial   *made    // of an override
 	preview *Reply   // nothing was changed
-	looks   []uint64 // what the sources were asked to reach; nil: they were not asked
+	looks   []uint64 // of an act on a floor: what the sources were asked to reach
 	err     error
 }
 
@@ -73,6 +74,7 @@ func (c ClearOverride) text() string {
 func (c Accept) text() string { return "accept " + c.Digest }
 
 func (c AcceptCommit) text() string { return "accept " + c.Source + " " + c.Commit }
+func (c ResetFloor) text() string   { return "floors reset " + c.Source }
 func (c Purge) text() string        { return "history purge " + c.Config }
 
 // invalidf is an error that matches ErrInvalid.
@@ -143,6 +145,8 @@ func (d *Daemon) begin(ctx context.Context, r *request) error {
 		return d.accept(r, c)
 	case AcceptCommit:
 		return d.acceptCommit(r, c)
+	case ResetFloor:
+		d.resetFloor(r, c)
 	case Purge:
 		return d.purge(r, c)
 	default:
@@ -371,29 +375,63 @@ func (d *Daemon) acceptCommit(r *request, c AcceptCommit) error {
 	if !wholeCommit.MatchString(c.Commit) {
 		return invalidf("%q is not a whole commit: 40 or 64 hexadecimal digits, as statesync status has it", c.Commit)
 	}
-	for i, l := range d.layers {
+	for _, l := range d.layers {
 		if l.spec.Name != c.Source {
 			continue
 		}
-		if !Schemes.HasFloor(l.spec) {
+		if Schemes.Floor(l.spec) != source.CommitFloor {
 			return invalidf("the source %s is not held to its history, as verify= of a git: source does, so there is no commit to accept", c.Source)
 		}
-		if r.Preview {
-			r.finish(Reply{Generation: d.region.generation()}, nil)
-			return nil
-		}
-		looks := make([]uint64, len(d.layers))
-		d.undertake(r, func(a *acted) {
-			a.looks = looks
-			a.entry, a.err = d.recorder.store.ActFloor(r.entry(), Schemes.Identity(l.spec), c.Commit)
-			if a.err == nil {
-				looks[i] = l.follower.Recheck()
-				a.err = d.recorder.store.Done(a.entry.Number, "accepted", 0)
-			}
-		})
+		d.actFloor(r, l.floor, c.Commit)
 		return nil
 	}
 	return invalidf("there is no source %q; statesync layers lists them", c.Source)
+}
+
+// resetFloor drops what was accepted last of a source.
+func (d *Daemon) resetFloor(r *request, c ResetFloor) {
+	identity := c.Source
+	for _, l := range d.layers {
+		if l.spec.Name == c.Source && l.floor != "" {
+			identity = l.floor
+		}
+	}
+	r.Command = ResetFloor{identity}
+	d.actFloor(r, identity, "")
+}
+
+// actFloor sets the floor of an identity, or drops it if the state is empty, and has the
+// sources looked at that have it. The answer waits for that.
+func (d *Daemon) actFloor(r *request, identity, state string) {
+	store, layers := d.recorder.store, d.layers
+	d.undertake(r, func(a *acted) {
+		old, err := store.Floor(identity)
+		switch {
+		case err != nil:
+			a.err = err
+			return
+		case state == "" && old.State == "":
+			a.err = invalidf("of %q nothing is kept that was accepted; statesync floors lists what is", identity)
+			return
+		case r.Preview:
+			a.preview = &Reply{}
+			return
+		}
+		if a.entry, a.err = store.ActFloor(r.entry(), identity, state); a.err != nil {
+			return
+		}
+		a.looks = make([]uint64, len(layers))
+		for i, l := range layers {
+			if l.floor == identity {
+				a.looks[i] = l.follower.Recheck()
+			}
+		}
+		outcome := "accepted"
+		if state == "" {
+			outcome = "dropped " + old.State
+		}
+		a.err = store.Done(a.entry.Number, outcome, 0)
+	})
 }
 
 var wholeCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
@@ -446,7 +484,7 @@ func (d *Daemon) acted(ctx context.Context, a acted) error {
 		a.request.finish(Reply{}, failed)
 		return nil
 	case a.looks != nil:
-		d.log.Info("accepted a commit", entryAttributes(&a.entry)...)
+		d.log.Info("acting", entryAttributes(&a.entry)...)
 		d.reloads = append(d.reloads, reloading{request: a.request, act: a.entry.Number, looks: a.looks})
 		return nil
 	case a.preview != nil && a.pinned != nil:

@@ -22,12 +22,13 @@ import (
 type publisher struct {
 	*setup
 	dir    string
+	origin string
 	signer note.Signer
 }
 
 func bundleSetup(t *testing.T) *publisher {
 	t.Helper()
-	p := &publisher{setup: newSetup(t), dir: t.TempDir()}
+	p := &publisher{setup: newSetup(t), dir: t.TempDir(), origin: "example.com/prod"}
 	private, public, err := bundle.GenerateKey("ops@example.com", nil)
 	if err == nil {
 		p.signer, err = note.NewSigner(private)
@@ -53,7 +54,7 @@ func (p *publisher) publish(sequence uint64, text string, valid time.Duration) {
 		p.Fatal(err)
 	}
 	now := time.Now().UTC().Truncate(time.Second)
-	n := bundle.Note{Origin: "example.com/prod", Sequence: sequence, NotBefore: now.Add(-24 * time.Hour), Expires: now.Add(valid).Truncate(time.Second)}
+	n := bundle.Note{Origin: p.origin, Sequence: sequence, NotBefore: now.Add(-24 * time.Hour), Expires: now.Add(valid).Truncate(time.Second)}
 	n.SetArchive(archive)
 	msg, err := bundle.Sign(&n, p.signer)
 	if err == nil {
@@ -123,5 +124,39 @@ func TestAcceptCommitOfABundle(t *testing.T) {
 	p.sees(map[string]string{"a": `{"x":1}`})
 	if _, err := d.Do(t.Context(), Request{Command: AcceptCommit{"bundle", strings.Repeat("0", 40)}}); err == nil {
 		t.Error("a bundle's floor became a commit")
+	}
+}
+
+// Once what was accepted last is dropped, a bundle may begin anew: with a lower sequence,
+// and under another origin.
+func TestResetFloorOfABundle(t *testing.T) {
+	p := bundleSetup(t)
+	p.publish(7, "x: 7\n", time.Hour)
+	d := p.run()
+	p.sees(map[string]string{"a": `{"x":7}`})
+	p.origin = "example.com/next"
+	p.publish(1, "x: 1\n", time.Hour)
+	await(t, "the refusal", func() bool { return strings.Contains(d.State().Problem, "is of example.com/next") })
+	if reply, err := d.Do(t.Context(), Request{Command: ResetFloor{"bundle"}}); err != nil || reply.Act == 0 || reply.Refused != "" {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	p.sees(map[string]string{"a": `{"x":1}`})
+	if f := d.floors(t)[d.State().Layers[0].Floor]; !strings.HasPrefix(f.State, "example.com/next 1 ") {
+		t.Errorf("kept is %v", f)
+	}
+	entries, err := d.State().Past().Audit(0, 1)
+	if err != nil || len(entries) != 1 || !strings.HasPrefix(entries[0].Outcome, "dropped example.com/prod 7 ") {
+		t.Errorf("the audit has %+v, %v", entries, err)
+	}
+
+	// What no source of the daemon is held to any more is dropped without a look.
+	identity := d.State().Layers[0].Floor
+	d.stop(t)
+	p.opt.Sources = sources(t, "dir:"+p.setup.dir)
+	p.put("b.yaml", "y: 1\n")
+	d = p.run()
+	await(t, "the directory", func() bool { return d.State().Converged })
+	if reply, err := d.Do(t.Context(), Request{Command: ResetFloor{identity}}); err != nil || reply.Act == 0 || len(d.floors(t)) != 0 {
+		t.Errorf("%+v, %v, %v", reply, err, d.floors(t))
 	}
 }

@@ -211,12 +211,16 @@ func (d *Daemon) follow(watch bool) error {
 			return err
 		}
 		interval, poll := d.interval(spec)
-		d.layers = append(d.layers, &layer{
+		l := &layer{
 			spec: spec, maxAge: max(d.opt.MaxAge, 3*interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
 			follower: source.Follow(src, source.FollowOptions{Interval: interval, Poll: poll, Wake: d.news}),
-		})
+		}
+		if Schemes.Floor(spec) != source.NoFloor {
+			l.floor = Schemes.Identity(spec)
+		}
+		d.layers = append(d.layers, l)
 		if poll != nil {
-			polled = append(polled, d.layers[len(d.layers)-1].follower)
+			polled = append(polled, l.follower)
 		}
 	}
 	d.polled.Store(&polled)

@@ -64,6 +64,9 @@ type (
 	// AcceptCommit has a source accept a commit, and what descends from it, whatever it
 	// accepted before.
 	AcceptCommit struct{ Source, Commit string }
+	// ResetFloor forgets what was accepted last of a source, so that it accepts whatever is
+	// signed next. Source is its name, or its identity.
+	ResetFloor struct{ Source string }
 	// Purge forgets the values that a config had before.
 	Purge struct{ Config string }
 )

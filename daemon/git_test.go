@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/daemon/history"
 )
 
 // repository is a Git repository with a work tree.
@@ -269,5 +271,66 @@ func TestAcceptCommitOfASourceThatKeepsNoHistory(t *testing.T) {
 	r.sees(map[string]string{"a": `{"x":1}`})
 	if _, err := d.Do(t.Context(), Request{Command: AcceptCommit{"git", commit}}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("%v", err)
+	}
+}
+
+// floors are what was accepted last, by source.
+func (r *running) floors(t *testing.T) map[string]history.Floor {
+	t.Helper()
+	floors, err := r.State().Past().Floors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return floors
+}
+
+// Once what was accepted last is dropped, a branch may be rewritten as it likes; then it is
+// held to its history again. A commit must be signed all the same.
+func TestResetFloorOfGit(t *testing.T) {
+	r := gitSetup(t)
+	r.sign()
+	first := r.commit("x: 1\n")
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`})
+	second := r.commit("x: 2\n")
+	r.sees(map[string]string{"a": `{"x":2}`})
+	identity := "git:file://" + r.work + "/.git?ref=refs/heads/main"
+	if f := d.floors(t); len(f) != 1 || f[identity].State != second || d.State().Layers[0].Floor != identity {
+		t.Fatalf("kept is %v", f)
+	}
+	reset := func(source string, preview bool) (Reply, error) {
+		return d.Do(t.Context(), Request{Command: ResetFloor{source}, By: By{UID: 7}, Why: "begun anew", Preview: preview})
+	}
+	for _, source := range []string{"", "other", "dir:/x"} {
+		if _, err := reset(source, false); !errors.Is(err, ErrInvalid) {
+			t.Errorf("of %q: %v", source, err)
+		}
+	}
+	r.git("reset", "--quiet", "--hard", first)
+	await(t, "the refusal", func() bool { return strings.Contains(d.State().Problem, "does not descend from") })
+	if reply, err := reset("git", true); err != nil || reply.Act != 0 || d.floors(t)[identity].State != second {
+		t.Errorf("a preview: %+v, %v", reply, err)
+	}
+	reply, err := reset("git", false)
+	if err != nil || reply.Act == 0 || reply.Refused != "" {
+		t.Fatalf("%+v, %v", reply, err)
+	}
+	r.sees(map[string]string{"a": `{"x":1}`})
+	if f := d.floors(t); f[identity].State != first {
+		t.Errorf("kept is %v", f)
+	}
+	entries, err := d.State().Past().Audit(0, 1)
+	if err != nil || len(entries) != 1 || entries[0].Command != "floors reset "+identity || entries[0].By.UID != 7 || entries[0].Outcome != "dropped "+second {
+		t.Errorf("the audit has %+v, %v", entries, err)
+	}
+
+	r.git("config", "commit.gpgSign", "false")
+	r.commit("x: 3\n")
+	await(t, "the other refusal", func() bool { return strings.Contains(d.State().Problem, "is not signed") })
+	if reply, err := reset(identity, false); err != nil || !strings.Contains(reply.Refused, "is not signed") {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	if f := d.floors(t); len(f) != 0 {
+		t.Errorf("kept is %v", f)
 	}
 }

@@ -16,6 +16,7 @@ import (
 type layer struct {
 	spec     source.Spec
 	follower *source.Follower
+	floor    string // the identity by which the history has what was accepted last; empty: that is not kept
 
 	maxAge time.Duration // of a look, if the layer is fresh
 
@@ -174,7 +175,7 @@ func (ls layers) states(pinned *content) []LayerState {
 	states := make([]LayerState, len(ls))
 	for i, l := range ls {
 		f := l.problem()
-		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Good: l.good, MaxAge: l.maxAge, Problem: f.String(), Place: f.place()}
+		s := LayerState{Name: l.spec.Name, Source: l.spec.Text, Floor: l.floor, Good: l.good, MaxAge: l.maxAge, Problem: f.String(), Place: f.place()}
 		if l.used != nil {
 			s.Version, s.Meta = l.used.Version, l.used.Meta
 		}

@@ -82,6 +82,7 @@ type State struct {
 type LayerState struct {
 	Name    string // "base"
 	Source  string // "dir:/etc/app/config"
+	Floor   string // the identity by which Past.Floors has what was accepted last; empty: that is not kept
 	Version string // of what is used of it; empty: nothing yet
 	Meta    map[string]string
 	Newest  string        // what the source has, where that is not what is used

@@ -12,7 +12,7 @@ var ErrRaised = errors.New("is another one by now")
 
 // Floor is what was accepted last of a source.
 type Floor struct {
-	State string    `json:"state"` // a commit
+	State string    `json:"state"` // a commit, or what package bundle writes
 	Time  time.Time `json:"time"`
 	Act   uint64    `json:"act,omitempty"` // the entry of the act that set it; 0: none did
 }
@@ -75,6 +75,20 @@ func (s *Store) Floor(identity string) (f Floor, err error) {
 	return f, err
 }
 
+// Floors returns those of all sources, by identity.
+func (s *Store) Floors() (map[string]Floor, error) {
+	all := map[string]Floor{}
+	return all, s.view(func(t *tx) error {
+		if t.floors.bucket == nil {
+			return nil
+		}
+		return t.floors.each(func(identity, text []byte) (err error) {
+			all[string(identity)], err = decodeFloor(text)
+			return err
+		})
+	})
+}
+
 // RaiseFloor replaces the state that was accepted last of a source. It is on stable storage
 // when RaiseFloor returns. The error matches ErrRaised if the stored state is not from.
 func (s *Store) RaiseFloor(identity, from, to string) error {
@@ -93,12 +107,17 @@ func (s *Store) RaiseFloor(identity, from, to string) error {
 }
 
 // ActFloor sets the state that was accepted last of a source, whatever it was, and enters
-// the act in the audit, in one transaction. It returns the entry with its number.
+// the act in the audit, in one transaction. Of an empty state nothing is kept: the source
+// begins anew. It returns the entry with its number.
 func (s *Store) ActFloor(e Entry, identity, state string) (Entry, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
 	err := s.update(func(t *tx) error {
 		if err := t.enter(&e); err != nil {
+			return err
+		}
+		if state == "" && t.floors.bucket != nil {
+			_, err := t.floors.remove([]byte(identity))
 			return err
 		}
 		return t.putFloor(identity, Floor{State: state, Time: now(), Act: e.Number})

@@ -42,8 +42,35 @@ func TestFloorsSurvive(t *testing.T) {
 	if err1 != nil || err2 != nil || a.State != "2" || a.Act != 0 || b.State != "3" || b.Act != 1 {
 		t.Errorf("after a restart: %v, %v, %v, %v", a, err1, b, err2)
 	}
+	if all, err := s.Floors(); err != nil || len(all) != 2 || all["git:a"] != a || all["git:b"] != b {
+		t.Errorf("all are %v, %v", all, err)
+	}
 	if pending, err := s.Pending(); err != nil || len(pending) != 1 || pending[0].Command != "accept git 3" {
 		t.Errorf("the audit has %v, %v", pending, err)
+	}
+}
+
+// A floor that an act drops is none.
+func TestFloorIsDropped(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "history.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if all, err := s.Floors(); err != nil || len(all) != 0 {
+		t.Errorf("of nothing there are %v, %v", all, err)
+	}
+	if err := s.RaiseFloor("git:a", "", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := s.ActFloor(Entry{Command: "floors reset git:a"}, "git:a", ""); err != nil || e.Number != 1 {
+		t.Fatalf("%v, %v", e, err)
+	}
+	if all, err := s.Floors(); err != nil || len(all) != 0 {
+		t.Errorf("there are still %v, %v", all, err)
+	}
+	if err := s.RaiseFloor("git:a", "", "2"); err != nil {
+		t.Error(err)
 	}
 }
 

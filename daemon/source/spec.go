@@ -69,13 +69,23 @@ type Scheme struct {
 	// Interval, when set, marks the scheme as one that polls a server that many hosts
 	// share, and returns the time between two looks of a spec without interval=.
 	Interval func(Spec) time.Duration
-	// Floor, when set, reports whether the Floor of a spec's source is a commit, which an
-	// operator may set.
-	Floor func(Spec) bool
+	// Floor, when set, says what the Floor of a spec's source keeps: NoFloor if the source
+	// does not use it.
+	Floor func(Spec) FloorKind
 	// Open opens a spec that passed Check. What it names need not be there yet: that is
 	// an error of Fetch.
 	Open func(Spec, Options) (Source, error)
 }
+
+// FloorKind is what a source keeps as its Floor.
+type FloorKind int
+
+// The kinds of floors.
+const (
+	NoFloor     FloorKind = iota
+	CommitFloor           // a commit, which an operator may set
+	BundleFloor           // a text that package bundle writes
+)
 
 // Schemes are the kinds of sources that a program knows.
 type Schemes []Scheme
@@ -97,10 +107,12 @@ func (s Schemes) Identity(spec Spec) string {
 	return spec.Scheme + ":" + spec.Address
 }
 
-// HasFloor reports whether the Floor of a spec's source is a commit: see Scheme.
-func (s Schemes) HasFloor(spec Spec) bool {
-	scheme := s.find(spec.Scheme)
-	return scheme != nil && scheme.Floor != nil && scheme.Floor(spec)
+// Floor says what the Floor of a spec's source keeps: see Scheme.
+func (s Schemes) Floor(spec Spec) FloorKind {
+	if scheme := s.find(spec.Scheme); scheme != nil && scheme.Floor != nil {
+		return scheme.Floor(spec)
+	}
+	return NoFloor
 }
 
 // Polls returns how often the source of a spec is polled, and false if it is not one that

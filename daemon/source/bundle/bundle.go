@@ -64,6 +64,7 @@ var Scheme = source.Scheme{
 		return "bundle:" + spec.Address
 	},
 	Interval: func(source.Spec) time.Duration { return defaultInterval },
+	Floor:    func(source.Spec) source.FloorKind { return source.BundleFloor },
 	Open:     Open,
 }
 
@@ -258,6 +259,9 @@ func (s *bundleSource) floor() (f floor, text string, err error) {
 	}
 	if f, err = parseFloor(text); err != nil {
 		return f, "", fmt.Errorf("which bundle was accepted last is stored as %s: %w", quote(text), err)
+	}
+	if text == "" { // an operator may have dropped it
+		s.seen = time.Time{}
 	}
 	if s.seen.After(f.seen) {
 		f.seen = s.seen

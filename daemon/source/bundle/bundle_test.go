@@ -509,6 +509,28 @@ func TestClock(t *testing.T) {
 	w.refuses("is not valid before", "1970-01-02")
 }
 
+// Once an operator has dropped the floor, neither the sequence nor the last time seen
+// counts, also for a source that is open.
+func TestDroppedFloor(t *testing.T) {
+	k, s := newKey(t, "a"), newSite(t)
+	floor := &memory{}
+	m := bundled(t, 5, "x: 5\n", k)
+	s.put(m)
+	w := open(t, source.Options{Floor: floor}, keysOption(keyFile(t, k)), s)
+	w.clock = m.Expires.Add(-time.Hour)
+	w.sees("example.com/prod#5", "x: 5\n")
+	w.clock = today
+	short := bundled(t, 6, "x: 6\n", k)
+	short.Expires = today.Add(time.Hour)
+	s.put(short.sign(t, k))
+	w.refuses("sequence 6 expired")
+	floor.state = ""
+	w.sees("example.com/prod#6", "x: 6\n")
+	floor.state = ""
+	s.put(bundled(t, 1, "x: 1\n", k))
+	w.sees("example.com/prod#1", "x: 1\n")
+}
+
 func TestFloorText(t *testing.T) {
 	f := floor{"example.com/prod", 7, bundled(t, 7, "x", newKey(t, "a")).Archive, today}
 	got, err := parseFloor(f.String())
@@ -628,7 +650,7 @@ func TestSpecs(t *testing.T) {
 		schemes.Identity(specs[0]) == schemes.Identity(specs[2]) {
 		t.Error("the identities are not of the URL, or of origin= if it is given")
 	}
-	if interval, polls := schemes.Polls(specs[0]); interval != 30*time.Second || !polls || schemes.HasFloor(specs[0]) {
+	if interval, polls := schemes.Polls(specs[0]); interval != 30*time.Second || !polls || schemes.Floor(specs[0]) != source.BundleFloor {
 		t.Errorf("it is polled every %v", interval)
 	}
 }

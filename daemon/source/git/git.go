@@ -60,8 +60,13 @@ var Scheme = source.Scheme{
 		}
 		return defaultInterval
 	},
-	Floor: func(spec source.Spec) bool { return spec.Options["verify"] != "" },
-	Open:  Open,
+	Floor: func(spec source.Spec) source.FloorKind {
+		if spec.Options["verify"] == "" {
+			return source.NoFloor
+		}
+		return source.CommitFloor
+	},
+	Open: Open,
 }
 
 // gitSource is the source "git:URL".
