@@ -24,6 +24,7 @@ import (
 type host struct {
 	*testing.T
 	source, region, state string
+	more                  []string // sources above the directory
 	guards                daemon.Guards
 	*daemon.Daemon
 	stop func()
@@ -40,13 +41,13 @@ func await(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// newHost starts a daemon whose source has these files.
-func newHost(t *testing.T, files map[string]string) *host {
+// newHost starts a daemon whose lowest source has these files.
+func newHost(t *testing.T, files map[string]string, more ...string) *host {
 	t.Helper()
 	base := t.TempDir()
 	h := &host{
 		T: t, source: filepath.Join(base, "source"), region: filepath.Join(base, "region"), state: filepath.Join(base, "state"),
-		guards: daemon.Guards{MaxRemoved: 50, MaxRemovedKeys: 100},
+		more: more, guards: daemon.Guards{MaxRemoved: 50, MaxRemovedKeys: 100},
 	}
 	for name, text := range files {
 		h.write(name, text)
@@ -60,7 +61,7 @@ func newHost(t *testing.T, files map[string]string) *host {
 // start starts a daemon, and returns when its sockets answer.
 func (h *host) start() {
 	h.Helper()
-	specs, err := daemon.Schemes.Parse([]string{"dir:" + h.source})
+	specs, err := daemon.Schemes.Parse(append([]string{"dir:" + h.source}, h.more...))
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -175,8 +175,8 @@ func TestEveryCommandTeaches(t *testing.T) {
 		}
 	}
 	visit(root)
-	if n := len(root.Commands()); n != 23 {
-		t.Errorf("there are %d commands, want 23", n)
+	if n := len(root.Commands()); n != 24 {
+		t.Errorf("there are %d commands, want 24", n)
 	}
 }
 

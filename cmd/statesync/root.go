@@ -106,7 +106,7 @@ func (a *app) command() *cobra.Command {
 	add("past", a.logCommand(), a.showCommand(), a.diffCommand(), a.auditCommand(), a.historyCommand())
 	add("back", a.rollbackCommand(), a.pinCommand(), a.unpinCommand(), a.overrideCommand(), a.acceptCommand(), a.reloadCommand())
 	add("health", a.statusCommand(), a.waitCommand(), a.verifyCommand())
-	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand(), a.bundleCommand())
+	add("source", a.checkCommand(), a.layersCommand(), a.whyCommand(), a.floorsCommand(), a.bundleCommand())
 	add("", a.completionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root

@@ -136,6 +136,15 @@ type Config struct {
 // Entry is one act in the answer to /v1/audit.
 type Entry = history.Entry
 
+// Floor is what was accepted last of one source, in the answer to /v1/floors.
+type Floor struct {
+	Source string    `json:"source"` // what it is of: the address, with what else the history tells sources apart by
+	Layers []string  `json:"layers"` // those of the daemon that are held to it
+	State  string    `json:"state"`  // a commit; of a bundle its origin, sequence and digest, and the last time seen
+	Time   time.Time `json:"time"`   // since when
+	Act    uint64    `json:"act"`    // that set it; 0: none did
+}
+
 // Reply answers a command.
 type Reply struct {
 	Act        uint64     `json:"act"`        // its number in the audit; 0: it has none
@@ -156,7 +165,7 @@ type Command struct {
 	Value   string `json:"value,omitempty"`  // override: YAML
 	For     string `json:"for,omitempty"`    // override: a duration, such as 1h
 	Digest  string `json:"digest,omitempty"` // accept
-	Source  string `json:"source,omitempty"` // accept: with a commit in the place of a digest
+	Source  string `json:"source,omitempty"` // accept: with a commit in the place of a digest; floors/reset
 	Commit  string `json:"commit,omitempty"`
 	Why     string `json:"why,omitempty"`
 	Preview bool   `json:"preview,omitempty"` // say what it would change, and change nothing

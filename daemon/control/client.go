@@ -140,10 +140,16 @@ func (c *Client) Audit(ctx context.Context, before uint64, limit int) (entries [
 	return entries, err
 }
 
+// Floors asks what was accepted last of each source that this is kept of.
+func (c *Client) Floors(ctx context.Context) (floors []Floor, err error) {
+	err = c.get(ctx, "/v1/floors", nil, &floors)
+	return floors, err
+}
+
 func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // Do gives a command: "rollback", "pin", "unpin", "override", "override/clear", "accept",
-// "purge" or "reload". It returns when the command had its effect.
+// "floors/reset", "purge" or "reload". It returns when the command had its effect.
 func (c *Client) Do(ctx context.Context, command string, body Command) (reply Reply, err error) {
 	text, err := json.Marshal(body)
 	if err != nil {

@@ -124,7 +124,10 @@ func (s *server) commands() httpd.Routes {
 			return daemon.ClearOverride{Config: c.Config, Key: c.Key}, nil
 		},
 		"accept": accept,
-		"purge":  func(c Command) (daemon.Command, error) { return daemon.Purge{Config: c.Config}, nil },
+		"floors/reset": func(c Command) (daemon.Command, error) {
+			return daemon.ResetFloor{Source: c.Source}, nil
+		},
+		"purge": func(c Command) (daemon.Command, error) { return daemon.Purge{Config: c.Config}, nil },
 	} {
 		routes["/v1/"+name] = answer(func(r *http.Request) (any, error) { return s.command(r, build) })
 	}

@@ -70,7 +70,7 @@ func TestOpenAPI(t *testing.T) {
 			t.Errorf("%s: the document has %q, and the type %q", name, documented, fields)
 		}
 	}
-	for _, value := range []any{Status{}, Layer{}, Why{}, Record{}, Show{}, diff.Diff{}, Entry{}, Command{}, Reply{}} {
+	for _, value := range []any{Status{}, Layer{}, Why{}, Record{}, Show{}, diff.Diff{}, Entry{}, Floor{}, Command{}, Reply{}} {
 		check(schemaName(reflect.TypeOf(value)), reflect.TypeOf(value))
 	}
 	for name := range document.Components.Schemas {

@@ -5,7 +5,9 @@ package control
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/statesync/statesync/daemon"
@@ -201,4 +203,26 @@ func (s *server) audit(r *http.Request) (any, error) {
 		entries = []history.Entry{}
 	}
 	return entries, err
+}
+
+func (s *server) floors(r *http.Request) (any, error) {
+	past, err := s.past(r)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := past.Floors()
+	if err != nil {
+		return nil, err
+	}
+	floors := make([]Floor, 0, len(kept))
+	for _, source := range slices.Sorted(maps.Keys(kept)) {
+		f := Floor{Source: source, Layers: []string{}, State: kept[source].State, Time: kept[source].Time, Act: kept[source].Act}
+		for _, l := range s.daemon.State().Layers {
+			if l.Floor == source {
+				f.Layers = append(f.Layers, l.Name)
+			}
+		}
+		floors = append(floors, f)
+	}
+	return floors, nil
 }

@@ -88,6 +88,7 @@ func (s *server) looks() httpd.Routes {
 		"/v1/show":    answer(s.one(s.show)),
 		"/v1/diff":    answer(s.one(s.diff)),
 		"/v1/audit":   answer(s.one(s.audit)),
+		"/v1/floors":  answer(s.one(s.floors)),
 		"/v1/openapi": http.HandlerFunc(openAPI),
 	}
 }

@@ -157,7 +157,7 @@ func TestManualPages(t *testing.T) {
 	pages := map[string][]string{"man8/statesyncd.8": {"statesyncd", "--help"}, "man1/statesync.1": {"statesync", "--help"}}
 	for _, below := range []string{
 		"get", "ls", "watch", "status", "wait", "verify", "check", "layers", "why", "completion",
-		"accept", "audit", "bundle", "diff", "history", "log", "override", "pin", "reload", "rollback", "show", "unpin",
+		"accept", "audit", "bundle", "diff", "floors", "history", "log", "override", "pin", "reload", "rollback", "show", "unpin",
 	} {
 		pages["man1/statesync-"+below+".1"] = []string{"statesync", below, "--help"}
 	}
