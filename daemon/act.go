@@ -380,7 +380,7 @@ func (d *Daemon) acceptCommit(r *request, c AcceptCommit) error {
 			continue
 		}
 		if Schemes.Floor(l.spec) != source.CommitFloor {
-			return invalidf("the source %s is not held to its history, as verify= of a git: source does, so there is no commit to accept", c.Source)
+			return invalidf("the source %s is not held to its history, as ff=only or verify= of a git: source does, so there is no commit to accept", c.Source)
 		}
 		d.actFloor(r, l.floor, c.Commit)
 		return nil

@@ -21,9 +21,10 @@ content, as statesync status and the daemon's log have it; it is the same on
 every host, and no other content passes. Without it, it is the content that
 waits now.
 
-With SOURCE and COMMIT, a git: source with verify= accepts that commit although
-it does not descend from the last one. It must be signed all the same, and later
-commits must descend from it. The commit is given whole, as status has it.
+With SOURCE and COMMIT, a git: source with ff=only or verify= accepts that
+commit although it does not descend from the last one. With verify= it must be
+signed all the same. Later commits must descend from it. The commit is given
+whole, as status has it.
 
 For a fleet, let the acceptance travel with the source: statesync check
 --accept-file.`,

@@ -31,11 +31,12 @@
 // command are a process group, which ends with its time limit, with the context, and with
 // this process. The size of a file that a fetch writes is limited.
 //
-// With verify= a commit counts only if an allowed signer signed it, or the tag that ref=
-// names, and if it descends from the one that was accepted last, which Options.Floor keeps
-// before the commit becomes a snapshot. The signature is verified here, on the object as it
-// is stored: git verify-commit accepts a commit of an expired key that is dated back, a
-// second signature, and one in a header that it does not look at.
+// With ff=only a commit counts only if it descends from the one that was accepted last,
+// which Options.Floor keeps before the commit becomes a snapshot. With verify= this holds
+// as well, and an allowed signer must have signed the commit, or the tag that ref= names.
+// The signature is verified here, on the object as it is stored: git verify-commit accepts
+// a commit of an expired key that is dated back, a second signature, and one in a header
+// that it does not look at.
 //
 // The repository is a cache. What a killed fetch left is removed at the start and after a
 // failure; a repository that is damaged is deleted and fetched anew.

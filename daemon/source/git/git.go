@@ -36,7 +36,8 @@ var Scheme = source.Scheme{
 	Options: []source.OptionDoc{
 		{Name: "ref", What: "the branch, or another ref such as refs/tags/v1 (default main)"},
 		{Name: "path", What: "the folder of the repository that the configs are in (default all)"},
-		{Name: "verify", What: "commit or tag: what must be signed by an allowed signer; the branch may then only move forward"},
+		{Name: "ff", What: "only: the branch may only move forward, and a rewritten one is refused (default: it is followed)"},
+		{Name: "verify", What: "commit or tag: what must be signed by an allowed signer; it implies ff=only"},
 		{Name: "signers", What: "the file of the allowed signers, as ssh-keygen reads it"},
 		{Name: "revoked", What: "a file of public keys that do not count, one a line"},
 		{Name: "credentials", What: "a file with USER:PASSWORD, for https"},
@@ -61,7 +62,7 @@ var Scheme = source.Scheme{
 		return defaultInterval
 	},
 	Floor: func(spec source.Spec) source.FloorKind {
-		if spec.Options["verify"] == "" {
+		if r, err := parse(spec); err != nil || !r.forward {
 			return source.NoFloor
 		}
 		return source.CommitFloor

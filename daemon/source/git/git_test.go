@@ -105,6 +105,38 @@ func TestRewrittenBranchIsFollowed(t *testing.T) {
 	}
 }
 
+// With ff=only the floor alone decides: it outlives the repository, and an operator can
+// set it.
+func TestRewrittenBranchIsRefusedWithFFOnly(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	first := u.push("a.yaml", "1")
+	floor := &kept{}
+	start := func() *gitSource { return open(t, "git:"+u.file()+"?ff=only", source.Options{Floor: floor}) } // a repository of its own
+	s := start()
+	fetch(t, s)
+	second := u.push("a.yaml", "2")
+	if got := text(fetch(t, s)); got != "a.yaml=2" || floor.state != second {
+		t.Errorf("after a change the snapshot has %q, and the floor is %s", got, floor.state)
+	}
+	u.git("reset", "--quiet", "--hard", first)
+	refusal(t, s, "does not descend from "+second)
+	rewritten := u.push("a.yaml", "3")
+	refusal(t, start(), "does not descend from "+second, "accept SOURCE "+rewritten)
+	floor.state = rewritten // as statesync accept does
+	if got := text(fetch(t, s)); got != "a.yaml=3" {
+		t.Errorf("when the rewrite is accepted the snapshot has %q", got)
+	}
+	for spec, want := range map[string]source.FloorKind{"": source.NoFloor, "?ff=only": source.CommitFloor} {
+		specs, err := source.Schemes{Scheme}.Parse([]string{"git:" + u.file() + spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (source.Schemes{Scheme}).Floor(specs[0]); got != want {
+			t.Errorf("a source with %q has a floor: %v, want %v", spec, got, want)
+		}
+	}
+}
+
 func TestUnwantedFilesAreKnownByName(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1", "large.bin", string(make([]byte, 2000)))

@@ -30,6 +30,7 @@ type remote struct {
 	knownHosts  string
 	key         string
 
+	forward bool   // a commit must descend from the one that was accepted last
 	verify  string // verifyCommit or verifyTag; "": signatures are not looked at
 	signers string // paths as above
 	revoked string
@@ -63,6 +64,11 @@ func parse(spec source.Spec) (*remote, error) {
 	if err := r.setFiles(spec); err != nil {
 		return nil, err
 	}
+	ff, ok := spec.Options["ff"]
+	if ok && ff != "only" {
+		return nil, fmt.Errorf("has ff=%s; give ff=only, or leave it out", quote(ff))
+	}
+	r.forward = ok
 	return r, r.setVerify(spec)
 }
 
@@ -91,7 +97,7 @@ func (r *remote) setVerify(spec source.Spec) (err error) {
 			return fmt.Errorf("has %s=%s: %w", option, quote(name), err)
 		}
 	}
-	r.verify = what
+	r.verify, r.forward = what, r.forward || asked
 	return nil
 }
 

@@ -53,6 +53,8 @@ func TestSpecs(t *testing.T) {
 		"git:ssh://e/x?known-hosts=/k&key=/a b":                                      "white space",
 		"git:ssh://e/x?known-hosts=/k&key=/a'b":                                      "white space",
 		"git:http://example.com/x?credentials=/k":                                    "write https",
+		"git:https://e/x?ff=only":                                                    "",
+		"git:https://e/x?ff=yes":                                                     "ff=only",
 		"git:https://e/x?reff=main":                                                  "ref",
 	} {
 		_, err := schemes.Parse([]string{text})

@@ -30,7 +30,7 @@ const (
 	endSignature   = "-----END SSH SIGNATURE-----"
 )
 
-// untrustedError is the error of a commit that is not signed as it has to be, or that does
+// untrustedError is the error of a commit that is not signed as it must be, or that does
 // not descend from the last accepted one. What it depends on can change without the
 // commit, so it is looked at again at each poll.
 type untrustedError struct{ what string }
@@ -229,7 +229,7 @@ func (s *gitSource) splitTag(ctx context.Context, got revision) (*signedObject, 
 
 // floor returns the commit that was accepted last, if later ones must descend from it.
 func (s *gitSource) floor() (oid, error) {
-	if s.remote.verify == "" {
+	if !s.remote.forward {
 		return "", nil
 	}
 	if s.opt.Floor == nil {
@@ -270,7 +270,7 @@ func (s *gitSource) descends(ctx context.Context, commit oid) (oid, error) {
 
 // raise makes a commit the one that was accepted last.
 func (s *gitSource) raise(from, to oid) error {
-	if s.remote.verify == "" || from == to {
+	if !s.remote.forward || from == to {
 		return nil
 	}
 	if s.opt.Floor == nil {
