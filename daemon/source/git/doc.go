@@ -33,7 +33,10 @@
 //
 // With ff=only a commit counts only if it descends from the one that was accepted last,
 // which Options.Floor keeps before the commit becomes a snapshot. With verify= this holds
-// as well, and an allowed signer must have signed the commit, or the tag that ref= names.
+// as well, and an allowed signer must have signed the commit, or the tag that ref= names,
+// or the newest tag of a pattern. That is the one tag whose name has the highest version in
+// the place of the *; if it may not be followed, no lower one is. Of all tags that a remote
+// has, that one is fetched.
 // The signature is verified here, on the object as it is stored: git verify-commit accepts
 // a commit of an expired key that is dated back, a second signature, and one in a header
 // that it does not look at.

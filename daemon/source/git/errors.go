@@ -44,7 +44,7 @@ func (s *gitSource) advise(err error) error {
 	switch {
 	case errors.Is(err, errTimeLimit):
 		return source.Unreachable(err)
-	case !errors.As(err, &exit) || exit.command != "git fetch":
+	case !errors.As(err, &exit) || exit.command != "git fetch" && exit.command != "git ls-remote":
 		return err
 	case said(err, "couldn't find remote ref"):
 		return fmt.Errorf("the repository has no %s; push it, or correct ref=", s.remote.ref)

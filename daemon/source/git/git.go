@@ -37,7 +37,7 @@ var Scheme = source.Scheme{
 		{Name: "ref", What: "the branch, or another ref such as refs/tags/v1 (default main)"},
 		{Name: "path", What: "the folder of the repository that the configs are in (default all)"},
 		{Name: "ff", What: "only: the branch may only move forward, and a rewritten one is refused (default: it is followed)"},
-		{Name: "verify", What: "commit or tag: what must be signed by an allowed signer; it implies ff=only"},
+		{Name: "verify", What: "commit or tag: what must be signed by an allowed signer; tag=PATTERN, such as tag=v*, follows the newest tag; it implies ff=only"},
 		{Name: "signers", What: "the file of the allowed signers, as ssh-keygen reads it"},
 		{Name: "revoked", What: "a file of public keys that do not count, one a line"},
 		{Name: "credentials", What: "a file with USER:PASSWORD, for https"},
@@ -289,12 +289,22 @@ func network() (env []string) {
 
 // bring fetches what the remote has. A damaged repository is fetched anew, once.
 func (s *gitSource) bring(ctx context.Context) (revision, error) {
-	got, err := s.repo.fetch(ctx)
+	from := ref{name: s.remote.ref}
+	if s.remote.newest {
+		var err error
+		if from, err = s.repo.newestTag(ctx); err != nil {
+			return revision{}, s.advise(err)
+		}
+		if from.is(s.seen) && !s.recheck {
+			return s.seen, nil
+		}
+	}
+	got, err := s.repo.fetch(ctx, from.name)
 	if errors.Is(err, errDamaged) {
 		if err := s.repo.remove(); err != nil {
 			return revision{}, err
 		}
-		got, err = s.repo.fetch(ctx)
+		got, err = s.repo.fetch(ctx, from.name)
 	}
 	if err != nil {
 		err = s.advise(err)
@@ -325,7 +335,11 @@ func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapsho
 	if have == nil {
 		have = s.newest
 	}
-	name := s.remote.name + "@" + commit.algorithm() + ":" + string(commit)
+	name := s.remote.name
+	if s.remote.newest {
+		name = got.ref
+	}
+	name += "@" + commit.algorithm() + ":" + string(commit)
 	snapshot := source.NewSnapshot(files, have, func(source.Digest) string { return name })
 	if snapshot != have {
 		snapshot.Meta = describe(commit, data)

@@ -5,6 +5,7 @@ package git
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,11 +20,14 @@ const (
 	// pollTime is how long a poll may take. It is less than the time after which a look
 	// counts as one that hangs.
 	pollTime = 5 * time.Second
-	// maxRefs is how many bytes of the answer to a poll are read. A ref takes some 65.
-	maxRefs = 64 << 10
+	// maxRefs is how many bytes of the answer to a poll are read, and maxTagRefs for a
+	// pattern of tags. A ref takes some 65.
+	maxRefs    = 64 << 10
+	maxTagRefs = 4 << 20
 )
 
-// unchanged reports whether the remote says that its ref names what the last fetch brought.
+// unchanged reports whether the remote says that the ref that is followed names what the
+// last fetch brought.
 // Any answer but that is left to git: a redirect, one that asks for credentials, one that
 // is not in protocol version 2, or none.
 func (s *gitSource) unchanged(ctx context.Context) bool {
@@ -33,26 +37,32 @@ func (s *gitSource) unchanged(ctx context.Context) bool {
 	if s.remote.url.Scheme != "https" && s.remote.url.Scheme != "http" {
 		return false
 	}
-	tip, err := s.askRef(ctx)
-	return err == nil && tip == s.seen.tip
+	found, err := s.askRef(ctx)
+	return err == nil && found.is(s.seen)
 }
 
-// askRef asks the remote for its ref by the command ls-refs of Git's protocol version 2.
-func (s *gitSource) askRef(ctx context.Context) (oid, error) {
+// askRef asks the remote for the ref that is followed, by the command ls-refs of Git's
+// protocol version 2.
+func (s *gitSource) askRef(ctx context.Context) (ref, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTime)
 	defer cancel()
 	client, err := s.client()
 	if err != nil {
-		return "", err
+		return ref{}, err
+	}
+	prefix, _, _ := strings.Cut(s.remote.ref, "*")
+	most := int64(maxRefs)
+	if s.remote.newest {
+		most = maxTagRefs
 	}
 	body := pkt("command=ls-refs\n") + pkt("agent="+agent) + pkt("object-format="+s.seen.tip.algorithm()) + "0001" +
-		pkt("ref-prefix "+s.remote.ref+"\n") + "0000"
+		pkt("ref-prefix "+prefix+"\n") + "0000"
 	const service = "git-upload-pack"
 	at := *s.remote.url
 	at.Path, at.RawPath = strings.TrimSuffix(at.Path, "/")+"/"+service, ""
 	q, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), strings.NewReader(body))
 	if err != nil {
-		return "", err
+		return ref{}, err
 	}
 	q.Header.Set("Content-Type", "application/x-"+service+"-request")
 	q.Header.Set("Accept", "application/x-"+service+"-result")
@@ -63,17 +73,17 @@ func (s *gitSource) askRef(ctx context.Context) (oid, error) {
 	}
 	answer, err := client.Do(q)
 	if err != nil {
-		return "", err
+		return ref{}, err
 	}
 	defer answer.Body.Close()
 	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "application/x-"+service+"-result" {
-		return "", fmt.Errorf("the answer is %s with content of the type %q", answer.Status, kind)
+		return ref{}, fmt.Errorf("the answer is %s with content of the type %q", answer.Status, kind)
 	}
-	data, err := io.ReadAll(io.LimitReader(answer.Body, maxRefs))
+	data, err := io.ReadAll(io.LimitReader(answer.Body, most))
 	if err != nil {
-		return "", err
+		return ref{}, err
 	}
-	return findRef(data, s.remote.ref)
+	return s.remote.find(data)
 }
 
 // agent names this program to servers. Some answer by protocol version 2 only to what
@@ -83,35 +93,30 @@ const agent = "git/statesync"
 // pkt is a line of Git's protocol: its length in four hexadecimal digits, and the line.
 func pkt(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
 
-// findRef finds a ref in the answer to ls-refs: lines "OID NAME[ ATTRIBUTE…]" and a flush.
-// A prefix brings other refs, too.
-func findRef(data []byte, name string) (oid, error) {
-	found := oid("")
+// find finds the ref that is followed in the answer to ls-refs: lines
+// "OID NAME[ ATTRIBUTE…]" and a flush. A prefix brings other refs, too.
+func (r *remote) find(data []byte) (ref, error) {
+	c := choice{remote: r}
 	for {
 		if len(data) < 4 {
-			return "", fmt.Errorf("the answer ends before its end")
+			return ref{}, errors.New("the answer ends before its end")
 		}
 		n, err := strconv.ParseUint(string(data[:4]), 16, 16)
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("the answer has a line of the length %q", data[:4])
-		case n == 0 && len(data) == 4 && found != "":
-			return found, nil
+			return ref{}, fmt.Errorf("the answer has a line of the length %q", data[:4])
+		case n == 0 && len(data) == 4 && c.best.name != "" && !c.twice:
+			return c.best, nil
 		case n < 4 || int(n) > len(data):
-			return "", fmt.Errorf("the answer has a line of the length %d", n)
+			return ref{}, fmt.Errorf("the answer has a line of the length %d", n)
 		}
 		line := bytes.TrimSuffix(data[4:n], []byte("\n"))
 		data = data[n:]
-		fields := strings.Split(string(line), " ")
-		switch {
-		case len(fields) < 2 || !isOID(fields[0]):
-			return "", fmt.Errorf("the answer has the line %q", line)
-		case fields[1] != name:
-		case found != "":
-			return "", fmt.Errorf("the answer has the ref twice")
-		default:
-			found = oid(fields[0])
+		fields := strings.SplitN(string(line), " ", 3)
+		if len(fields) < 2 || !isOID(fields[0]) {
+			return ref{}, fmt.Errorf("the answer has the line %q", line)
 		}
+		c.add(fields[1], oid(fields[0]))
 	}
 }
 

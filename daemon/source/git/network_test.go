@@ -270,6 +270,7 @@ func TestWrongCertificate(t *testing.T) {
 func TestFindRef(t *testing.T) {
 	name := strings.Repeat("a", 40)
 	line := pkt(name + " refs/heads/main\n")
+	main := &remote{ref: "refs/heads/main"}
 	for answer, want := range map[string]oid{
 		line + "0000": oid(name),
 		pkt(name+" refs/heads/main2\n") + line + "0000":         oid(name),
@@ -285,8 +286,8 @@ func TestFindRef(t *testing.T) {
 		pkt("unborn refs/heads/main\n") + "0000":                "",
 		pkt(strings.ToUpper(name)+" refs/heads/main\n") + "0000": "",
 	} {
-		got, err := findRef([]byte(answer), "refs/heads/main")
-		if got != want || (err == nil) != (want != "") {
+		got, err := main.find([]byte(answer))
+		if got.tip != want || (err == nil) != (want != "") {
 			t.Errorf("in %q it finds %q, %v, want %q", answer, got, err, want)
 		}
 	}
@@ -295,7 +296,7 @@ func TestFindRef(t *testing.T) {
 func FuzzFindRef(f *testing.F) {
 	f.Add([]byte(pkt(strings.Repeat("a", 40)+" refs/heads/main\n") + "0000"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, err := findRef(data, "refs/heads/main"); err == nil && !bytes.Contains(data, []byte(string(got)+" refs/heads/main")) {
+		if got, err := (&remote{ref: "refs/heads/main"}).find(data); err == nil && !bytes.Contains(data, []byte(string(got.tip)+" refs/heads/main")) {
 			t.Errorf("it found %q in %q", got, data)
 		}
 	})

@@ -22,8 +22,9 @@ import (
 // remote is what a spec names: a repository, a ref of it, and a folder.
 type remote struct {
 	url    *url.URL
-	ref    string // "refs/heads/main"
+	ref    string // "refs/heads/main", or a pattern: "refs/tags/prod-*"
 	name   string // the same as the spec has it: "main"
+	newest bool   // ref is a pattern, and the newest tag of it is followed
 	folder string // without a slash at its end; "": all
 
 	credentials string // absolute paths of files; "": none
@@ -36,7 +37,10 @@ type remote struct {
 	revoked string
 }
 
-const defaultRef = "main"
+const (
+	defaultRef = "main"
+	tagPrefix  = "refs/tags/"
+)
 
 // parse reads a spec. The error is the end of a sentence that begins with the source.
 func parse(spec source.Spec) (*remote, error) {
@@ -75,11 +79,21 @@ func parse(spec source.Spec) (*remote, error) {
 // setVerify reads the options about signatures.
 func (r *remote) setVerify(spec source.Spec) (err error) {
 	what, asked := spec.Options["verify"]
+	if kind, pattern, ok := strings.Cut(what, "="); ok && kind == verifyTag {
+		if _, ok := spec.Options["ref"]; ok {
+			return errors.New("has ref= beside verify=tag=PATTERN, which says which tags are followed; remove ref=")
+		}
+		if strings.Count(pattern, "*") != 1 || !isRef(tagPrefix+strings.Replace(pattern, "*", "0", 1)) {
+			return fmt.Errorf("has verify=tag=%s; the pattern is the name of a tag with one *, such as prod-*", quote(pattern))
+		}
+		what, r.ref, r.newest = verifyTag, tagPrefix+pattern, true
+		r.name = r.ref
+	}
 	switch {
 	case asked && what != verifyCommit && what != verifyTag:
-		return fmt.Errorf("has verify=%s; give commit or tag", quote(what))
-	case what == verifyTag && !strings.HasPrefix(r.ref, "refs/tags/"):
-		return errors.New("has verify=tag, and its ref= is not a tag; give ref=refs/tags/NAME")
+		return fmt.Errorf("has verify=%s; give commit, tag or tag=PATTERN", quote(spec.Options["verify"]))
+	case what == verifyTag && !strings.HasPrefix(r.ref, tagPrefix):
+		return errors.New("has verify=tag, and its ref= is not a tag; give ref=refs/tags/NAME, or verify=tag=PATTERN such as tag=prod-*")
 	case asked && spec.Options["signers"] == "":
 		return errors.New("has verify= without signers=FILE, the file of the allowed signers")
 	}
@@ -183,6 +197,9 @@ func (r *remote) setFiles(spec source.Spec) (err error) {
 	}
 	return nil
 }
+
+// pattern is that of verify=tag=PATTERN.
+func (r *remote) pattern() string { return strings.TrimPrefix(r.ref, tagPrefix) }
 
 // identity is what the directory and the floor of a source are known by: whatever else
 // changes of the source, they are about the same history.

@@ -49,7 +49,8 @@ func (o oid) algorithm() string {
 
 // revision is what the remote has.
 type revision struct {
-	tip    oid // what the ref names: the commit, or a tag of it
+	ref    string // that is followed: "refs/heads/main"
+	tip    oid    // what the ref names: the commit, or a tag of it
 	commit oid
 }
 
@@ -157,18 +158,18 @@ func (r *repository) fetchedRevision(ctx context.Context) (got revision, err err
 	return revision{}, refusef("the ref %s names no commit", quote(r.remote.name))
 }
 
-// fetch brings what the remote has. The first fetch of a repository brings one commit;
-// each one after it what is new, so that it is known what descends from what.
-func (r *repository) fetch(ctx context.Context) (revision, error) {
+// fetch brings what the remote has of a ref. The first fetch of a repository brings one
+// commit; each one after it what is new, so that it is known what descends from what.
+func (r *repository) fetch(ctx context.Context, ref string) (revision, error) {
 	if err := r.open(ctx); err != nil {
 		return revision{}, err
 	}
 	first := !r.ready
 	var err error
 	if first {
-		err = r.begin(ctx)
+		err = r.begin(ctx, ref)
 	} else {
-		err = r.pull(ctx, r.remote.ref, false)
+		err = r.pull(ctx, ref, false)
 	}
 	if err != nil {
 		return revision{}, r.failed(ctx, err, first)
@@ -183,22 +184,23 @@ func (r *repository) fetch(ctx context.Context) (revision, error) {
 		return revision{}, fmt.Errorf("%w: it does not have what was fetched", errDamaged)
 	}
 	r.ready = true
+	got.ref = ref
 	return got, nil
 }
 
 // begin is the first fetch of a repository. If later commits must descend from one that
 // was accepted before, that one is fetched first, and then what came after it.
-func (r *repository) begin(ctx context.Context) error {
+func (r *repository) begin(ctx context.Context, ref string) error {
 	r.begun = r.root
 	if r.root != "" {
 		switch err := r.pullFirst(ctx, string(r.root)); {
 		case err == nil:
-			return r.pull(ctx, r.remote.ref, false)
+			return r.pull(ctx, ref, false)
 		case !said(err, "not our ref") && !said(err, "unadvertised object"):
 			return err
 		}
 	}
-	return r.pullFirst(ctx, r.remote.ref)
+	return r.pullFirst(ctx, ref)
 }
 
 // pullFirst fetches one commit into an empty repository, which is made anew if the remote

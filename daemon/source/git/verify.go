@@ -64,7 +64,7 @@ func (s *gitSource) verify(ctx context.Context, got revision, data []byte) (*sig
 	if s.remote.verify == verifyCommit {
 		signed, err = splitCommit(got.commit.algorithm(), data)
 	} else {
-		what = "the tag " + s.remote.name
+		what = "the tag " + got.ref
 		signed, err = s.splitTag(ctx, got)
 	}
 	if err != nil && !untrusted(err) {
@@ -208,7 +208,7 @@ func (s *gitSource) splitTag(ctx context.Context, got revision) (*signedObject, 
 		}
 		fields[name] = value
 	}
-	name := strings.TrimPrefix(s.remote.ref, "refs/tags/")
+	name := strings.TrimPrefix(got.ref, tagPrefix)
 	switch {
 	case fields["object"] != string(got.commit) || fields["type"] != "commit":
 		return nil, untrustedf("it is not of a commit")
