@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/plan"
 )
 
 // repository is a Git repository with a work tree.
@@ -116,6 +117,62 @@ func TestGitSourceThatCannotBeReached(t *testing.T) {
 	r.commit("x: 2\n")
 	d.reload(t)
 	r.sees(map[string]string{"a": `{"x":2}`})
+}
+
+// A value has the commit that last changed its file, also in an earlier generation, and
+// after a restart that has nothing but the history.
+func TestCommitOfAValue(t *testing.T) {
+	r := gitSetup(t)
+	r.put("b.yaml", "y: 1\n")
+	r.commit("x: 1\n")
+	d := r.run()
+	r.sees(map[string]string{"a": `{"x":1}`, "b": `{"y":1}`})
+	second := r.commit("x: 2\n")
+	r.sees(map[string]string{"a": `{"x":2}`, "b": `{"y":1}`})
+	r.git("rm", "--quiet", "b.yaml")
+	third := r.commit("x: 2\nz: 3\n")
+	r.sees(map[string]string{"a": `{"x":2,"z":3}`})
+	commit := func(origins []plan.Origin, err error) string {
+		t.Helper()
+		if err != nil || len(origins) != 1 {
+			t.Fatalf("%v, %v", origins, err)
+		}
+		if c := origins[0].Commit; c != nil {
+			return c.Name + " " + c.Author + " " + c.Subject
+		}
+		return ""
+	}
+	const by = " Ada <ada@example.com> change a.yaml"
+	check := func(live string) {
+		t.Helper()
+		await(t, "the record", func() bool { s := d.State(); return s.Converged && s.Generation == 3 && s.History.Newest == 3 })
+		if got := commit(d.State().Why("a", "x")); got != live {
+			t.Errorf("the live value was changed by %q, want %q", got, live)
+		}
+		for g, want := range map[uint64]string{1: "", 2: second + by, 3: third + by} {
+			if got := commit(d.State().Past().Why(t.Context(), g, "a", "x")); got != want {
+				t.Errorf("the value of generation %d was changed by %q, want %q", g, got, want)
+			}
+		}
+		if got := commit(d.State().Past().Why(t.Context(), 2, "b", "y")); got != "" {
+			t.Errorf("b was changed by %q, which no fetch brought", got)
+		}
+	}
+	check(third + by)
+	d.stop(t)
+	if err := os.RemoveAll(filepath.Join(r.opt.StateDir, "sources")); err != nil {
+		t.Fatal(err)
+	}
+	d = r.run()
+	check(third + by)
+	d.stop(t)
+	r.put("a.yaml", "# a comment\nx: 2\nz: 3\n")
+	r.git("commit", "--quiet", "-am", "no new generation")
+	if err := os.RemoveAll(filepath.Join(r.opt.StateDir, "sources")); err != nil {
+		t.Fatal(err)
+	}
+	d = r.run()
+	check("") // the records have another content of the file
 }
 
 func TestSourcesHaveDirectoriesOfTheirOwn(t *testing.T) {

@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -120,6 +121,18 @@ func (p *Past) Config(g uint64, name string) (*image.Section, error) {
 	return sections[0], nil
 }
 
+// addCommits fills in the commits that only the records have. single is the layer of
+// origins without one. What cannot be read stays unknown.
+func (p *Past) addCommits(g uint64, origins []plan.Origin, single string) {
+	for i := range origins {
+		o := &origins[i]
+		if o.Commit != nil || o.Source == nil {
+			continue
+		}
+		o.Commit, _ = p.Commit(g, cmp.Or(o.Layer, single), o.Source)
+	}
+}
+
 // Why says where a value of a recorded generation came from, the winner first.
 func (p *Past) Why(ctx context.Context, g uint64, config, key string) ([]plan.Origin, error) {
 	rec, err := p.Get(g)
@@ -148,9 +161,10 @@ func (p *Past) Why(ctx context.Context, g uint64, config, key string) ([]plan.Or
 				files = append(files, f)
 			}
 		}
+		part := source.NewSnapshot(files, nil, func(source.Digest) string { return l.Version })
+		part.Meta = whole.Meta
 		layers = append(layers, plan.Layer{
-			Name: l.Name, Newest: source.NewSnapshot(files, nil, func(source.Digest) string { return l.Version }),
-			Prefix: specs[0].Prefix, NoSchemas: true,
+			Name: l.Name, Newest: part, Prefix: specs[0].Prefix, NoSchemas: true,
 		})
 	}
 	made, err := maker.Make(ctx, layers)
@@ -158,6 +172,7 @@ func (p *Past) Why(ctx context.Context, g uint64, config, key string) ([]plan.Or
 		return nil, err
 	}
 	origins, err := made.Origins(config, key)
+	p.addCommits(g, origins, "")
 	if section.Kind() == image.Opaque {
 		return origins, err
 	}

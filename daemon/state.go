@@ -115,6 +115,9 @@ func (s *State) Why(config, key string) ([]plan.Origin, error) {
 		return nil, err
 	}
 	from, err := s.live.Origins(config, key)
+	if s.past != nil {
+		s.past.addCommits(s.Generation, from, s.Layers[0].Name)
+	}
 	if err != nil && len(origins) > 0 { // no layer has the key
 		return origins, nil
 	}

@@ -19,6 +19,8 @@ func (a *app) whyCommand() *cobra.Command {
 		Long: `Ask the daemon where a config, or the value of one of its keys, comes from: the
 winner first, with its layer, value, place and version, and below it what the
 lower layers have there. What an operator pinned or overrode is a layer, too.
+Of a file of a git: source it says which commit last changed it, if the daemon
+has seen the change.
 With --generation it is asked of an earlier generation, as the history has it.
 
 It needs the running daemon.`,
@@ -84,6 +86,12 @@ func (a *app) printWhy(why control.Why) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	for _, o := range why.Origins {
+		if c := o.Commit; c != nil {
+			fmt.Fprintf(a.stdout, "%s: %s was last changed by %s, %s, %s: %s\n",
+				escape(o.Layer), escape(o.File), escape(c.Name), stamp(c.Time), escape(c.Author), escape(c.Subject))
+		}
 	}
 	if len(why.Origins) > 0 && why.Origins[0].Schema != "" {
 		fmt.Fprintf(a.stdout, "checked by %s\n", escape(why.Origins[0].Schema))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // Status answers /v1/status. What never happened is null.
@@ -205,15 +206,19 @@ type Why struct {
 	Origins    []Origin `json:"origins"`          // the winner first
 }
 
+// Commit is what a source's history says of a change.
+type Commit = source.Commit
+
 // Origin is what one layer says of a value.
 type Origin struct {
-	Layer   string `json:"layer"`
-	Version string `json:"version"` // of the layer
-	File    string `json:"file"`
-	Line    int    `json:"line"` // 0: the whole file
-	Column  int    `json:"column"`
-	Value   string `json:"value"` // canonical JSON; empty for an opaque config and for what is deleted
-	Deleted bool   `json:"deleted"`
-	Opaque  bool   `json:"opaque"`
-	Schema  string `json:"schema"` // the file of the schema that checked the config
+	Layer   string  `json:"layer"`
+	Version string  `json:"version"` // of the layer
+	File    string  `json:"file"`
+	Line    int     `json:"line"` // 0: the whole file
+	Column  int     `json:"column"`
+	Value   string  `json:"value"` // canonical JSON; empty for an opaque config and for what is deleted
+	Deleted bool    `json:"deleted"`
+	Opaque  bool    `json:"opaque"`
+	Schema  string  `json:"schema"`           // the file of the schema that checked the config
+	Commit  *Commit `json:"commit,omitempty"` // that last changed the file, of a git: source, if it is known
 }

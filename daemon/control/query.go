@@ -187,7 +187,7 @@ func (s *server) why(r *http.Request) (any, error) {
 func originOf(o plan.Origin) Origin {
 	return Origin{
 		Layer: o.Layer, Version: o.Version, File: o.File, Line: o.Line, Column: o.Column,
-		Value: o.Value, Deleted: o.Deleted, Opaque: o.Opaque, Schema: o.SchemaFile,
+		Value: o.Value, Deleted: o.Deleted, Opaque: o.Opaque, Schema: o.SchemaFile, Commit: o.Commit,
 	}
 }
 

@@ -76,6 +76,7 @@ func (t *tx) record(h *head, p *Publication) (*head, error) {
 		}
 	}
 	r.Content = contentDigest(next.configs)
+	r.Commits = commitsOf(c.layers, p)
 	if err := t.copyAct(&r); err != nil {
 		return nil, err
 	}

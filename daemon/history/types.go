@@ -64,6 +64,13 @@ type Layer struct {
 	Meta    map[string]string `json:"meta,omitempty"`
 }
 
+// FileCommit is the commit that last changed some of the files that a record changed.
+type FileCommit struct {
+	source.Commit
+	Layer string   `json:"layer"`
+	Files []string `json:"files"`
+}
+
 // Record is one published generation.
 type Record struct {
 	Generation uint64    `json:"generation"`
@@ -71,6 +78,8 @@ type Record struct {
 	Content    Digest    `json:"content"` // of all configs: ContentDigest
 	Revision   string    `json:"revision,omitempty"`
 	Layers     []Layer   `json:"layers,omitempty"`
+	// Commits are known of at most maxCommitFiles of the files that the record changed.
+	Commits []FileCommit `json:"commits,omitempty"`
 
 	// Act is the number of the audit's entry of the act that caused the publication, and
 	// 0 if there was none. Command, Why and By are those of that entry, which the record
@@ -95,7 +104,7 @@ type Change struct {
 
 // Publication is what Record takes.
 type Publication struct {
-	Record                   // the store fills in the counts and Content
+	Record                   // the store fills in the counts, Content and Commits
 	Configs []*image.Section // all that is live, sorted by name
 	// Snapshots are those of Layers, in their order. Where an element is nil, the files of
 	// that layer stay as the head has them; a nil slice is nil for every layer.

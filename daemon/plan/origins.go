@@ -7,6 +7,7 @@ import (
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/layer"
 	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // Origin is what one layer says of a key.
@@ -19,6 +20,9 @@ type Origin struct {
 	Value   string
 	Deleted bool
 	Opaque  bool
+
+	Source *source.File   // that File is; nil if the layer's snapshot has no Meta, and so no commits
+	Commit *source.Commit // that last changed it, if the layer's snapshot has it
 
 	SchemaLayer, SchemaFile string // of the schema that the config was checked with; empty if there is none
 }
@@ -101,7 +105,10 @@ func (p *Plan) origin(c *combo, e *entry, o Origin) Origin {
 	o.Layer, o.File = e.doc.Layer, e.doc.File
 	for i := range p.Layers {
 		if p.Layers[i].Name == o.Layer {
-			o.Version = p.Layers[i].Snapshot.Version
+			s := p.Layers[i].Snapshot
+			if o.Version, o.Commit = s.Version, s.Commits[e.file.Path]; s.Meta != nil {
+				o.Source = e.file
+			}
 		}
 	}
 	if c.schema != nil && c.parts[len(c.parts)-1].role == document {

@@ -92,8 +92,19 @@ type Snapshot struct {
 	// Meta is what the source says of this state besides, by name: a commit's author, say.
 	// It is for people, may be nil, and must not be changed.
 	Meta map[string]string
+	// Commits are those that last changed a file, by its path, as far as the source knows. It
+	// may be nil, and must not be changed.
+	Commits map[string]*Commit
 	// Files are sorted by Path, and no two have the same.
 	Files []*File
+}
+
+// Commit is what a source's history says of a change, for people.
+type Commit struct {
+	Name    string    `json:"commit"` // in full
+	Author  string    `json:"author"`
+	Time    time.Time `json:"time"`
+	Subject string    `json:"subject"`
 }
 
 // NewSnapshot returns the snapshot of the files, which it sorts and keeps. version

@@ -9,7 +9,8 @@
 // read. A commit is read as a whole or refused as a whole. The same files have the same
 // digest, whether they come from a directory or from a repository. The Version is
 // "REF@sha1:COMMIT" or "REF@sha256:COMMIT", and Meta has the commit, its author, the time
-// of the committer, the subject, and with verify= the signer.
+// of the committer, the subject, and with verify= the signer. Commits has the commit that
+// last changed a file, as far as git log finds it in what was fetched.
 //
 // # How it is fetched
 //
@@ -21,7 +22,7 @@
 // Over http and https a look is one request: the command ls-refs of Git's protocol version
 // 2. If it says that the ref names what was fetched last, nothing else is done. Whatever
 // else it says is left to git, and so is a look five minutes after the last fetch. Over
-// ssh and file each look is a fetch.
+// ssh and file each look is a fetch, or with verify=tag=PATTERN one of ls-remote.
 //
 // # What is promised
 //

@@ -346,6 +346,7 @@ func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapsho
 		if by != "" {
 			snapshot.Meta[keySigner] = by
 		}
+		snapshot.Commits = s.commits(ctx, commit, snapshot.Files, have)
 	}
 	if err := s.raise(floor, commit); err != nil {
 		return nil, err
