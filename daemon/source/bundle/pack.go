@@ -94,24 +94,30 @@ type unpacking struct {
 // of the options, and it writes nothing to disk. An error about one file is a
 // source.FileError.
 func Unpack(archive []byte, o source.Options) ([]*source.File, error) {
-	u := &unpacking{opt: o.WithDefaults(), seen: map[string]int{}}
 	z, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return nil, fmt.Errorf("the archive is not a gzip file: %w", err)
 	}
-	t := tar.NewReader(&capped{z, u.opt.MaxTotal + overhead*int64(u.opt.MaxFiles)})
-	for n := 1; ; n++ {
+	return unpack(z, o)
+}
+
+// unpack is Unpack of a tar file.
+func unpack(r io.Reader, o source.Options) ([]*source.File, error) {
+	u := &unpacking{opt: o.WithDefaults(), seen: map[string]int{}}
+	t := tar.NewReader(&capped{r, u.opt.MaxTotal + overhead*int64(u.opt.MaxFiles)})
+	for {
 		h, err := t.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return u.end()
 		case err != nil:
 			return nil, fmt.Errorf("the archive cannot be read: %w", err)
-		case n > u.opt.MaxFiles:
-			return nil, fmt.Errorf("the archive has more than %d files and directories, which is the limit", u.opt.MaxFiles)
 		}
 		if err := u.add(h, t); err != nil {
 			return nil, err
+		}
+		if len(u.seen) > u.opt.MaxFiles { // the directories that an entry implies are among them
+			return nil, fmt.Errorf("the archive has more than %d files and directories, which is the limit", u.opt.MaxFiles)
 		}
 		if len(u.problems) >= maxProblems {
 			u.problems = append(u.problems, errors.New("the archive may have more that is wrong"))

@@ -114,6 +114,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"large file":              {tarred(t, file("a", kib+"x")), "a: has 1025 bytes"},
 		"large together":          {tarred(t, file("a", kib), file("b", kib), file("c", "x")), "more than 2048 bytes together"},
 		"many":                    {tarred(t, many...), "more than 10 files"},
+		"many directories above":  {tarred(t, file(strings.Repeat("d/", 10)+"a", "1")), "more than 10 files"},
 		"large, but not wanted":   {tarred(t, file("a", "1"), file("not wanted", strings.Repeat("x", 1<<20))), "more than the limits allow"},
 		"nothing":                 {tarred(t, dirOf("d/"), file(".hidden", "1")), "holds no config files"},
 		"no gzip":                 {[]byte("PK\x03\x04"), "not a gzip file"},
@@ -183,7 +184,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, plain []byte) { // gzip would hide its changes
 		o := source.Options{MaxFile: 1 << 10, MaxTotal: 4 << 10, MaxFiles: 20}
-		list, err := Unpack(zipped(t, plain), o)
+		list, err := unpack(bytes.NewReader(plain), o)
 		if err != nil {
 			return
 		}
