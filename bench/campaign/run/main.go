@@ -106,7 +106,7 @@ func plan(total time.Duration, seed uint64) []step {
 		pkg, fuzz, _ := strings.Cut(target, ":")
 		steps = append(steps, step{name: "fuzz " + fuzz, env: fmt.Sprintf("GODEBUG=fuzzseed=%d", int64(seed)), args: []string{
 			"-run=^$", "-fuzz=^" + fuzz + "$",
-			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=2s", "./" + pkg,
+			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=200x", "./" + pkg,
 		}})
 	}
 	return steps
