@@ -97,7 +97,7 @@ func (b *binary) find() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("the program git is not in PATH (%s); install the package git", plain.Line(b.search, maxTold))
+	return "", fmt.Errorf("the program git is not in PATH (%s); install the package git, or in a container use the image that has it (deploy/Dockerfile, target git)", plain.Line(b.search, maxTold))
 }
 
 // environ is the whole environment of a call.

@@ -34,7 +34,7 @@ func TestMissingGit(t *testing.T) {
 	u.push("a.yaml", "1")
 	s := open(t, "git:"+u.file(), source.Options{})
 	s.repo.git.search = t.TempDir()
-	refusal(t, s, "git is not in PATH", "install the package git")
+	refusal(t, s, "git is not in PATH", "install the package git", "target git")
 	s.repo.git.search = os.Getenv("PATH")
 	fetch(t, s)
 }

@@ -31,6 +31,7 @@ var advices = []struct{ says, do string }{
 	{"Permission denied (publickey", "the host does not accept the key of key=FILE"},
 	{"cannot run ssh", "install the package openssh-client"},
 	{"ssh: not found", "install the package openssh-client"},
+	{"No user exists for uid", "ssh needs the daemon's user to be in /etc/passwd"},
 	{"dubious ownership", "the repository must belong to the daemon's user"},
 	{"unable to follow redirect", "redirects are not followed; write the URL that it leads to"},
 	{"requested URL returned error: 30", "redirects are not followed; write the URL that it leads to"},

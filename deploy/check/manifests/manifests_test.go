@@ -294,6 +294,19 @@ func TestComponents(t *testing.T) {
 				}
 			}
 		},
+		"git": func(env map[string]string, d *apps.DaemonSet, c *core.Container) {
+			i := slices.IndexFunc(d.Spec.Template.Spec.Volumes, func(v core.Volume) bool { return v.Name == "config" })
+			config := d.Spec.Template.Spec.Volumes[i]
+			mounted := slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool {
+				return m.Name == "config" && strings.Contains(env["STATESYNC_SOURCE"], "credentials="+m.MountPath+"/")
+			})
+			if config.ConfigMap != nil || config.Secret == nil || *config.Secret.DefaultMode&0o007 != 0 || d.Spec.Template.Spec.SecurityContext.FSGroup == nil || !mounted {
+				t.Errorf("the credentials of %s are in %+v, mounted by %+v", env["STATESYNC_SOURCE"], config, c.VolumeMounts)
+			}
+			if !strings.HasPrefix(c.Image, "statesync-git:") {
+				t.Errorf("the image is %s", c.Image)
+			}
+		},
 		"staged": func(_ map[string]string, d *apps.DaemonSet, c *core.Container) {
 			if d.Spec.MinReadySeconds == 0 || c.ReadinessProbe.Exec.Command[1] != "status" {
 				t.Errorf("available after %d s, ready by %+v", d.Spec.MinReadySeconds, c.ReadinessProbe)
