@@ -45,7 +45,7 @@ func TestLayers(t *testing.T) {
 		t.Errorf("the revision is %s", p.revision)
 	}
 
-	await(t, "the state", func() bool { return d.State().Converged })
+	await(t, "the state", func() bool { return d.State().Converged && d.State().Generation == p.generation })
 	origins, err := d.State().Why("a", "y.w")
 	if err != nil || len(origins) != 2 || origins[0].Layer != "host" || origins[0].Value != "0" || origins[0].Line != 1 ||
 		origins[1].Layer != "base" || origins[1].Value != "2" || origins[1].Line != 2 || origins[1].File != "a.yaml" {
