@@ -315,11 +315,7 @@ func (s *gitSource) bring(ctx context.Context) (revision, error) {
 // take makes a snapshot of a revision, and accepts it. The floor is raised last: a commit
 // that cannot be read is none that later ones must descend from.
 func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapshot) (*source.Snapshot, error) {
-	commit := got.commit
-	data, err := s.repo.object(ctx, "commit", commit)
-	if err != nil {
-		return nil, err
-	}
+	commit, data := got.commit, []byte(got.object)
 	signed, by, err := s.verify(ctx, got, data)
 	if err != nil {
 		return nil, err
@@ -346,14 +342,12 @@ func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapsho
 		if by != "" {
 			snapshot.Meta[keySigner] = by
 		}
-		snapshot.Commits = s.commits(ctx, commit, snapshot.Files, have)
+		snapshot.Commits = s.commits(ctx, snapshot, data, have)
 	}
 	if err := s.raise(floor, commit); err != nil {
 		return nil, err
 	}
-	if err := s.repo.accept(ctx, commit); err != nil {
-		return nil, err
-	}
+	s.repo.accepted(ctx, commit)
 	s.known, s.signed = known, signed
 	return snapshot, nil
 }

@@ -3,6 +3,7 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"strings"
@@ -23,10 +24,57 @@ const (
 // history: of all files since have, and of those that are the same in have what was known
 // then. What the repository's first commit changed is not known. A failure leaves commits
 // out: they are for people.
-func (s *gitSource) commits(ctx context.Context, commit oid, files []*source.File, have *source.Snapshot) map[string]*source.Commit {
+func (s *gitSource) commits(ctx context.Context, now *source.Snapshot, object []byte, have *source.Snapshot) map[string]*source.Commit {
+	known := map[*source.File]*source.Commit{}
+	var last map[string]*source.Commit
+	var all *source.Commit // that changed whatever changed since have
+	if have != nil {
+		for _, f := range have.Files {
+			known[f] = have.Commits[f.Path]
+		}
+		if parents := parents(object); len(parents) == 1 && parents[0] == have.Meta[keyCommit] {
+			at, _ := time.Parse(time.RFC3339, now.Meta[keyTime])
+			all = &source.Commit{Name: now.Meta[keyCommit], Author: now.Meta[keyAuthor], Time: at, Subject: now.Meta[keySubject]}
+		}
+	}
+	if all == nil {
+		last = s.log(ctx, now, have)
+	}
+	found := map[string]*source.Commit{}
+	for _, f := range now.Files {
+		c, same := known[f]
+		if newer := last[f.Path]; newer != nil {
+			c = newer
+		} else if !same {
+			c = all
+		}
+		if c != nil {
+			found[f.Path] = c
+		}
+	}
+	return found
+}
+
+// parents are those of a commit as it is stored.
+func parents(object []byte) (list []string) {
+	for line := range bytes.Lines(object) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
+		switch name {
+		case "parent":
+			list = append(list, value)
+		case "tree":
+		default:
+			return list
+		}
+	}
+	return list
+}
+
+// log returns the newest commit of each file that changed since have, by git log.
+func (s *gitSource) log(ctx context.Context, now, have *source.Snapshot) map[string]*source.Commit {
 	args := []string{
 		"log", "--no-merges", "--min-parents=1", "--max-count=" + maxCommits, "--name-only", "--no-renames", "-z",
-		"--format=%x01%H%x00%an <%ae>%x00%cI%x00%s", string(commit),
+		"--format=%x01%H%x00%an <%ae>%x00%cI%x00%s", now.Meta[keyCommit],
 	}
 	if have != nil {
 		args = append(args, "^"+have.Meta[keyCommit])
@@ -43,24 +91,7 @@ func (s *gitSource) commits(ctx context.Context, commit oid, files []*source.Fil
 		out, err = io.ReadAll(io.LimitReader(r, maxLog))
 		return err
 	}})
-	last := lastChanges(string(out), folder)
-	known := map[*source.File]*source.Commit{}
-	if have != nil {
-		for _, f := range have.Files {
-			known[f] = have.Commits[f.Path]
-		}
-	}
-	found := map[string]*source.Commit{}
-	for _, f := range files {
-		c := last[f.Path]
-		if c == nil {
-			c = known[f]
-		}
-		if c != nil {
-			found[f.Path] = c
-		}
-	}
-	return found
+	return lastChanges(string(out), folder)
 }
 
 // lastChanges reads what git log writes: of each commit four texts and the files, each with

@@ -3,9 +3,11 @@
 package git
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,11 +17,9 @@ import (
 	"time"
 )
 
-// The refs of the repository.
-const (
-	fetchedRef  = "refs/statesync/fetched"  // what the remote had at the last fetch
-	acceptedRef = "refs/statesync/accepted" // the newest commit that became a snapshot
-)
+// fetchedRef is the one ref of the repository: what the remote had at the last fetch.
+// Nothing else is removed before shrink, so what was accepted before stays, too.
+const fetchedRef = "refs/statesync/fetched"
 
 const (
 	// fetchTime is how long a fetch may take.
@@ -52,6 +52,7 @@ type revision struct {
 	ref    string // that is followed: "refs/heads/main"
 	tip    oid    // what the ref names: the commit, or a tag of it
 	commit oid
+	object string // the commit as it is stored
 }
 
 // repository is the bare repository that a source fetches into. It has no work tree, no
@@ -141,21 +142,53 @@ func (r *repository) clean() error {
 
 // fetchedRevision returns what the last fetch brought, and zero if there was none.
 func (r *repository) fetchedRevision(ctx context.Context) (got revision, err error) {
-	const format = "--format=%(objecttype) %(objectname) %(*objecttype) %(*objectname)"
-	out, err := r.git.text(ctx, "for-each-ref", format, fetchedRef)
-	if err != nil || out == "" {
+	err = r.git.run(ctx, call{
+		args: []string{"cat-file", "--batch"}, input: strings.NewReader(fetchedRef + "\n" + fetchedRef + "^{commit}\n"),
+		output: func(in io.Reader) (err error) {
+			objects := bufio.NewReader(in)
+			if got.tip, _, err = readObject(objects); err == nil && got.tip != "" {
+				got.commit, got.object, err = readObject(objects)
+			}
+			return err
+		},
+	})
+	switch {
+	case err != nil:
 		return revision{}, err
+	case got.tip == "":
+		return revision{}, nil
+	case got.commit == "":
+		return revision{}, refusef("the ref %s names no commit", quote(r.remote.name))
 	}
-	fields := strings.Fields(out) // of a tag those of what it names follow
-	for i := 0; i+1 < len(fields); i += 2 {
-		if !isOID(fields[i+1]) {
-			return revision{}, fmt.Errorf("%w: %s is %s", errDamaged, fetchedRef, quote(out))
-		}
-		if fields[i] == "commit" {
-			return revision{tip: oid(fields[1]), commit: oid(fields[i+1])}, nil
-		}
+	return got, nil
+}
+
+// readObject reads an answer of cat-file about a commit or a tag: "OID TYPE SIZE\n", the
+// content, and "\n", or "NAME missing\n", of which it returns no name.
+func readObject(r *bufio.Reader) (name oid, data string, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return "", "", fmt.Errorf("%w: what was fetched cannot be read: %w", errDamaged, err)
 	}
-	return revision{}, refusef("the ref %s names no commit", quote(r.remote.name))
+	fields := strings.Fields(string(line))
+	if len(fields) == 2 && fields[1] == "missing" {
+		return "", "", nil
+	}
+	size, err := int64(0), error(nil)
+	if len(fields) == 3 {
+		size, err = strconv.ParseInt(fields[2], 10, 64)
+	}
+	switch {
+	case len(fields) != 3 || err != nil || size < 0 || !isOID(fields[0]):
+		return "", "", fmt.Errorf("%w: of what was fetched it says %s", errDamaged, quote(strings.TrimSpace(string(line))))
+	case size > maxObject:
+		return "", "", refusef("the %s %s has more than %d bytes", fields[1], fields[0], maxObject)
+	}
+	content := make([]byte, size+1)
+	if _, err := io.ReadFull(r, content); err != nil || content[size] != '\n' {
+		return "", "", fmt.Errorf("%w: the %s %s is cut off", errDamaged, fields[1], fields[0])
+	}
+	return oid(fields[0]), string(content[:size]), nil
 }
 
 // fetch brings what the remote has of a ref. The first fetch of a repository brings one
@@ -250,17 +283,13 @@ func (r *repository) failed(ctx context.Context, err error, first bool) error {
 	return err
 }
 
-// accept notes that a commit became a snapshot, and cuts off the history before it now and
-// then: otherwise the repository would grow for ever. A failure to shrink it is not one of
-// the source.
-func (r *repository) accept(ctx context.Context, commit oid) error {
-	if err := r.git.run(ctx, call{args: []string{"update-ref", "--no-deref", acceptedRef, string(commit)}}); err != nil {
-		return err
-	}
+// accepted is told of each commit that became a snapshot. Now and then it cuts off the
+// history before it: otherwise the repository would grow for ever. A failure to shrink it
+// is not one of the source.
+func (r *repository) accepted(ctx context.Context, commit oid) {
 	if r.changes++; r.changes >= maxChanges {
 		r.shrink(ctx, commit)
 	}
-	return nil
 }
 
 // shrink keeps of the history the accepted commit alone. It fetches that commit by its

@@ -115,20 +115,6 @@ func (t *reading) tree() string {
 
 // list reads the entries of the tree.
 func (t *reading) list(ctx context.Context) error {
-	if t.s.remote.folder != "" {
-		if _, err := t.s.repo.git.text(ctx, "rev-parse", "--verify", "--quiet", string(t.commit)+"^{tree}"); err != nil {
-			return t.local(err)
-		}
-		kind, err := t.s.repo.git.text(ctx, "cat-file", "-t", t.tree())
-		switch {
-		case exited(err):
-			return refusef("the commit has no folder %s; correct path=, or commit the folder", plain.Path(t.s.remote.folder))
-		case err != nil:
-			return err
-		case kind != "tree":
-			return refusef("path=%s is no folder of the commit", plain.Path(t.s.remote.folder))
-		}
-	}
 	seen := 0
 	err := t.s.repo.git.run(ctx, call{
 		args: []string{"ls-tree", "-r", "-t", "-z", "-l", "--full-tree", t.tree()},
@@ -155,7 +141,29 @@ func (t *reading) list(ctx context.Context) error {
 			}
 		},
 	})
+	if exited(err) && t.s.remote.folder != "" {
+		if why := t.noFolder(ctx); why != nil {
+			return why
+		}
+	}
 	return t.local(err)
+}
+
+// noFolder says why the commit has no such folder, if it has none.
+func (t *reading) noFolder(ctx context.Context) error {
+	if _, err := t.s.repo.git.text(ctx, "rev-parse", "--verify", "--quiet", string(t.commit)+"^{tree}"); err != nil {
+		return t.local(err)
+	}
+	kind, err := t.s.repo.git.text(ctx, "cat-file", "-t", t.tree())
+	switch {
+	case exited(err):
+		return refusef("the commit has no folder %s; correct path=, or commit the folder", plain.Path(t.s.remote.folder))
+	case err != nil:
+		return err
+	case kind != "tree":
+		return refusef("path=%s is no folder of the commit", plain.Path(t.s.remote.folder))
+	}
+	return nil
 }
 
 // local makes the error of a command that reads the repository one of its damage.
