@@ -85,9 +85,9 @@ echo $$ $!
 		"SIGTERM ignored": {"trap '' TERM\n" + children + "while :; do sleep 1; done", call{limit: 200 * time.Millisecond}, false, errTimeLimit},
 		"left behind":     {children, call{}, false, nil},
 	} {
+		b := fake(t, c.script) // while no other test starts a process: a file that is open for writing cannot be run
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := fake(t, c.script)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var pids []string

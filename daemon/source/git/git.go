@@ -149,7 +149,8 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	if s.unchanged(ctx) {
+	polled := s.polled(ctx)
+	if polled.is(s.seen) {
 		return s.again(ctx, have)
 	}
 	floor, err := s.floor()
@@ -157,7 +158,7 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 		return nil, err
 	}
 	s.repo.root = floor
-	got, err := s.bring(ctx)
+	got, err := s.bring(ctx, polled)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +178,7 @@ func (s *gitSource) consider(ctx context.Context, got revision, have *source.Sna
 		if err := s.repo.remove(); err != nil {
 			return nil, err
 		}
-		if got, err = s.bring(ctx); err == nil {
+		if got, err = s.bring(ctx, ref{}); err == nil {
 			snapshot, err = s.take(ctx, got, have)
 		}
 	}
@@ -287,10 +288,14 @@ func network() (env []string) {
 	return env
 }
 
-// bring fetches what the remote has. A damaged repository is fetched anew, once.
-func (s *gitSource) bring(ctx context.Context) (revision, error) {
-	from := ref{name: s.remote.ref}
-	if s.remote.newest {
+// bring fetches what the remote has, which a poll may have said. A damaged repository is
+// fetched anew, once.
+func (s *gitSource) bring(ctx context.Context, from ref) (revision, error) {
+	switch {
+	case from.name != "":
+	case !s.remote.newest:
+		from.name = s.remote.ref
+	default:
 		var err error
 		if from, err = s.repo.newestTag(ctx); err != nil {
 			return revision{}, s.advise(err)
@@ -299,12 +304,12 @@ func (s *gitSource) bring(ctx context.Context) (revision, error) {
 			return s.seen, nil
 		}
 	}
-	got, err := s.repo.fetch(ctx, from.name)
+	got, err := s.repo.fetch(ctx, from)
 	if errors.Is(err, errDamaged) {
 		if err := s.repo.remove(); err != nil {
 			return revision{}, err
 		}
-		got, err = s.repo.fetch(ctx, from.name)
+		got, err = s.repo.fetch(ctx, from)
 	}
 	if err != nil {
 		err = s.advise(err)

@@ -26,19 +26,21 @@ const (
 	maxTagRefs = 4 << 20
 )
 
-// unchanged reports whether the remote says that the ref that is followed names what the
-// last fetch brought.
-// Any answer but that is left to git: a redirect, one that asks for credentials, one that
-// is not in protocol version 2, or none.
-func (s *gitSource) unchanged(ctx context.Context) bool {
+// polled asks the remote for the ref that is followed, and returns zero if that is to be left
+// to git: after a start, now and then, and if the answer is a redirect, one that asks for
+// credentials, one that is not in protocol version 2, or none.
+func (s *gitSource) polled(ctx context.Context) ref {
 	if s.seen.tip == "" || s.recheck || time.Since(s.fetched) >= trustTime {
-		return false
+		return ref{}
 	}
 	if s.remote.url.Scheme != "https" && s.remote.url.Scheme != "http" {
-		return false
+		return ref{}
 	}
 	found, err := s.askRef(ctx)
-	return err == nil && found.is(s.seen)
+	if err != nil {
+		return ref{}
+	}
+	return found
 }
 
 // askRef asks the remote for the ref that is followed, by the command ls-refs of Git's

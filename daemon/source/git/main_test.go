@@ -110,6 +110,7 @@ func (u *upstream) file() string { return "file://" + u.served }
 // server serves a repository as hosts of repositories do.
 type server struct {
 	*httptest.Server
+	backend  http.Handler // git
 	mu       sync.Mutex
 	requests []string         // "POST /config.git/git-upload-pack"
 	instead  http.HandlerFunc // answers in the place of git; nil: git does
@@ -126,7 +127,7 @@ func (u *upstream) serve() *server {
 		Path: backend,
 		Env:  []string{"GIT_PROJECT_ROOT=" + filepath.Dir(u.served), "GIT_HTTP_EXPORT_ALL=1", "HOME=/nonexistent"},
 	}
-	s := &server{}
+	s := &server{backend: handler}
 	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		s.mu.Lock()
 		s.requests = append(s.requests, q.Method+" "+q.URL.Path)

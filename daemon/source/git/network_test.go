@@ -43,8 +43,9 @@ func TestPollAsksForTheRefAlone(t *testing.T) {
 			if got := text(fetch(t, s)); got != "a.yaml=2" {
 				t.Errorf("after a change the snapshot has %q", got)
 			}
-			if got := server.asked(); len(got) < 3 {
-				t.Errorf("a change was fetched by the requests %q", got)
+			// git asks what the server can do, and for the commit.
+			if got, want := server.asked(), []string{poll, "GET /config.git/info/refs", poll}; !slices.Equal(got, want) {
+				t.Errorf("a change was fetched by the requests %q, want %q", got, want)
 			}
 
 			s.Recheck()
@@ -58,6 +59,27 @@ func TestPollAsksForTheRefAlone(t *testing.T) {
 				t.Errorf("after %v without a fetch it made the requests %q", trustTime, got)
 			}
 		})
+	}
+}
+
+// What a poll names may be gone when git asks for it: then git asks for the ref.
+func TestPolledCommitIsGone(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	server := u.serve()
+	s := open(t, "git:"+server.repository(), source.Options{})
+	fetch(t, s)
+	u.push("a.yaml", "2")
+	server.answer(func(w http.ResponseWriter, q *http.Request) {
+		if q.UserAgent() != agent {
+			server.backend.ServeHTTP(w, q)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+		fmt.Fprint(w, pkt(strings.Repeat("a1", 20)+" refs/heads/main\n")+"0000")
+	})
+	if got := text(fetch(t, s)); got != "a.yaml=2" {
+		t.Errorf("the snapshot has %q", got)
 	}
 }
 

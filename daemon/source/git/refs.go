@@ -22,8 +22,8 @@ type ref struct {
 	tip  oid
 }
 
-// is reports whether a revision is what the ref names.
-func (r ref) is(got revision) bool { return r == ref{got.ref, got.tip} }
+// is reports whether a revision is what the ref names. No ref names none.
+func (r ref) is(got revision) bool { return r.name != "" && r == ref{got.ref, got.tip} }
 
 // choice is the ref that is followed, of those that a remote lists. Of a pattern it is the
 // tag that has the highest version in the place of the *.

@@ -193,16 +193,24 @@ func readObject(r *bufio.Reader) (name oid, data string, err error) {
 
 // fetch brings what the remote has of a ref. The first fetch of a repository brings one
 // commit; each one after it what is new, so that it is known what descends from what.
-func (r *repository) fetch(ctx context.Context, ref string) (revision, error) {
+// If the ref's tip is known, git asks for that alone, and not for the ref first, unless the
+// remote gives no object by its name.
+func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	if err := r.open(ctx); err != nil {
 		return revision{}, err
 	}
 	first := !r.ready
 	var err error
-	if first {
-		err = r.begin(ctx, ref)
-	} else {
-		err = r.pull(ctx, ref, false)
+	switch {
+	case first:
+		err = r.begin(ctx, from.name)
+	case from.tip != "":
+		if err = r.pull(ctx, string(from.tip), false); !exited(err) {
+			break
+		}
+		fallthrough
+	default:
+		err = r.pull(ctx, from.name, false)
 	}
 	if err != nil {
 		return revision{}, r.failed(ctx, err, first)
@@ -217,7 +225,7 @@ func (r *repository) fetch(ctx context.Context, ref string) (revision, error) {
 		return revision{}, fmt.Errorf("%w: it does not have what was fetched", errDamaged)
 	}
 	r.ready = true
-	got.ref = ref
+	got.ref = from.name
 	return got, nil
 }
 
