@@ -9,9 +9,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,7 +29,10 @@ func main() {
 	if *seed == 0 {
 		*seed = rand.Uint64N(1<<62) + 1
 	}
-	steps, err := chosen(plan(*total, *seed), *only)
+	steps, err := plan(*total, *seed)
+	if err == nil {
+		steps, err = chosen(steps, *only)
+	}
 	if err == nil {
 		fmt.Printf("== seed %d: make campaign FOR=%v SEED=%d tries the same again\n", *seed, *total, *seed)
 		err = run(steps)
@@ -56,7 +61,7 @@ const (
 // plan shares the time out. What is tried to its end takes what it takes, some
 // thirty minutes in all, or a fourth of a shorter time; the rest is shared by
 // those that never end.
-func plan(total time.Duration, seed uint64) []step {
+func plan(total time.Duration, seed uint64) ([]step, error) {
 	rest := total - 30*time.Minute
 	if total < thorough {
 		rest = total * 3 / 5
@@ -94,22 +99,34 @@ func plan(total time.Duration, seed uint64) []step {
 			campaign("arm64", "^TestArm64$", "-arm64.all"),
 		)
 	}
-	targets := []string{
-		"shm/writer:FuzzAttach", "shm/writer:FuzzStatus", "shm/image:FuzzOpen", "shm/image:FuzzSection", "shm/image:FuzzCanonical",
-		"client/internal/decode:FuzzDecode",
-		"daemon:FuzzLastGood", "daemon:FuzzStateDirectory", "daemon/admin:FuzzAdmin",
-		"daemon/source:FuzzSpec", "daemon/source/bundle:FuzzNote", "daemon/source/bundle:FuzzOpen", "daemon/source/bundle:FuzzUnpack", "daemon/control:FuzzQuery",
-		"daemon/history:FuzzChanges", "daemon/history:FuzzFile",
-		"daemon/plan/decode:FuzzJSON", "daemon/plan/decode:FuzzYAML", "daemon/plan/decode:FuzzTOML", "daemon/plan/schema:FuzzSchema", "daemon/plan:FuzzLayers",
+	targets, err := fuzzTargets(".")
+	if err != nil {
+		return nil, err
 	}
 	for _, target := range targets {
-		pkg, fuzz, _ := strings.Cut(target, ":")
+		dir, fuzz := filepath.Split(target)
 		steps = append(steps, step{name: "fuzz " + fuzz, env: fmt.Sprintf("GODEBUG=fuzzseed=%d", int64(seed)), args: []string{
 			"-run=^$", "-fuzz=^" + fuzz + "$",
-			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=200x", "./" + pkg,
+			"-fuzztime=" + (part(0.35) / time.Duration(len(targets))).Round(time.Second).String(), "-fuzzminimizetime=200x", "./" + dir,
 		}})
 	}
-	return steps
+	return steps, nil
+}
+
+var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+
+// fuzzTargets are those of the module in a directory: "shm/image/FuzzOpen".
+func fuzzTargets(root string) (targets []string, err error) {
+	return targets, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range fuzzTarget.FindAllSubmatch(text, -1) {
+			targets = append(targets, filepath.Join(filepath.Dir(path), string(found[1])))
+		}
+		return err
+	})
 }
 
 func chosen(steps []step, only string) ([]step, error) {
