@@ -14,7 +14,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
-	"github.com/statesync/statesync/daemon/plan/tree"
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -251,7 +251,7 @@ func recorded(s *history.Store, rec history.Record, live []*image.Section) (*con
 	}
 	for _, ref := range refs {
 		if ref.Purged {
-			return nil, invalidf("the config %s of generation %d was purged from the history", tree.Printable(ref.Name), rec.Generation)
+			return nil, invalidf("the config %s of generation %d was purged from the history", plain.Text(ref.Name), rec.Generation)
 		}
 	}
 	sections, err := s.Sections(refs, live...)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan"
-	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/shm/image"
 )
 
@@ -75,7 +75,7 @@ func (g *Guards) lost(live, now []*image.Section) (lost []string) {
 		case now == nil:
 			removed = append(removed, old.Name())
 		case shapeOf(old) != shapeOf(now):
-			lost = append(lost, fmt.Sprintf("the config %s is %s, and was %s", tree.Printable(now.Name()), shapeOf(now), shapeOf(old)))
+			lost = append(lost, fmt.Sprintf("the config %s is %s, and was %s", plain.Text(now.Name()), shapeOf(now), shapeOf(old)))
 		case g.MaxRemovedKeys < 100 && old.KeyCount() >= fewest:
 			gone := 0
 			for key := range old.All() {
@@ -85,7 +85,7 @@ func (g *Guards) lost(live, now []*image.Section) (lost []string) {
 			}
 			if gone*100 > max(g.MaxRemovedKeys, 0)*old.KeyCount() {
 				lost = append(lost, fmt.Sprintf("%d of the %d keys of the config %s are gone, and --max-removed-keys allows %d %%",
-					gone, old.KeyCount(), tree.Printable(now.Name()), max(g.MaxRemovedKeys, 0)))
+					gone, old.KeyCount(), plain.Text(now.Name()), max(g.MaxRemovedKeys, 0)))
 			}
 		}
 	})

@@ -12,8 +12,8 @@ import (
 
 	"github.com/statesync/statesync/daemon/diff"
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan"
-	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -112,7 +112,7 @@ func (p *Past) Config(g uint64, name string) (*image.Section, error) {
 	}
 	i, ok := slices.BinarySearchFunc(refs, name, func(r history.Ref, name string) int { return strings.Compare(r.Name, name) })
 	if !ok {
-		return nil, fmt.Errorf("generation %d has no config %s: %w", g, tree.Printable(name), image.ErrNotFound)
+		return nil, fmt.Errorf("generation %d has no config %s: %w", g, plain.Text(name), image.ErrNotFound)
 	}
 	sections, err := p.Sections(refs[i : i+1])
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/history"
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan"
-	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -147,7 +147,7 @@ func (c *content) held(config, key string) ([]plan.Origin, error) {
 	base := c.origin()
 	i, ok := base.index(config)
 	if !ok {
-		return nil, fmt.Errorf("the pinned generation has no config %s", tree.Printable(config))
+		return nil, fmt.Errorf("the pinned generation has no config %s", plain.Text(config))
 	}
 	o := plan.Origin{
 		Layer: pinLayer, Version: fmt.Sprintf("generation %d", c.pin.Generation),
@@ -161,7 +161,7 @@ func (c *content) held(config, key string) ([]plan.Origin, error) {
 	default:
 		var v image.Value
 		if err := s.Lookup(&v, key); err != nil {
-			return nil, fmt.Errorf("the config %s has no key %s", tree.Printable(config), tree.Printable(key))
+			return nil, fmt.Errorf("the config %s has no key %s", plain.Text(config), plain.Text(key))
 		}
 		o.Value = string(v.Text)
 	}

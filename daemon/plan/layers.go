@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/schema"
 	"github.com/statesync/statesync/daemon/plan/tree"
@@ -211,7 +212,7 @@ func (v *view) unique(list []*entry, clash string) []*entry {
 		}
 		v.extra = append(v.extra, b)
 		v.clashes = append(v.clashes, &Problem{
-			Layer: v.layer, File: b.file.Path, What: fmt.Sprintf(clash, tree.Printable(b.name), tree.Printable(a.file.Path)),
+			Layer: v.layer, File: b.file.Path, What: fmt.Sprintf(clash, plain.Text(b.name), plain.Text(a.file.Path)),
 		})
 	}
 	return kept

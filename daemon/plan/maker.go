@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/schema"
 	"github.com/statesync/statesync/daemon/plan/tree"
 )
@@ -224,10 +225,10 @@ func (p *pass) schemaProblems() (problems []*Problem) {
 		switch {
 		case !found && !referred[e.path]:
 			problems = append(problems, &Problem{Layer: e.doc.Layer, File: e.doc.File, Warning: true, What: fmt.Sprintf(
-				"there is no config %s for this schema, and no schema refers to it; rename or remove it", tree.Printable(e.name))})
+				"there is no config %s for this schema, and no schema refers to it; rename or remove it", plain.Text(e.name))})
 		case found && combos[0].top().role == opaque:
 			problems = append(problems, &Problem{Layer: e.doc.Layer, File: e.doc.File, Warning: true, What: fmt.Sprintf(
-				"the config %s is opaque, so that its schema is not applied; remove the schema", tree.Printable(e.name))})
+				"the config %s is opaque, so that its schema is not applied; remove the schema", plain.Text(e.name))})
 		}
 	}
 	for i := range p.combos[:p.validated] {

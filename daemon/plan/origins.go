@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/layer"
 	"github.com/statesync/statesync/daemon/plan/tree"
@@ -33,7 +34,7 @@ type Origin struct {
 func (p *Plan) Origins(name, key string) ([]Origin, error) {
 	c := p.combo(name)
 	if c == nil {
-		return nil, fmt.Errorf("no layer has the config %s", tree.Printable(name))
+		return nil, fmt.Errorf("no layer has the config %s", plain.Text(name))
 	}
 	var origins []Origin
 	parts := c.parts
@@ -44,7 +45,7 @@ func (p *Plan) Origins(name, key string) ([]Origin, error) {
 			if key == "" {
 				origins = append(origins, p.origin(c, parts[n], Origin{Opaque: true}))
 			} else if n == len(c.parts)-1 {
-				return nil, fmt.Errorf("the config %s is opaque, and has no keys", tree.Printable(name))
+				return nil, fmt.Errorf("the config %s is opaque, and has no keys", plain.Text(name))
 			}
 			parts = parts[:n]
 			continue
@@ -66,7 +67,7 @@ func (p *Plan) Origins(name, key string) ([]Origin, error) {
 		parts = parts[:n]
 	}
 	if len(origins) == 0 {
-		return nil, fmt.Errorf("no layer has the key %s of the config %s", tree.Printable(key), tree.Printable(name))
+		return nil, fmt.Errorf("no layer has the key %s of the config %s", plain.Text(key), plain.Text(name))
 	}
 	return origins, nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/layer"
 	"github.com/statesync/statesync/daemon/plan/schema"
@@ -82,10 +83,10 @@ func (o *overlay) apply(base *image.Section, p *Plan, patches []Patch) *image.Se
 	first := tree.Place{Doc: 1}
 	switch {
 	case base == nil:
-		o.report.Error(first, "", fmt.Sprintf("there is no config %s", tree.Printable(o.name))+o.meant(p))
+		o.report.Error(first, "", fmt.Sprintf("there is no config %s", plain.Text(o.name))+o.meant(p))
 		return nil
 	case base.Kind() != image.Document:
-		o.report.Error(first, "", fmt.Sprintf("the config %s is opaque, and has no keys", tree.Printable(o.name)))
+		o.report.Error(first, "", fmt.Sprintf("the config %s is opaque, and has no keys", plain.Text(o.name)))
 		return nil
 	}
 	root := decode.Config(o.report, decode.Source{Path: o.name + ".json", Data: base.Content()}, false)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/layer"
 	"github.com/statesync/statesync/daemon/plan/schema"
@@ -236,7 +237,7 @@ func (p *pass) merge(c *combo, r *tree.Report, roots []*tree.Node) (root *tree.N
 			is, was = was, is
 		}
 		r.Error(tree.Place{Doc: uint16(i)}, "", fmt.Sprintf("the config %s is %s here, but %s in %s of the layer %s; make both alike, or rename one of the files",
-			tree.Printable(c.name), is, was, tree.Printable(r.Docs[i-1].File), r.Docs[i-1].Layer))
+			plain.Text(c.name), is, was, plain.Text(r.Docs[i-1].File), r.Docs[i-1].Layer))
 		return nil
 	}
 	for first > 0 && first < len(c.parts) && c.parts[first].null {
@@ -336,6 +337,6 @@ func (p *pass) count(c *combo) {
 		top := p.most.top()
 		p.over = &Problem{Layer: top.doc.Layer, File: top.doc.File, What: fmt.Sprintf(
 			"validating all configs takes more than %d steps, and the config %s with %d the most of those up to %s; simplify its schema, or split it",
-			most, tree.Printable(p.most.name), p.mostSteps, tree.Printable(c.name))}
+			most, plain.Text(p.most.name), p.mostSteps, plain.Text(c.name))}
 	}
 }

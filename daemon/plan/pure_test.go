@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/plantest"
 	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/daemon/source"
@@ -126,7 +127,7 @@ func FuzzLayers(f *testing.F) {
 		files := map[string]string{"low": "c.yaml", "middle": "c.json", "high": "c.toml"}
 		p := make1(t, New(Options{AllowEmpty: true}), layers...)
 		for _, problem := range p.Problems {
-			if files[problem.Layer] != problem.File || problem.File == "" || tree.Printable(problem.Error()) != problem.Error() {
+			if files[problem.Layer] != problem.File || problem.File == "" || plain.Text(problem.Error()) != problem.Error() {
 				t.Errorf("problem %q", problem.InLayer())
 			}
 		}

@@ -260,7 +260,7 @@ type FileError struct {
 
 // Error names the file by its whole path, quoted where it holds odd bytes.
 func (e *FileError) Error() string {
-	return plain.Path(filepath.Join(e.Root, e.Path)) + ": " + e.Err.Error()
+	return plain.Text(filepath.Join(e.Root, e.Path)) + ": " + e.Err.Error()
 }
 
 // Unwrap returns Err.

@@ -365,5 +365,5 @@ func clip(text string) string {
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
-	return plain.Path(text)
+	return plain.Text(text)
 }

@@ -119,9 +119,9 @@ func (s *Server) secret() (string, error) {
 	switch {
 	case err != nil:
 	case len(text) < minSecret:
-		err = fmt.Errorf("%s has %d bytes, and the secret needs at least %d; make one with: openssl rand -hex 32", plain.Path(s.file), len(text), minSecret)
+		err = fmt.Errorf("%s has %d bytes, and the secret needs at least %d; make one with: openssl rand -hex 32", plain.Text(s.file), len(text), minSecret)
 	case strings.ContainsFunc(text, unicode.IsControl):
-		err = fmt.Errorf("%s is not one line with the secret", plain.Path(s.file))
+		err = fmt.Errorf("%s is not one line with the secret", plain.Text(s.file))
 	}
 	if err != nil {
 		return "", fmt.Errorf("the webhook's secret: %w", err)

@@ -32,12 +32,12 @@ func Line(text string, limit int) string {
 	return line.String()
 }
 
-// Path is a path as it is, or quoted where that would not show it faithfully on one
-// line.
-func Path(path string) string {
-	odd := strings.ContainsFunc(path, func(r rune) bool { return !strconv.IsPrint(r) })
-	if odd || !utf8.ValidString(path) {
-		return strconv.Quote(path)
+// Text is a text as it is, such as a path, or quoted where that would not show it
+// faithfully on one line.
+func Text(text string) string {
+	odd := strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) })
+	if odd || !utf8.ValidString(text) {
+		return strconv.Quote(text)
 	}
-	return path
+	return text
 }

@@ -28,7 +28,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-func TestPath(t *testing.T) {
+func TestText(t *testing.T) {
 	for path, want := range map[string]string{
 		"/etc/app":      "/etc/app",
 		"":              "",
@@ -37,8 +37,8 @@ func TestPath(t *testing.T) {
 		"a\xff.yaml":    `"a\xff.yaml"`,
 		"\u202e":        `"\u202e"`,
 	} {
-		if got := Path(path); got != want {
-			t.Errorf("Path(%q) is %s, want %s", path, got, want)
+		if got := Text(path); got != want {
+			t.Errorf("Text(%q) is %s, want %s", path, got, want)
 		}
 	}
 }

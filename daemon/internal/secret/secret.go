@@ -25,13 +25,13 @@ func Read(name string) (string, error) {
 	case err != nil:
 		return "", err
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s is not a file", plain.Path(name))
+		return "", fmt.Errorf("%s is not a file", plain.Text(name))
 	case info.Mode()&0o007 != 0:
-		return "", fmt.Errorf("every user can open %s (mode %04o); chmod o= it", plain.Path(name), info.Mode().Perm())
+		return "", fmt.Errorf("every user can open %s (mode %04o); chmod o= it", plain.Text(name), info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	if err == nil && len(text) > maxBytes {
-		err = fmt.Errorf("%s is longer than %d bytes", plain.Path(name), maxBytes)
+		err = fmt.Errorf("%s is longer than %d bytes", plain.Text(name), maxBytes)
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), err
 }

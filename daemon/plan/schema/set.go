@@ -10,6 +10,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/decode"
 	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/daemon/source"
@@ -257,7 +258,7 @@ func (s *Set) Load(raw string) (any, error) {
 	path, ok := sourcePath(u)
 	switch {
 	case u.Scheme == twinsScheme:
-		return nil, fmt.Errorf("both %s have this $id; change one of them", tree.Printable(strings.TrimPrefix(u.Path, "/")))
+		return nil, fmt.Errorf("both %s have this $id; change one of them", plain.Text(strings.TrimPrefix(u.Path, "/")))
 	case !ok:
 		return nil, fmt.Errorf("a schema can only refer to files of the source; copy it there, and refer to it by its $id or by a relative path")
 	}
@@ -312,7 +313,7 @@ func (s *Set) explain(f *file, err error) (blamed *file, problems []*tree.Proble
 		if strings.HasPrefix(unloaded.URL, schemaBase) || text == "" {
 			text, _ = url.PathUnescape(strings.TrimPrefix(unloaded.URL, schemaBase))
 		}
-		what = fmt.Sprintf("%s can't be used: %v", tree.Printable(text), unloaded.Err)
+		what = fmt.Sprintf("%s can't be used: %v", plain.Text(text), unloaded.Err)
 	case errors.As(err, &pointer):
 		blamed, at, what = s.nowhere(f, pointer.URL)
 	case errors.As(err, &anchor):
@@ -334,7 +335,7 @@ func (s *Set) nowhere(f *file, target string) (blamed *file, at tree.Pos, what s
 	base, fragment, _ := strings.Cut(target, "#")
 	fragment, _ = url.PathUnescape(fragment)
 	blamed, at, _ = s.reference(f, func(r reference) bool { return r.url == base && r.fragment == fragment })
-	return blamed, at, fmt.Sprintf("%s leads nowhere; correct the reference", tree.Printable(strings.TrimPrefix(target, schemaBase)))
+	return blamed, at, fmt.Sprintf("%s leads nowhere; correct the reference", plain.Text(strings.TrimPrefix(target, schemaBase)))
 }
 
 // reference finds a reference in a file and in those that it leads to.

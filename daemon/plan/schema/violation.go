@@ -15,6 +15,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/plan/tree"
 )
 
@@ -120,7 +121,7 @@ func schemaPlace(raw string) string {
 	if u.Fragment != "" {
 		place += "#" + u.Fragment
 	}
-	return tree.Printable(tree.Clip(place, 200))
+	return plain.Text(tree.Clip(place, 200))
 }
 
 var english = message.NewPrinter(language.English)
@@ -182,7 +183,7 @@ func reason(e *jsonschema.ValidationError) string {
 		}
 		return fmt.Sprintf("%s is not a valid %s: %s", tree.QuotedValue(fmt.Sprint(k.Got)), k.Want, tree.AboutValue(fmt.Sprint(k.Err)))
 	}
-	return tree.Printable(tree.Clip(e.ErrorKind.LocalizedString(english), 300))
+	return plain.Text(tree.Clip(e.ErrorKind.LocalizedString(english), 300))
 }
 
 // causes are the first reasons under an error, each with the value's path from

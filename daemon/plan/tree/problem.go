@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
 // Problem is one finding about a file. It is an error.
@@ -27,7 +29,7 @@ type Problem struct { //nolint:errname // it is named for what an operator reads
 // where there are several, InLayer has it.
 func (p *Problem) Error() string {
 	var b strings.Builder
-	b.WriteString(Printable(p.File))
+	b.WriteString(plain.Text(p.File))
 	if p.Line > 0 {
 		fmt.Fprintf(&b, ":%d", p.Line)
 		if p.Column > 0 {
@@ -41,7 +43,7 @@ func (p *Problem) Error() string {
 		b.WriteString("warning: ")
 	}
 	if p.Key != "" {
-		b.WriteString(Printable(p.Key) + ": ")
+		b.WriteString(plain.Text(p.Key) + ": ")
 	}
 	b.WriteString(p.What)
 	return b.String()

@@ -1,6 +1,10 @@
 package tree
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
+)
 
 // maxProblems is how many errors, and how many warnings, one Report keeps.
 const maxProblems = 20
@@ -56,7 +60,7 @@ func (r *Report) Other(at, other Place) string {
 		return other.String()
 	}
 	d := r.Docs[other.Doc]
-	return fmt.Sprintf("%s of %s in the layer %s", other.Pos, Printable(d.File), d.Layer)
+	return fmt.Sprintf("%s of %s in the layer %s", other.Pos, plain.Text(d.File), d.Layer)
 }
 
 // Done is what was collected, sorted, and how much was left out.

@@ -3,8 +3,9 @@ package tree
 import (
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
 // Clip shortens s to about n bytes.
@@ -33,18 +34,8 @@ func DottedKey(path []string) string {
 	return Clip(key.String(), 200)
 }
 
-// Printable is s where it can stand in a log line as it is, else s quoted.
-func Printable(s string) string {
-	for _, r := range s {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return strconv.Quote(s)
-		}
-	}
-	return s
-}
-
 // Shown is a number, a word or another bare token of a file, for a message.
-func Shown(s string) string { return Printable(Clip(s, 60)) }
+func Shown(s string) string { return plain.Text(Clip(s, 60)) }
 
 // Quoted is a key or a string of a file, for a message.
 func Quoted(s string) string { return strconv.Quote(Clip(s, 60)) }
@@ -64,7 +55,7 @@ func QuotedValue(s string) string { return mark(Quoted(s)) }
 
 // AboutValue is a text of a library that may quote a value, which Problem.Plain leaves
 // out.
-func AboutValue(s string) string { return mark(Printable(Clip(s, 200))) }
+func AboutValue(s string) string { return mark(plain.Text(Clip(s, 200))) }
 
 func mark(s string) string { return string(valueBegins) + s + string(valueEnds) }
 

@@ -159,7 +159,7 @@ func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	}
 	s := &bundleSource{opt: o.WithDefaults(), remote: r, now: time.Now}
 	for _, u := range r.urls {
-		s.mirrors = append(s.mirrors, &mirror{url: u, name: "bundle:" + plain.Path(u)})
+		s.mirrors = append(s.mirrors, &mirror{url: u, name: "bundle:" + plain.Text(u)})
 	}
 	return s, nil
 }
@@ -209,7 +209,7 @@ func (s *bundleSource) Fetch(ctx context.Context, have *source.Snapshot) (*sourc
 	}
 	keys, err := ReadKeys(s.remote.keys)
 	if err == nil && keys.Signers() < s.remote.threshold {
-		err = fmt.Errorf("%s has the keys of fewer signers than threshold=%d needs", plain.Path(s.remote.keys), s.remote.threshold)
+		err = fmt.Errorf("%s has the keys of fewer signers than threshold=%d needs", plain.Text(s.remote.keys), s.remote.threshold)
 	}
 	if err != nil {
 		return nil, s.named(fmt.Errorf("the keys: %w", err))

@@ -38,7 +38,7 @@ func ReadKeys(file string) (*Keys, error) {
 	}
 	keys, err := ParseKeys(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%w", plain.Path(file), err)
+		return nil, fmt.Errorf("%s:%w", plain.Text(file), err)
 	}
 	return keys, nil
 }
@@ -51,7 +51,7 @@ func readLimited(name string) (string, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err == nil && len(text) > maxKeyFile {
-		err = fmt.Errorf("%s is larger than %d bytes", plain.Path(name), maxKeyFile)
+		err = fmt.Errorf("%s is larger than %d bytes", plain.Text(name), maxKeyFile)
 	}
 	return string(text), err
 }
@@ -140,10 +140,10 @@ func ReadSigner(file string) (note.Signer, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", plain.Path(file))
+		return nil, fmt.Errorf("%s is not a file", plain.Text(file))
 	case info.Mode()&0o077 != 0:
 		return nil, fmt.Errorf("other users can open the private key %s (mode %04o); chmod 600 it, and make a new one if one of them may have it",
-			plain.Path(file), info.Mode().Perm())
+			plain.Text(file), info.Mode().Perm())
 	}
 	text, err := readLimited(file)
 	if err != nil {
@@ -154,7 +154,7 @@ func ReadSigner(file string) (note.Signer, error) {
 		err = CheckName(signer.Name())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a private key as statesync bundle keygen writes it", plain.Path(file))
+		return nil, fmt.Errorf("%s is not a private key as statesync bundle keygen writes it", plain.Text(file))
 	}
 	return signer, nil
 }

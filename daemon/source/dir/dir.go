@@ -59,11 +59,11 @@ type directory struct {
 func Open(path string, o source.Options) (source.Source, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("dir:%s: %w", plain.Path(path), err)
+		return nil, fmt.Errorf("dir:%s: %w", plain.Text(path), err)
 	}
 	d := &directory{
 		opt:    o.WithDefaults(),
-		name:   "dir:" + plain.Path(abs),
+		name:   "dir:" + plain.Text(abs),
 		path:   abs,
 		closed: make(chan struct{}),
 	}

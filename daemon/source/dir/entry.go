@@ -30,7 +30,7 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 	}
 	switch s.bytes += st.size; {
 	case s.bytes > opt.MaxTotal:
-		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", plain.Path(rel), opt.MaxTotal)
+		s.fatal = fmt.Errorf("with %s its files are more than the limit of %d bytes for all together; make it smaller or raise --max-image", plain.Text(rel), opt.MaxTotal)
 		return
 	case st == c.stamp && !c.racy && c.round == s.d.round:
 		s.take(c)
@@ -42,7 +42,7 @@ func (s *scan) file(at place, name, rel string, st stamp, c *content) {
 
 	if c.file == nil || int64(len(c.file.Data)) != st.size {
 		if err := s.room(st.size); err != nil {
-			s.fatal = fmt.Errorf("there is no memory for reading %s: %w", plain.Path(rel), err)
+			s.fatal = fmt.Errorf("there is no memory for reading %s: %w", plain.Text(rel), err)
 			return
 		}
 	}
@@ -106,7 +106,7 @@ func (s *scan) link(at place, name, rel string, link stamp, e *entry) {
 		s.moved(rel, errVanished)
 		return
 	}
-	refuse := func(why string) { s.fail(rel, fmt.Errorf("is a symlink to %s, %s", plain.Path(target), why)) }
+	refuse := func(why string) { s.fail(rel, fmt.Errorf("is a symlink to %s, %s", plain.Text(target), why)) }
 	inside, ok := resolve(at.real, target)
 	if !ok {
 		refuse("which leads out of the source; put the file itself there, or a relative link to a file of the source")

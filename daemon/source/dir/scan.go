@@ -159,7 +159,7 @@ func (s *scan) git() {
 	case s.now.Sub(s.d.lockTold) > watchRetry:
 		s.d.lockTold = s.now
 		s.d.opt.OnWatchError(fmt.Errorf("%s/%s is older than %v: a Git that died may have left half of a change, which is read now; "+
-			"see git status, and remove the file", plain.Path(s.d.path), gitLock, maxGitLock))
+			"see git status, and remove the file", plain.Text(s.d.path), gitLock, maxGitLock))
 	}
 }
 

@@ -233,10 +233,10 @@ func (w *watcher) watch(path string, is inode, at *place) bool {
 	case gone(err), errors.Is(err, fsnotify.ErrClosed):
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
 		w.retryAt = now.Add(watchRetry)
-		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan; raise fs.inotify.max_user_watches", plain.Path(path), err))
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan; raise fs.inotify.max_user_watches", plain.Text(path), err))
 	default:
 		keep = true
-		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan", plain.Path(path), err))
+		w.tell(fmt.Errorf("cannot watch %s: %w; changes there are found by the periodic rescan", plain.Text(path), err))
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -102,7 +102,7 @@ func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s %w", quote(spec.Text), err)
 	}
-	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Path(r.url.String()), remote: r}
+	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Text(r.url.String()), remote: r}
 	s.repo = repository{remote: r, maxFile: max(maxFetched, s.opt.MaxTotal), git: binary{search: os.Getenv("PATH")}}
 	if r.url.Scheme == "http" && !web.Loopback(r.url) {
 		s.opt.Warn(fmt.Errorf("%s is not encrypted: what is on the way can change every config; use https", s.name))

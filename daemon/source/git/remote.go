@@ -245,7 +245,7 @@ func (r *remote) authorization() (header string, secrets []string, err error) {
 	}
 	user, password, ok := strings.Cut(text, ":")
 	if !ok || user == "" || password == "" || strings.ContainsFunc(text, unicode.IsControl) {
-		return "", nil, fmt.Errorf("the credentials: %s is not one line USER:PASSWORD; a token is the password", plain.Path(r.credentials))
+		return "", nil, fmt.Errorf("the credentials: %s is not one line USER:PASSWORD; a token is the password", plain.Text(r.credentials))
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(text))
 	return "Basic " + encoded, []string{encoded, text, password}, nil

@@ -48,7 +48,7 @@ func readSigners(file, revoked string) (*signers, error) {
 	}
 	s := &signers{}
 	if s.list, err = parseSigners(text); err != nil {
-		return nil, fmt.Errorf("the allowed signers: %s:%w", plain.Path(file), err)
+		return nil, fmt.Errorf("the allowed signers: %s:%w", plain.Text(file), err)
 	}
 	if revoked == "" {
 		return s, nil
@@ -57,7 +57,7 @@ func readSigners(file, revoked string) (*signers, error) {
 		return nil, fmt.Errorf("the revoked keys: %w", err)
 	}
 	if s.revoked, err = parseKeys(text); err != nil {
-		return nil, fmt.Errorf("the revoked keys: %s:%w", plain.Path(revoked), err)
+		return nil, fmt.Errorf("the revoked keys: %s:%w", plain.Text(revoked), err)
 	}
 	return s, nil
 }
@@ -71,7 +71,7 @@ func readLimited(name string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSigners+1))
 	if err == nil && len(text) > maxSigners {
-		err = fmt.Errorf("%s is longer than %d bytes", plain.Path(name), maxSigners)
+		err = fmt.Errorf("%s is longer than %d bytes", plain.Text(name), maxSigners)
 	}
 	return text, err
 }

@@ -157,11 +157,11 @@ func (t *reading) noFolder(ctx context.Context) error {
 	kind, err := t.s.repo.git.text(ctx, "cat-file", "-t", t.tree())
 	switch {
 	case exited(err):
-		return refusef("the commit has no folder %s; correct path=, or commit the folder", plain.Path(t.s.remote.folder))
+		return refusef("the commit has no folder %s; correct path=, or commit the folder", plain.Text(t.s.remote.folder))
 	case err != nil:
 		return err
 	case kind != "tree":
-		return refusef("path=%s is no folder of the commit", plain.Path(t.s.remote.folder))
+		return refusef("path=%s is no folder of the commit", plain.Text(t.s.remote.folder))
 	}
 	return nil
 }
