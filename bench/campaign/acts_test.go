@@ -32,12 +32,15 @@ var actsKills = flag.Int("acts.kills", 0, "how often the campaign of acts kills 
 func actsPoints() (points []string) {
 	for _, name := range failpoint.Names {
 		for _, about := range []string{"history.", "memory.", "publish.", "region.published", "region.built", "attach.told", "close."} {
-			if strings.HasPrefix(name, about) && name != "history.created" && name != "history.set-aside" { // these are of a start without a history
+			if strings.HasPrefix(name, about) {
 				points = append(points, name)
 			}
 		}
 	}
-	return points
+	return slices.DeleteFunc(points, func(name string) bool {
+		// The first two are of a start without a history, the others of TestSources.
+		return name == "history.created" || name == "history.set-aside" || strings.HasPrefix(name, "history.floor-")
+	})
 }
 
 // TestActs kills the daemon at every failpoint of history, intent, audit and publication

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/statesync/statesync/shm/failpoint"
 )
 
 // ErrRaised matches the error of a floor that is another one than the caller took it for.
@@ -94,7 +96,7 @@ func (s *Store) Floors() (map[string]Floor, error) {
 func (s *Store) RaiseFloor(identity, from, to string) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	return s.update(func(t *tx) error {
+	err := s.update(func(t *tx) error {
 		old, err := t.readFloor(identity)
 		if err != nil {
 			return err
@@ -102,8 +104,16 @@ func (s *Store) RaiseFloor(identity, from, to string) error {
 		if old.State != from {
 			return fmt.Errorf("what was accepted last %w: %q and not %q", ErrRaised, old.State, from)
 		}
-		return t.putFloor(identity, Floor{State: to, Time: now()})
+		if err := t.putFloor(identity, Floor{State: to, Time: now()}); err != nil {
+			return err
+		}
+		failpoint.Here("history.floor-begin")
+		return nil
 	})
+	if err == nil {
+		failpoint.Here("history.floor-done")
+	}
+	return err
 }
 
 // ActFloor sets the state that was accepted last of a source, whatever it was, and enters

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,6 +108,13 @@ func dump(s *Store) (string, error) {
 		if len(audit) < 1000 {
 			break
 		}
+	}
+	floors, err := s.Floors()
+	if err != nil {
+		return "", err
+	}
+	for _, source := range slices.Sorted(maps.Keys(floors)) {
+		fmt.Fprintf(&b, "floor %s %s\n", source, floors[source].State)
 	}
 	pending, err := s.Pending()
 	fmt.Fprintf(&b, "pending %+v\n", pending)

@@ -23,7 +23,8 @@ type model struct {
 	pin     *Pin
 	pinned  map[string]modelConfig
 	entries []Entry
-	kept    int // records at most
+	floors  map[string]string // states by source
+	kept    int               // records at most
 }
 
 type modelConfig struct {
@@ -61,7 +62,7 @@ func newWorld(t testing.TB, path string, seed uint64, o Options) *world {
 		purged: map[string]map[string]bool{}, gone: map[string]map[string]bool{},
 		called: func() {},
 	}
-	w.kept = o.withDefaults().Records
+	w.kept, w.floors = o.withDefaults().Records, map[string]string{}
 	w.open()
 	t.Cleanup(func() { shmtest.Must(t, w.store.Close()) })
 	return w
@@ -190,10 +191,22 @@ func (w *world) step() {
 		w.act()
 	case n < 16 && len(w.records) > 0:
 		w.purge()
+	case n < 17:
+		w.raise()
 	case n < 18 && w.path != "":
 		shmtest.Must(w, w.store.Close())
 		w.open()
 	}
+}
+
+// raise raises the floor of a source.
+func (w *world) raise() {
+	w.Helper()
+	source := fmt.Sprintf("git:%d", w.IntN(2))
+	to := fmt.Sprint(w.Uint64())
+	shmtest.Must(w, w.store.RaiseFloor(source, w.floors[source], to))
+	w.called()
+	w.floors[source] = to
 }
 
 // act pins a record, or releases the pin.
@@ -293,6 +306,15 @@ func (w *world) compare() {
 	}
 	for _, r := range w.records {
 		w.compareRecord(r)
+	}
+	floors, err := w.store.Floors()
+	shmtest.Must(w, err)
+	got := map[string]string{}
+	for source, f := range floors {
+		got[source] = f.State
+	}
+	if !maps.Equal(got, w.floors) {
+		w.Fatalf("the floors are %v, and should be %v", got, w.floors)
 	}
 	if len(w.records) > 0 {
 		a, b := w.records[w.IntN(len(w.records))], w.records[w.IntN(len(w.records))]

@@ -54,6 +54,7 @@ var Names = []string{
 	"history.record-begin", "history.record-done",
 	"history.act-begin", "history.act-done",
 	"history.outcome-begin", "history.outcome-done",
+	"history.floor-begin", "history.floor-done",
 	"history.purge-begin", "history.purge-done",
 	"history.rewrite-begin", "history.rewrite-copied", "history.rewrite-renamed", "history.rewrite-done",
 
