@@ -4,7 +4,7 @@
 GO      ?= go
 BIN     := bin
 LINT    := $(GO) tool -modfile=.ci/lint/go.mod
-NESTED  := bench/guard bench/peers deploy/check
+NESTED  := bench/guard bench/peers bench/s3 deploy/check
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/statesync/statesync/cmd/internal/cli.version=$(VERSION)
 
