@@ -190,7 +190,7 @@ func (h *crashHost) start(what string) *crashDaemon {
 func launchCrashing(t testing.TB, binary, what string, args ...string) *crashDaemon {
 	t.Helper()
 	d := &crashDaemon{Cmd: exec.Command(binary, args...), ended: make(chan struct{})}
-	d.Env = []string{failpoint.Env + "=" + what}
+	d.Env = append(os.Environ(), failpoint.Env+"="+what)
 	d.Stderr = d
 	d.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ok(t, d.Start())

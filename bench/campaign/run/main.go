@@ -53,6 +53,8 @@ type step struct {
 const (
 	// killsPerSecond is what two processors do, about.
 	killsPerSecond = 3
+	// sourceRoundsPerSecond is what they do of the campaign of sources.
+	sourceRoundsPerSecond = 0.5
 	// thorough is the time from which on all is tried to its end that has one. In
 	// less time a part of it is, and the models are left to `make model`.
 	thorough = 50 * time.Minute
@@ -75,8 +77,9 @@ func plan(total time.Duration, seed uint64) ([]step, error) {
 	steps := []step{
 		campaign("crash", "^TestCrash$", fmt.Sprintf("-crash.kills=%.0f", killsPerSecond*seconds(part(0.15)))),
 		campaign("acts", "^TestActs$", fmt.Sprintf("-acts.kills=%.0f", killsPerSecond*seconds(part(0.10)))),
-		campaign("long", "^TestLongRun", "-longrun.for="+part(0.25).String(), "-longrun.readers=50", "-longrun.look=10ms", "-longrun.jump"),
-		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.15).String()),
+		campaign("sources", "^TestSources", fmt.Sprintf("-sources.rounds=%.0f", sourceRoundsPerSecond*seconds(part(0.08)))),
+		campaign("long", "^TestLongRun", "-longrun.for="+part(0.20).String(), "-longrun.readers=50", "-longrun.look=10ms", "-longrun.jump"),
+		campaign("metamorphic", "^TestMetamorphic", "-metamorphic.for="+part(0.12).String()),
 		{name: "user code", args: []string{"-timeout=0", "-v", "-count=1", "-race", "-run=UserCode|Validator|Hook", "./client"}},
 	}
 	if total < thorough {
