@@ -138,10 +138,12 @@ func files(dir string) http.Handler {
 // become ends what the server did, and does something else from now on.
 func (s *server) become(mode string) error {
 	before, _ := s.mode.Swap(mode).(string)
+	s.mu.Lock()
 	if s.release != nil {
 		close(s.release)
 	}
 	s.release = make(chan struct{})
+	s.mu.Unlock()
 	if mode == down {
 		s.web.Listener.Close()
 		s.web.CloseClientConnections()
