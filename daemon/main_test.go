@@ -80,6 +80,7 @@ type setup struct {
 	dir     string // of the source
 	opt     Options
 	journal *journal
+	daemon  *running // that was started last; nil: none
 }
 
 // newSetup makes one, and lets the test run beside others: most of them wait.
@@ -166,6 +167,7 @@ type running struct {
 	*Daemon
 	cancel context.CancelFunc
 	ended  chan error
+	over   bool // it was stopped
 }
 
 // run starts a daemon, which is stopped at the latest when the test ends.
@@ -182,6 +184,7 @@ func (s *setup) runWith(change func(*Daemon)) *running {
 	change(r.Daemon)
 	go func() { r.ended <- r.Run(ctx) }()
 	s.Cleanup(func() { r.stop(s) })
+	s.daemon = r
 	return r
 }
 
@@ -206,6 +209,7 @@ func step(t testing.TB, d *Daemon) {
 func (r *running) stop(t testing.TB) {
 	t.Helper()
 	r.cancel()
+	r.over = true
 	if err, ok := <-r.ended; ok {
 		close(r.ended)
 		if err != nil {
@@ -305,6 +309,10 @@ func (s *setup) sees(configs map[string]string) published {
 		p = s.look()
 		return p.generation > 0 && maps.Equal(p.configs, configs)
 	})
+	// Readers have it before the daemon says so.
+	if d := s.daemon; d != nil && !d.over {
+		await(s, "the state of the publication", func() bool { return d.State().Generation >= p.generation })
+	}
 	return p
 }
 
