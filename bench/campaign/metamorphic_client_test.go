@@ -191,6 +191,9 @@ func (r *metaRun) snap(c *metaClient) error {
 		return nil
 	}
 	at := r.next(r.from(c), func(entry metaContent) bool { return same(entry, content) })
+	if at < 0 && r.mixed(r.from(c), content) {
+		at = r.from(c)
+	}
 	if at < 0 {
 		return fmt.Errorf("generation %d has %v, and one of %v was to be expected", s.Generation(), content, r.history[r.from(c):])
 	}

@@ -75,6 +75,22 @@ func (m *metaModel) next(from int, is func(metaContent) bool) int {
 	return -1
 }
 
+// mixed reports whether each config is as in some entry, not before from. Files that are
+// replaced one after the other are read as they are found: a look that takes long has one
+// as it was and the next as it is.
+func (m *metaModel) mixed(from int, c metaContent) bool {
+	for _, name := range append(slices.Collect(maps.Keys(c)), metaConfigs...) {
+		n, there := c[name]
+		if !there {
+			n = absent
+		}
+		if m.next(from, func(entry metaContent) bool { return entry != nil && entry.has(name, n) }) < 0 {
+			return false
+		}
+	}
+	return c != nil
+}
+
 // newest is the last entry that is a content, or -1.
 func (m *metaModel) newest(c metaContent) int {
 	for i, entry := range slices.Backward(m.history) {
