@@ -4,8 +4,9 @@
 //
 // It never writes a region: it asks the daemon for changes. It exits with 0 if all is
 // well, with 1 if the answer is no, and with 64 if it was called wrongly; diff exits with
-// 1 for a difference and with 2 for an error. Results go to the standard output; errors and summaries go to the standard error. Text from
-// a region that a terminal could take for a command is shown as an escape.
+// 1 for a difference and with 2 for an error. Results go to the standard output; errors
+// and summaries go to the standard error. Text from a region that a terminal could take
+// for a command is shown as an escape.
 package main
 
 import (

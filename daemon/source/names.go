@@ -2,6 +2,8 @@ package source
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // leftovers are the endings of files that editors and careful writers put beside
@@ -32,4 +34,37 @@ func Ignored(dir, name string) bool {
 		}
 	}
 	return false
+}
+
+// IgnoredPath reports whether a path has a name that is not part of the source.
+func IgnoredPath(path string) bool {
+	for i := 0; i < len(path); {
+		end := strings.IndexByte(path[i:], '/')
+		if end < 0 {
+			end = len(path) - i
+		}
+		if end == 0 {
+			return false // an empty name is no name: see IsPath
+		}
+		if Ignored(strings.TrimSuffix(path[:i], "/"), path[i:i+end]) {
+			return true
+		}
+		i += end + 1
+	}
+	return false
+}
+
+// IsPath reports whether a text of at most so many bytes is a relative path that leads
+// nowhere else: names that slashes separate, none of them empty, . or .., in UTF-8 without
+// control characters.
+func IsPath(path string, most int) bool {
+	if len(path) > most || !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl) {
+		return false
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
 }

@@ -170,6 +170,16 @@ type Floor interface {
 	Raise(from, to string) error
 }
 
+// memoryFloor is a Floor in memory. It belongs to the goroutine of Fetch.
+type memoryFloor struct{ state string }
+
+func (f *memoryFloor) Get() (string, error) { return f.state, nil }
+
+func (f *memoryFloor) Raise(_, to string) error {
+	f.state = to
+	return nil
+}
+
 // Options are what the sources have in common. The zero value is the default.
 type Options struct {
 	// AllowEmpty accepts a source without any file; else that is ErrEmpty.
@@ -216,7 +226,7 @@ type Options struct {
 	// need not be there yet. Empty: the source makes a temporary one if it needs one.
 	StateDir string
 
-	// Floor is where the source keeps what it accepted last, if it does. nil: in memory.
+	// Floor is where the source keeps what it accepted last, if it does (default in memory).
 	Floor Floor
 
 	// Warn, when set, is told what is dangerous about the source's spec. It is called
@@ -227,6 +237,29 @@ type Options struct {
 	// once a minute. Nothing is lost: the periodic Fetch finds every change,
 	// later. It is called from several goroutines and must not block.
 	OnWatchError func(error)
+}
+
+// allowanceStep is how many bytes of content are read at most between two questions whether
+// there is memory.
+const allowanceStep = 1 << 20
+
+// Allowance asks for the memory of content, a MiB at a time.
+type Allowance struct {
+	Room func(bytes int64) error // of Options
+	left int64
+}
+
+// Take takes so many bytes. It returns the error of Room if there are none.
+func (a *Allowance) Take(bytes int64) error {
+	if bytes > a.left {
+		step := max(bytes, allowanceStep)
+		if err := a.Room(step); err != nil {
+			return err
+		}
+		a.left = step
+	}
+	a.left -= bytes
+	return nil
 }
 
 // Errors of a source, to be matched with errors.Is.
@@ -294,6 +327,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Room == nil {
 		o.Room = func(int64) error { return nil }
+	}
+	if o.Floor == nil {
+		o.Floor = &memoryFloor{}
 	}
 	if o.Warn == nil {
 		o.Warn = func(error) {}

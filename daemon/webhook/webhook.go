@@ -38,8 +38,8 @@ import (
 	"unicode"
 
 	"github.com/statesync/statesync/daemon/internal/httpd"
+	"github.com/statesync/statesync/daemon/internal/keyfile"
 	"github.com/statesync/statesync/daemon/internal/plain"
-	"github.com/statesync/statesync/daemon/internal/secret"
 )
 
 // Path is where requests are taken.
@@ -115,7 +115,7 @@ func (s *Server) Requests() (accepted, refused uint64) { return s.accepted.Load(
 
 // secret reads the file.
 func (s *Server) secret() (string, error) {
-	text, err := secret.Read(s.file)
+	text, err := keyfile.ReadSecret(s.file)
 	switch {
 	case err != nil:
 	case len(text) < minSecret:

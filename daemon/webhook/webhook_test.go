@@ -188,7 +188,7 @@ func begin(header string) string {
 }
 
 // A body that is too long is refused before it is read, or as soon as it is known, and one
-// that is cut off is no request.
+// that is cut off is refused, too.
 func TestBodiesThatAreRefused(t *testing.T) {
 	h := start(t)
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", 1<<20, strings.Repeat("x", 1<<20))

@@ -3,6 +3,7 @@
 package plain
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -40,4 +41,13 @@ func Text(text string) string {
 		return strconv.Quote(text)
 	}
 	return text
+}
+
+// Quote quotes a text, of which it shows 200 bytes at most.
+func Quote(text string) string {
+	const most = 200
+	if len(text) > most {
+		return fmt.Sprintf("%.*q…", most, text)
+	}
+	return strconv.Quote(text)
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -47,6 +48,19 @@ func certificates() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("SSL_CERT_FILE=%s has no certificate", name)
 	}
 	return roots, nil
+}
+
+// ParseURL parses a URL. The error is the end of a sentence that begins with the source, and
+// names an example. It never quotes a password.
+func ParseURL(text, example string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil && strings.Contains(text, "@"):
+		return nil, fmt.Errorf("names a URL that cannot be parsed; write it as in %s", example)
+	case err != nil:
+		return nil, fmt.Errorf("names a URL that cannot be parsed (%w); write it as in %s", err, example)
+	}
+	return u, nil
 }
 
 // Loopback reports whether the host of a URL is this one, as far as its name tells.

@@ -100,7 +100,7 @@ func parse(spec source.Spec) (*remote, error) {
 	if text, ok := spec.Options["threshold"]; ok {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxKeys {
-			return nil, fmt.Errorf("has threshold=%s; give a number from 1 to %d", quote(text), maxKeys)
+			return nil, fmt.Errorf("has threshold=%s; give a number from 1 to %d", plain.Quote(text), maxKeys)
 		}
 		r.threshold = n
 	}
@@ -114,7 +114,7 @@ func parse(spec source.Spec) (*remote, error) {
 	}
 	var err error
 	if r.keys, err = filepath.Abs(spec.Options["keys"]); err != nil {
-		return nil, fmt.Errorf("has keys=%s: %w", quote(spec.Options["keys"]), err)
+		return nil, fmt.Errorf("has keys=%s: %w", plain.Quote(spec.Options["keys"]), err)
 	}
 	return r, nil
 }
@@ -141,7 +141,6 @@ type bundleSource struct {
 	newest  *source.Snapshot
 	live    *Signed       // what newest is of
 	seen    time.Time     // the last time seen
-	memory  string        // the floor, without Options.Floor
 	refused source.Digest // of an archive that cannot be unpacked
 	why     error
 	recheck bool
@@ -155,7 +154,7 @@ type bundleSource struct {
 func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	r, err := parse(spec)
 	if err != nil {
-		return nil, fmt.Errorf("source %s %w", quote(spec.Text), err)
+		return nil, fmt.Errorf("source %s %w", plain.Quote(spec.Text), err)
 	}
 	s := &bundleSource{opt: o.WithDefaults(), remote: r, now: time.Now}
 	for _, u := range r.urls {
@@ -251,14 +250,11 @@ func (m *mirror) fail(err error) error { return fmt.Errorf("%s: %w", m.name, err
 // floor returns what was accepted last, and as what it is stored. Its time is the last one
 // seen, stored or not.
 func (s *bundleSource) floor() (f floor, text string, err error) {
-	text = s.memory
-	if s.opt.Floor != nil {
-		if text, err = s.opt.Floor.Get(); err != nil {
-			return f, "", fmt.Errorf("which bundle was accepted last cannot be read: %w", err)
-		}
+	if text, err = s.opt.Floor.Get(); err != nil {
+		return f, "", fmt.Errorf("which bundle was accepted last cannot be read: %w", err)
 	}
 	if f, err = parseFloor(text); err != nil {
-		return f, "", fmt.Errorf("which bundle was accepted last is stored as %s: %w", quote(text), err)
+		return f, "", fmt.Errorf("which bundle was accepted last is stored as %s: %w", plain.Quote(text), err)
 	}
 	if text == "" { // an operator may have dropped it
 		s.seen = time.Time{}
@@ -445,10 +441,6 @@ func (s *bundleSource) accept(n *Note, text string, clock time.Time) error {
 	s.seen = clock
 	same := stored.origin == next.origin && stored.sequence == next.sequence && stored.archive == next.archive
 	if same && !stored.worth(clock) {
-		return nil
-	}
-	if s.opt.Floor == nil {
-		s.memory = next.String()
 		return nil
 	}
 	err := s.opt.Floor.Raise(text, next.String())

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/internal/web"
 	"github.com/statesync/statesync/daemon/source"
 )
@@ -75,7 +76,7 @@ func (c *Client) Note(ctx context.Context, url, tag string) (msg []byte, newTag 
 	case answer.StatusCode == http.StatusNotModified && tag != "":
 		return nil, tag, errUnchanged
 	case answer.StatusCode != http.StatusOK:
-		return nil, "", source.Unreachable(fmt.Errorf("the server answers %s", quote(answer.Status)))
+		return nil, "", source.Unreachable(fmt.Errorf("the server answers %s", plain.Quote(answer.Status)))
 	}
 	msg, err = io.ReadAll(io.LimitReader(answer.Body, MaxNote+1))
 	switch {
@@ -91,7 +92,7 @@ func (c *Client) Note(ctx context.Context, url, tag string) (msg []byte, newTag 
 }
 
 // Archive gets the archive of a note from the place of the note's URL. Its length and
-// digest are those of the note. All errors match source.ErrUnreachable.
+// digest are those of the note. The errors of a server match source.ErrUnreachable.
 func (c *Client) Archive(ctx context.Context, url string, n *Note) ([]byte, error) {
 	if n.Size > maxArchive {
 		return nil, fmt.Errorf("the archive has %d bytes, and the limit is %d", n.Size, maxArchive)
@@ -109,7 +110,7 @@ func (c *Client) Archive(ctx context.Context, url string, n *Note) ([]byte, erro
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, source.Unreachable(fmt.Errorf("of the archive %s the server answers %s", n.ArchiveName(), quote(answer.Status)))
+		return nil, source.Unreachable(fmt.Errorf("of the archive %s the server answers %s", n.ArchiveName(), plain.Quote(answer.Status)))
 	}
 	if answer.ContentLength >= 0 && answer.ContentLength != n.Size {
 		return nil, source.Unreachable(fmt.Errorf("the archive %s has %d bytes, and should have %d", n.ArchiveName(), answer.ContentLength, n.Size))
@@ -166,12 +167,10 @@ func (*Client) explain(ctx context.Context, err error, limit time.Duration) erro
 
 // CheckURL returns what is wrong with the URL of a note, as the end of a sentence.
 func CheckURL(text string) error {
-	u, err := url.Parse(text)
+	u, err := web.ParseURL(text, "https://example.com/prod/bundle.note")
 	switch {
-	case err != nil && strings.Contains(text, "@"):
-		return errors.New("names a URL that cannot be parsed; write it as in https://example.com/prod/bundle.note") // it may have a password
 	case err != nil:
-		return fmt.Errorf("names a URL that cannot be parsed (%w); write it as in https://example.com/prod/bundle.note", err)
+		return err
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("has a URL that is not of https; write it as in https://example.com/prod/bundle.note")
 	case u.Hostname() == "":

@@ -5,12 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/statesync/statesync/daemon/internal/keyfile"
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
@@ -32,28 +32,15 @@ func (k *Keys) Signers() int { return len(k.names) }
 
 // ReadKeys reads a file of public keys.
 func ReadKeys(file string) (*Keys, error) {
-	text, err := readLimited(file)
+	text, err := keyfile.Read(file, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := ParseKeys(text)
+	keys, err := ParseKeys(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("%s:%w", plain.Text(file), err)
 	}
 	return keys, nil
-}
-
-func readLimited(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err == nil && len(text) > maxKeyFile {
-		err = fmt.Errorf("%s is larger than %d bytes", plain.Text(name), maxKeyFile)
-	}
-	return string(text), err
 }
 
 // ParseKeys reads public keys, one a line. Empty lines, and those that begin with a #, do
@@ -66,41 +53,40 @@ func ParseKeys(text string) (*Keys, error) {
 	k := &Keys{ids: map[string]bool{}, names: map[string]bool{}}
 	owners := map[string]string{} // by key
 	var list []note.Verifier
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
+	err := keyfile.Lines([]byte(text), func(_ int, line string) error {
 		if strings.HasPrefix(line, "PRIVATE+KEY+") {
-			return nil, fmt.Errorf("%d: is a private key; give the public one, and replace this one, which others may have read", number)
+			return errors.New("is a private key; give the public one, and replace this one, which others may have read")
 		}
 		v, err := note.NewVerifier(line)
 		if err != nil {
-			return nil, fmt.Errorf("%d: is not a public key as statesync bundle keygen writes it (%w)", number, err)
+			return fmt.Errorf("is not a public key as statesync bundle keygen writes it (%w)", err)
 		}
 		name := v.Name()
 		if err := CheckName(name); err != nil {
-			return nil, fmt.Errorf("%d: %w", number, err)
+			return err
 		}
 		id := fmt.Sprintf("%s+%08x", name, v.KeyHash())
 		raw, err := base64.StdEncoding.DecodeString(line[len(id)+1:])
 		if err != nil {
-			return nil, fmt.Errorf("%d: is not a public key (%w)", number, err)
+			return fmt.Errorf("is not a public key (%w)", err)
 		}
 		key := string(raw)
 		switch other, known := owners[key]; {
 		case known && other != name:
-			return nil, fmt.Errorf("%d: is the key of %s under another name, which would count as two signers; remove one", number, other)
+			return fmt.Errorf("is the key of %s under another name, which would count as two signers; remove one", other)
 		case known:
-			return nil, fmt.Errorf("%d: is a key that the file has already; remove one", number)
+			return errors.New("is a key that the file has already; remove one")
 		case k.ids[id]:
-			return nil, fmt.Errorf("%d: is another key with the name and the hash %s; make a new key", number, id)
+			return fmt.Errorf("is another key with the name and the hash %s; make a new key", id)
 		case len(list) == maxKeys:
-			return nil, fmt.Errorf("%d: there are more than %d keys", number, maxKeys)
+			return fmt.Errorf("there are more than %d keys", maxKeys)
 		}
 		owners[key], k.ids[id], k.names[name] = name, true, true
 		list = append(list, v)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(list) == 0 {
 		return nil, errors.New("1: there is no key in it")
@@ -112,7 +98,7 @@ func ParseKeys(text string) (*Keys, error) {
 // CheckName returns what is wrong with a signer's name.
 func CheckName(name string) error {
 	if !isWord(name, maxName) || strings.Contains(name, "+") {
-		return fmt.Errorf("%s is not a signer's name: 1 to %d printable characters of ASCII without spaces and +, such as ops@example.com", quote(name), maxName)
+		return fmt.Errorf("%s is not a signer's name: 1 to %d printable characters of ASCII without spaces and +, such as ops@example.com", plain.Quote(name), maxName)
 	}
 	return nil
 }
@@ -145,11 +131,11 @@ func ReadSigner(file string) (note.Signer, error) {
 		return nil, fmt.Errorf("other users can open the private key %s (mode %04o); chmod 600 it, and make a new one if one of them may have it",
 			plain.Text(file), info.Mode().Perm())
 	}
-	text, err := readLimited(file)
+	text, err := keyfile.Read(file, maxKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	signer, err := note.NewSigner(strings.TrimSpace(text))
+	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
 	if err == nil {
 		err = CheckName(signer.Name())
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/source"
 )
 
@@ -81,7 +82,7 @@ func (n *Note) Check() error {
 func CheckOrigin(origin string) error {
 	if !isWord(origin, MaxOrigin) {
 		return fmt.Errorf("has the origin %s; an origin is 1 to %d printable characters of ASCII without spaces, such as example.com/prod",
-			quote(origin), MaxOrigin)
+			plain.Quote(origin), MaxOrigin)
 	}
 	return nil
 }
@@ -96,7 +97,7 @@ func isWord(text string, most int) bool {
 func ParseNote(text string) (n Note, err error) {
 	lines := strings.Split(text, "\n")
 	if lines[0] != header {
-		return n, fmt.Errorf("begins with %s and not with %q", quote(lines[0]), header)
+		return n, fmt.Errorf("begins with %s and not with %q", plain.Quote(lines[0]), header)
 	}
 	fields := []struct {
 		key  string
@@ -115,10 +116,10 @@ func ParseNote(text string) (n Note, err error) {
 	for i, f := range fields {
 		key, value, _ := strings.Cut(lines[i+1], " ")
 		if key != f.key {
-			return n, fmt.Errorf("has %s in line %d, and not %s", quote(key), i+2, f.key)
+			return n, fmt.Errorf("has %s in line %d, and not %s", plain.Quote(key), i+2, f.key)
 		}
 		if err := f.read(value); err != nil {
-			return n, fmt.Errorf("has %s %s, which cannot be read", f.key, quote(value))
+			return n, fmt.Errorf("has %s %s, which cannot be read", f.key, plain.Quote(value))
 		}
 	}
 	if err := n.Check(); err != nil {
@@ -148,7 +149,7 @@ func (k *Keys) Open(msg []byte, threshold int) (*Signed, error) {
 	var unverified *note.UnverifiedNoteError
 	switch {
 	case errors.As(err, &unverified):
-		return nil, fmt.Errorf("is signed by none of the known keys, but by %s", quote(strings.Join(signers(unverified.Note.UnverifiedSigs), ", ")))
+		return nil, fmt.Errorf("is signed by none of the known keys, but by %s", plain.Quote(strings.Join(signers(unverified.Note.UnverifiedSigs), ", ")))
 	case errors.As(err, &invalid):
 		return nil, fmt.Errorf("has a signature of %s that is not valid: the text or the signature was changed", invalid.Name)
 	case err != nil:
@@ -213,13 +214,4 @@ func Cosign(msg []byte, by ...note.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("the note %w", err)
 	}
 	return note.Sign(opened, by...)
-}
-
-// quote quotes what may be long.
-func quote(text string) string {
-	const most = 200
-	if len(text) > most {
-		return fmt.Sprintf("%.*q…", most, text)
-	}
-	return fmt.Sprintf("%q", text)
 }

@@ -9,8 +9,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/statesync/statesync/daemon/source"
 )
@@ -19,7 +17,6 @@ const (
 	maxDepth    = 64      // of directories
 	maxPath     = 1024    // bytes
 	maxProblems = 32      // that are told
-	roomStep    = 1 << 20 // bytes of content between two questions whether there is memory
 	overhead    = 4 << 10 // bytes of the tar file for each entry, at most
 )
 
@@ -83,7 +80,7 @@ type unpacking struct {
 	seen   map[string]int // kinds by path
 	files  []*source.File
 	total  int64 // bytes of what is wanted
-	room   int64 // bytes that may be taken without another question
+	room   source.Allowance
 	wanted bool
 
 	problems []error
@@ -104,6 +101,7 @@ func Unpack(archive []byte, o source.Options) ([]*source.File, error) {
 // unpack is Unpack of a tar file.
 func unpack(r io.Reader, o source.Options) ([]*source.File, error) {
 	u := &unpacking{opt: o.WithDefaults(), seen: map[string]int{}}
+	u.room.Room = u.opt.Room
 	t := tar.NewReader(&capped{r, u.opt.MaxTotal + overhead*int64(u.opt.MaxFiles)})
 	for {
 		h, err := t.Next()
@@ -152,7 +150,7 @@ func (u *unpacking) add(h *tar.Header, content io.Reader) error {
 		return nil
 	}
 	switch {
-	case !isPath(name):
+	case !source.IsPath(name, maxPath):
 		u.fail(name, "is not the path of a file in the bundle: names that slashes separate, none of them empty, . or .., "+
 			"at most %d bytes of UTF-8 without control characters", maxPath)
 		return nil
@@ -162,7 +160,7 @@ func (u *unpacking) add(h *tar.Header, content io.Reader) error {
 	case !u.enter(name, kind):
 		u.fail(name, "is in the archive twice, or both as a file and as a directory")
 		return nil
-	case kind == aDirectory || ignored(name):
+	case kind == aDirectory || source.IgnoredPath(name):
 		return nil
 	}
 	if !u.opt.Wanted(name) {
@@ -183,14 +181,9 @@ func (u *unpacking) take(name string, size int64, content io.Reader) error {
 		return fmt.Errorf("the files of the archive have more than %d bytes together, which is the limit; make them fewer or smaller, or raise --max-image",
 			u.opt.MaxTotal)
 	}
-	if u.room < size {
-		need := max(size, roomStep)
-		if err := u.opt.Room(need); err != nil {
-			return &roomError{err}
-		}
-		u.room = need
+	if err := u.room.Take(size); err != nil {
+		return &roomError{err}
 	}
-	u.room -= size
 	data := make([]byte, size)
 	if _, err := io.ReadFull(content, data); err != nil {
 		return fmt.Errorf("the archive cannot be read: %w", err)
@@ -217,29 +210,4 @@ func (u *unpacking) enter(name string, kind int) bool {
 	}
 	u.seen[name] = kind
 	return true
-}
-
-// isPath reports whether a text is a relative path that leads nowhere else.
-func isPath(name string) bool {
-	if len(name) > maxPath || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
-		return false
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == "" || part == "." || part == ".." {
-			return false
-		}
-	}
-	return true
-}
-
-// ignored reports whether a path has a name that no source takes.
-func ignored(name string) bool {
-	dir := ""
-	for part := range strings.SplitSeq(name, "/") {
-		if source.Ignored(strings.TrimSuffix(dir, "/"), part) {
-			return true
-		}
-		dir += part + "/"
-	}
-	return false
 }

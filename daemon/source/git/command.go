@@ -124,8 +124,8 @@ func (b *binary) environ(c call) []string {
 	return env
 }
 
-// settings are the configuration of every call. There is no other: the repository's own
-// file has what git init wrote.
+// settings are the configuration of every call, beside what git init wrote into the
+// repository's own file.
 var settings = [][2]string{
 	{"core.hooksPath", "/dev/null"},
 	{"core.bigFileThreshold", "16m"}, // larger blobs are not held in memory whole

@@ -124,7 +124,7 @@ echo $$ $!
 	}
 }
 
-// alive reports whether a process is there and is no zombie.
+// alive reports whether a process exists and is not a zombie.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false

@@ -3,8 +3,8 @@
 package git
 
 import (
+	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -25,18 +25,42 @@ const (
 	keySigner  = "signer"
 )
 
-// object reads a commit or a tag as it is stored.
-func (r *repository) object(ctx context.Context, kind string, name oid) (data []byte, err error) {
-	err = r.git.run(ctx, call{args: []string{"cat-file", kind, string(name)}, output: func(in io.Reader) (err error) {
-		if data, err = io.ReadAll(io.LimitReader(in, maxObject+1)); len(data) > maxObject {
-			err = refusef("the %s %s has more than %d bytes", kind, name, maxObject)
-		}
-		return err
-	}})
-	if exited(err) {
-		err = fmt.Errorf("%w: %w", errDamaged, err)
+// object is the beginning of one answer of cat-file, before its content.
+type object struct {
+	name oid // "": the repository has no such object
+	kind string
+	size int64
+	said string // the whole line
+	rest *bufio.Reader
+}
+
+// readObject reads "OID KIND SIZE\n", or "NAME missing\n".
+func readObject(r *bufio.Reader) (object, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return object{}, fmt.Errorf("%w: an object cannot be read: %w", errDamaged, err)
 	}
-	return data, err
+	o := object{said: strings.TrimSpace(line), rest: r}
+	fields := strings.Fields(line)
+	if len(fields) == 2 && fields[1] == "missing" {
+		return o, nil
+	}
+	if len(fields) == 3 && isOID(fields[0]) {
+		if o.size, err = strconv.ParseInt(fields[2], 10, 64); err == nil && o.size >= 0 {
+			o.name, o.kind = oid(fields[0]), fields[1]
+			return o, nil
+		}
+	}
+	return object{}, fmt.Errorf("%w: of an object it says %s", errDamaged, plain.Quote(o.said))
+}
+
+// content reads the content, and the "\n" after it. The size is for the caller to bound.
+func (o *object) content() ([]byte, error) {
+	data := make([]byte, o.size+1)
+	if _, err := io.ReadFull(o.rest, data); err != nil || data[o.size] != '\n' {
+		return nil, fmt.Errorf("%w: the %s %s is cut off", errDamaged, o.kind, o.name)
+	}
+	return data[:o.size:o.size], nil
 }
 
 // describe returns what a commit says of itself, for people.
@@ -63,18 +87,18 @@ func describe(commit oid, data []byte) map[string]string {
 }
 
 // cutTime splits "NAME <EMAIL> SECONDS +HHMM".
-func cutTime(value string) (who string, at time.Time, ok bool) {
+func cutTime(value string) (person string, at time.Time, ok bool) {
 	end := strings.LastIndexByte(value, '>') + 1
 	fields := strings.Fields(value[end:])
-	who = strings.TrimSpace(value[:end])
+	person = strings.TrimSpace(value[:end])
 	if end == 0 || len(fields) != 2 {
-		return who, at, false
+		return person, at, false
 	}
 	seconds, err := strconv.ParseInt(fields[0], 10, 64)
 	zone, zoneErr := strconv.Atoi(fields[1])
 	offset := zone/100*60 + zone%100
 	if err != nil || zoneErr != nil || seconds < 0 || seconds > 1<<40 || offset < -maxOffset || offset > maxOffset {
-		return who, at, false
+		return person, at, false
 	}
-	return who, time.Unix(seconds, 0).In(time.FixedZone("", offset*60)), true
+	return person, time.Unix(seconds, 0).In(time.FixedZone("", offset*60)), true
 }

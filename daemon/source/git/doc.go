@@ -14,8 +14,8 @@
 //
 // # How it is fetched
 //
-// The git binary fetches one ref into a bare repository in Options.StateDir. There is no
-// work tree: the tree is listed by ls-tree and the blobs are read by cat-file, so that no
+// The git binary fetches one ref into a bare repository in Options.StateDir, without a work
+// tree: the tree is listed by ls-tree and the blobs are read by cat-file, so that no
 // attribute, filter or hook takes effect. The first fetch brings one commit, each later one
 // what is new. After 64 changes the history is cut off, and the objects are repacked.
 //

@@ -89,7 +89,6 @@ type gitSource struct {
 	seen    revision       // what the last fetch brought; zero: there was none since the start
 	refused error          // why seen did not become a snapshot; nil: it did
 	signed  *signedObject  // of newest; nil: signatures are not looked at
-	memory  oid            // what was accepted last, without Options.Floor
 	fetched time.Time      // when the last fetch ended that worked
 	recheck bool
 }
@@ -100,7 +99,7 @@ type gitSource struct {
 func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	r, err := parse(spec)
 	if err != nil {
-		return nil, fmt.Errorf("source %s %w", quote(spec.Text), err)
+		return nil, fmt.Errorf("source %s %w", plain.Quote(spec.Text), err)
 	}
 	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Text(r.url.String()), remote: r}
 	s.repo = repository{remote: r, maxFile: max(maxFetched, s.opt.MaxTotal), git: binary{search: os.Getenv("PATH")}}
@@ -321,7 +320,7 @@ func (s *gitSource) bring(ctx context.Context, from ref) (revision, error) {
 // that cannot be read is none that later ones must descend from.
 func (s *gitSource) take(ctx context.Context, got revision, have *source.Snapshot) (*source.Snapshot, error) {
 	commit, data := got.commit, []byte(got.object)
-	signed, by, err := s.verify(ctx, got, data)
+	signed, by, err := s.verify(got)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
 // maxTags is how many refs a remote may list of which one is followed.
@@ -86,11 +88,11 @@ func (r *repository) newestTag(ctx context.Context) (ref, error) {
 			lines := bufio.NewScanner(in)
 			for n := 1; lines.Scan(); n++ {
 				if n > maxTags {
-					return fmt.Errorf("the repository has more than %d tags %s; narrow the pattern of verify=", maxTags, quote(r.remote.pattern()))
+					return fmt.Errorf("the repository has more than %d tags %s; narrow the pattern of verify=", maxTags, plain.Quote(r.remote.pattern()))
 				}
 				tip, name, _ := strings.Cut(lines.Text(), "\t")
 				if !isOID(tip) {
-					return fmt.Errorf("git ls-remote: it says %s", quote(lines.Text()))
+					return fmt.Errorf("git ls-remote: it says %s", plain.Quote(lines.Text()))
 				}
 				c.add(name, oid(tip))
 			}
@@ -99,7 +101,7 @@ func (r *repository) newestTag(ctx context.Context) (ref, error) {
 	})
 	if err == nil && c.best.name == "" {
 		err = fmt.Errorf("the repository has no tag %s with a version, such as 7 or 1.4.2, in the place of the *; push one, or correct verify=",
-			quote(r.remote.pattern()))
+			plain.Quote(r.remote.pattern()))
 	}
 	return c.best, err
 }

@@ -13,8 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/statesync/statesync/daemon/internal/keyfile"
 	"github.com/statesync/statesync/daemon/internal/plain"
-	"github.com/statesync/statesync/daemon/internal/secret"
 	"github.com/statesync/statesync/daemon/internal/web"
 	"github.com/statesync/statesync/daemon/source"
 )
@@ -40,6 +40,7 @@ type remote struct {
 const (
 	defaultRef = "main"
 	tagPrefix  = "refs/tags/"
+	maxPath    = 4096 // bytes
 )
 
 // parse reads a spec. The error is the end of a sentence that begins with the source.
@@ -58,11 +59,11 @@ func parse(spec source.Spec) (*remote, error) {
 		r.ref = "refs/heads/" + r.name
 	}
 	if !isRef(r.ref) {
-		return nil, fmt.Errorf("has ref=%s, which is not the name of a branch, such as main, or of another ref, such as refs/tags/v1", quote(r.name))
+		return nil, fmt.Errorf("has ref=%s, which is not the name of a branch, such as main, or of another ref, such as refs/tags/v1", plain.Quote(r.name))
 	}
 	if folder, ok := spec.Options["path"]; ok {
-		if r.folder = strings.Trim(folder, "/"); !isFolder(r.folder) {
-			return nil, fmt.Errorf("has path=%s, which is not a folder of the repository, such as prod", quote(folder))
+		if r.folder = strings.Trim(folder, "/"); !source.IsPath(r.folder, maxPath) {
+			return nil, fmt.Errorf("has path=%s, which is not a folder of the repository, such as prod", plain.Quote(folder))
 		}
 	}
 	if err := r.setFiles(spec); err != nil {
@@ -70,7 +71,7 @@ func parse(spec source.Spec) (*remote, error) {
 	}
 	ff, ok := spec.Options["ff"]
 	if ok && ff != "only" {
-		return nil, fmt.Errorf("has ff=%s; give ff=only, or leave it out", quote(ff))
+		return nil, fmt.Errorf("has ff=%s; give ff=only, or leave it out", plain.Quote(ff))
 	}
 	r.forward = ok
 	return r, r.setVerify(spec)
@@ -84,14 +85,14 @@ func (r *remote) setVerify(spec source.Spec) (err error) {
 			return errors.New("has ref= beside verify=tag=PATTERN, which says which tags are followed; remove ref=")
 		}
 		if strings.Count(pattern, "*") != 1 || !isRef(tagPrefix+strings.Replace(pattern, "*", "0", 1)) {
-			return fmt.Errorf("has verify=tag=%s; the pattern is the name of a tag with one *, such as prod-*", quote(pattern))
+			return fmt.Errorf("has verify=tag=%s; the pattern is the name of a tag with one *, such as prod-*", plain.Quote(pattern))
 		}
 		what, r.ref, r.newest = verifyTag, tagPrefix+pattern, true
 		r.name = r.ref
 	}
 	switch {
 	case asked && what != verifyCommit && what != verifyTag:
-		return fmt.Errorf("has verify=%s; give commit, tag or tag=PATTERN", quote(spec.Options["verify"]))
+		return fmt.Errorf("has verify=%s; give commit, tag or tag=PATTERN", plain.Quote(spec.Options["verify"]))
 	case what == verifyTag && !strings.HasPrefix(r.ref, tagPrefix):
 		return errors.New("has verify=tag, and its ref= is not a tag; give ref=refs/tags/NAME, or verify=tag=PATTERN such as tag=prod-*")
 	case asked && spec.Options["signers"] == "":
@@ -108,7 +109,7 @@ func (r *remote) setVerify(spec source.Spec) (err error) {
 			return fmt.Errorf("has the option %s without a file", option)
 		}
 		if *file, err = filepath.Abs(name); err != nil {
-			return fmt.Errorf("has %s=%s: %w", option, quote(name), err)
+			return fmt.Errorf("has %s=%s: %w", option, plain.Quote(name), err)
 		}
 	}
 	r.verify, r.forward = what, r.forward || asked
@@ -117,13 +118,9 @@ func (r *remote) setVerify(spec source.Spec) (err error) {
 
 // setURL reads the repository's URL.
 func (r *remote) setURL(address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil && strings.Contains(address, "@"):
-		// The error may quote a password.
-		return errors.New("names a URL that cannot be parsed; write it as in https://example.com/config.git")
-	case err != nil:
-		return fmt.Errorf("names a URL that cannot be parsed (%w); write it as in https://example.com/config.git", err)
+	u, err := web.ParseURL(address, "https://example.com/config.git")
+	if err != nil {
+		return err
 	}
 	switch u.Scheme {
 	case "https", "http":
@@ -136,7 +133,7 @@ func (r *remote) setURL(address string) error {
 			return errors.New("has a password in its URL, which other users would see among the processes; give a key as key=FILE")
 		}
 		if name := u.User.Username(); strings.HasPrefix(name, "-") || strings.ContainsFunc(name, unicode.IsSpace) {
-			return fmt.Errorf("has the user %s in its URL, which is not a name", quote(name))
+			return fmt.Errorf("has the user %s in its URL, which is not a name", plain.Quote(name))
 		}
 	case "file":
 		if u.Host != "" || !path.IsAbs(u.Path) {
@@ -146,7 +143,7 @@ func (r *remote) setURL(address string) error {
 		return errors.New("has a URL without a scheme; write https://HOST/PATH, ssh://USER@HOST/PATH or file:///PATH")
 	default:
 		return fmt.Errorf("has a URL of the scheme %s; give one of https, http, ssh and file (USER@HOST:PATH is written ssh://USER@HOST/PATH)",
-			quote(u.Scheme))
+			plain.Quote(u.Scheme))
 	}
 	switch {
 	case u.Scheme != "file" && (u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-")):
@@ -186,10 +183,10 @@ func (r *remote) setFiles(spec source.Spec) (err error) {
 			continue
 		}
 		if *f.path, err = filepath.Abs(name); err != nil {
-			return fmt.Errorf("has %s=%s: %w", f.option, quote(name), err)
+			return fmt.Errorf("has %s=%s: %w", f.option, plain.Quote(name), err)
 		}
 		if f.scheme == "ssh" && strings.ContainsAny(*f.path, " \t\n\"'\\%$~") {
-			return fmt.Errorf("has %s=%s; ssh takes no path with white space, quotes, or one of \\ %% $ ~", f.option, quote(name))
+			return fmt.Errorf("has %s=%s; ssh takes no path with white space, quotes, or one of \\ %% $ ~", f.option, plain.Quote(name))
 		}
 	}
 	if r.credentials != "" && r.url.Scheme == "http" && !web.Loopback(r.url) {
@@ -220,26 +217,13 @@ func isRef(name string) bool {
 	return true
 }
 
-// isFolder reports whether a text is a folder's path.
-func isFolder(name string) bool {
-	if len(name) > 4096 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
-		return false
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		if part == "" || part == "." || part == ".." {
-			return false
-		}
-	}
-	return true
-}
-
 // authorization reads the credentials file, and returns the value of the header
 // Authorization and what of it no message may contain.
 func (r *remote) authorization() (header string, secrets []string, err error) {
 	if r.credentials == "" {
 		return "", nil, nil
 	}
-	text, err := secret.Read(r.credentials)
+	text, err := keyfile.ReadSecret(r.credentials)
 	if err != nil {
 		return "", nil, fmt.Errorf("the credentials: %w", err)
 	}
@@ -261,13 +245,4 @@ func (r *remote) ssh() string {
 		"ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3",
 	}
 	return "ssh -F /dev/null -o " + strings.Join(options, " -o ")
-}
-
-// quote quotes what may be long.
-func quote(text string) string {
-	const most = 200
-	if len(text) > most {
-		return fmt.Sprintf("%.*q…", most, text)
-	}
-	return fmt.Sprintf("%q", text)
 }

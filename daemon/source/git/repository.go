@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
 // fetchedRef is the one ref of the repository: what the remote had at the last fetch.
@@ -52,7 +54,8 @@ type revision struct {
 	ref    string // that is followed: "refs/heads/main"
 	tip    oid    // what the ref names: the commit, or a tag of it
 	commit oid
-	object string // the commit as it is stored
+	tag    string // the object of tip as it is stored: a tag, or the commit
+	object string // that of commit
 }
 
 // repository is the bare repository that a source fetches into. It has no work tree, no
@@ -146,8 +149,8 @@ func (r *repository) fetchedRevision(ctx context.Context) (got revision, err err
 		args: []string{"cat-file", "--batch"}, input: strings.NewReader(fetchedRef + "\n" + fetchedRef + "^{commit}\n"),
 		output: func(in io.Reader) (err error) {
 			objects := bufio.NewReader(in)
-			if got.tip, _, err = readObject(objects); err == nil && got.tip != "" {
-				got.commit, got.object, err = readObject(objects)
+			if got.tip, got.tag, err = readWhole(objects); err == nil && got.tip != "" {
+				got.commit, got.object, err = readWhole(objects)
 			}
 			return err
 		},
@@ -158,37 +161,23 @@ func (r *repository) fetchedRevision(ctx context.Context) (got revision, err err
 	case got.tip == "":
 		return revision{}, nil
 	case got.commit == "":
-		return revision{}, refusef("the ref %s names no commit", quote(r.remote.name))
+		return revision{}, refusef("the ref %s names no commit", plain.Quote(r.remote.name))
 	}
 	return got, nil
 }
 
-// readObject reads an answer of cat-file about a commit or a tag: "OID TYPE SIZE\n", the
-// content, and "\n", or "NAME missing\n", of which it returns no name.
-func readObject(r *bufio.Reader) (name oid, data string, err error) {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return "", "", fmt.Errorf("%w: what was fetched cannot be read: %w", errDamaged, err)
-	}
-	fields := strings.Fields(string(line))
-	if len(fields) == 2 && fields[1] == "missing" {
-		return "", "", nil
-	}
-	size, err := int64(0), error(nil)
-	if len(fields) == 3 {
-		size, err = strconv.ParseInt(fields[2], 10, 64)
-	}
+// readWhole reads an answer of cat-file about a commit or a tag. It returns no name if the
+// repository does not have it.
+func readWhole(r *bufio.Reader) (oid, string, error) {
+	o, err := readObject(r)
 	switch {
-	case len(fields) != 3 || err != nil || size < 0 || !isOID(fields[0]):
-		return "", "", fmt.Errorf("%w: of what was fetched it says %s", errDamaged, quote(strings.TrimSpace(string(line))))
-	case size > maxObject:
-		return "", "", refusef("the %s %s has more than %d bytes", fields[1], fields[0], maxObject)
+	case err != nil || o.name == "":
+		return "", "", err
+	case o.size > maxObject:
+		return "", "", refusef("the %s %s has more than %d bytes", o.kind, o.name, maxObject)
 	}
-	content := make([]byte, size+1)
-	if _, err := io.ReadFull(r, content); err != nil || content[size] != '\n' {
-		return "", "", fmt.Errorf("%w: the %s %s is cut off", errDamaged, fields[1], fields[0])
-	}
-	return oid(fields[0]), string(content[:size]), nil
+	data, err := o.content()
+	return o.name, string(data), err
 }
 
 // fetch brings what the remote has of a ref. The first fetch of a repository brings one

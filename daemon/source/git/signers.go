@@ -7,14 +7,13 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/statesync/statesync/daemon/internal/keyfile"
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
@@ -42,7 +41,7 @@ type signers struct {
 
 // readSigners reads the files.
 func readSigners(file, revoked string) (*signers, error) {
-	text, err := readLimited(file)
+	text, err := keyfile.Read(file, maxSigners)
 	if err != nil {
 		return nil, fmt.Errorf("the allowed signers: %w", err)
 	}
@@ -53,7 +52,7 @@ func readSigners(file, revoked string) (*signers, error) {
 	if revoked == "" {
 		return s, nil
 	}
-	if text, err = readLimited(revoked); err != nil {
+	if text, err = keyfile.Read(revoked, maxSigners); err != nil {
 		return nil, fmt.Errorf("the revoked keys: %w", err)
 	}
 	if s.revoked, err = parseKeys(text); err != nil {
@@ -62,42 +61,12 @@ func readSigners(file, revoked string) (*signers, error) {
 	return s, nil
 }
 
-// readLimited reads a file of at most maxSigners bytes.
-func readLimited(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSigners+1))
-	if err == nil && len(text) > maxSigners {
-		err = fmt.Errorf("%s is longer than %d bytes", plain.Text(name), maxSigners)
-	}
-	return text, err
-}
-
-// lines calls f for each line that is neither empty nor a comment. The error is "LINE: …".
-func lines(text []byte, f func(n int, line string) error) error {
-	n := 0
-	for line := range bytes.Lines(text) {
-		n++
-		s := strings.TrimSpace(string(line))
-		if s == "" || s[0] == '#' {
-			continue
-		}
-		if err := f(n, s); err != nil {
-			return fmt.Errorf("%d: %w", n, err)
-		}
-	}
-	return nil
-}
-
 // parseKeys reads public keys, one a line.
 func parseKeys(text []byte) (keys []ssh.PublicKey, err error) {
 	if bytes.HasPrefix(text, []byte("SSHKRL")) {
 		return nil, errors.New("1: it is a binary revocation list; give a file with a public key a line")
 	}
-	err = lines(text, func(_ int, line string) error {
+	err = keyfile.Lines(text, func(_ int, line string) error {
 		key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		if err != nil || len(options) > 0 {
 			return errors.New("it is not a public key")
@@ -111,7 +80,7 @@ func parseKeys(text []byte) (keys []ssh.PublicKey, err error) {
 // parseSigners reads an allowed-signers file. What is not known in it is an error: an
 // option that were ignored could be one that restricts the key.
 func parseSigners(text []byte) (list []signer, err error) {
-	err = lines(text, func(n int, line string) error {
+	err = keyfile.Lines(text, func(n int, line string) error {
 		s := signer{line: n}
 		var rest string
 		var err error
@@ -157,7 +126,7 @@ func isKeyType(word string) bool {
 // usable refuses keys that are too weak, and certificates.
 func usable(key ssh.PublicKey) error {
 	if !isKeyType(key.Type()) {
-		return fmt.Errorf("a key of the type %s does not count", quote(key.Type()))
+		return fmt.Errorf("a key of the type %s does not count", plain.Quote(key.Type()))
 	}
 	crypto, ok := key.(ssh.CryptoPublicKey)
 	if !ok {
@@ -202,7 +171,7 @@ func (s *signer) setOptions(text string) error {
 				value, rest, ok = strings.Cut(rest, `"`)
 			}
 			if !ok {
-				return fmt.Errorf("the option %s has no value in quotes", quote(name))
+				return fmt.Errorf("the option %s has no value in quotes", plain.Quote(name))
 			}
 		}
 		if err := s.setOption(strings.ToLower(name), value, valued); err != nil {
@@ -210,7 +179,7 @@ func (s *signer) setOptions(text string) error {
 		}
 		var more bool
 		if text, more = strings.CutPrefix(rest, ","); !more && rest != "" || more && text == "" {
-			return fmt.Errorf("it has %s after an option", quote(rest))
+			return fmt.Errorf("it has %s after an option", plain.Quote(rest))
 		}
 	}
 	return nil
@@ -220,7 +189,7 @@ func (s *signer) setOption(name, value string, valued bool) (err error) {
 	switch {
 	case name == "namespaces" && valued && s.spaces == nil:
 		if s.spaces = strings.Split(value, ","); slices.ContainsFunc(s.spaces, func(n string) bool { return n == "" || strings.ContainsAny(n, "*?! ") }) {
-			return fmt.Errorf("namespaces=%s is not a list of names; patterns are not supported", quote(value))
+			return fmt.Errorf("namespaces=%s is not a list of names; patterns are not supported", plain.Quote(value))
 		}
 	case name == "valid-after" && valued && s.after.IsZero():
 		s.after, err = parseTime(value)
@@ -229,7 +198,7 @@ func (s *signer) setOption(name, value string, valued bool) (err error) {
 	case name == "cert-authority":
 		return errors.New("cert-authority is not supported; list the keys themselves")
 	default:
-		return fmt.Errorf("the option %s is not known, or is there twice", quote(name))
+		return fmt.Errorf("the option %s is not known, or is there twice", plain.Quote(name))
 	}
 	return err
 }
@@ -249,7 +218,7 @@ func parseTime(value string) (time.Time, error) {
 			}
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s is not a time such as 20060102 or 200601021504Z", quote(value))
+	return time.Time{}, fmt.Errorf("%s is not a time such as 20060102 or 200601021504Z", plain.Quote(value))
 }
 
 // find returns the signer that a key belongs to at two times: when something was signed by

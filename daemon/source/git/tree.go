@@ -24,7 +24,6 @@ const (
 	maxLinks    = 10_000   // symlinks that are read
 	maxEntry    = 16 << 10 // bytes of one entry of ls-tree
 	maxProblems = 32       // that are told
-	roomStep    = 1 << 20  // bytes of content between two questions whether there is memory
 	maxPointer  = 1024     // bytes of a pointer of Git LFS
 )
 
@@ -179,16 +178,16 @@ func (t *reading) add(line string) error {
 	head, name, ok := strings.Cut(line, "\t")
 	fields := strings.Fields(head)
 	if !ok || len(fields) != 4 || !isOID(fields[2]) || name == "" {
-		return fmt.Errorf("%w: its tree has the entry %s", errDamaged, quote(line))
+		return fmt.Errorf("%w: its tree has the entry %s", errDamaged, plain.Quote(line))
 	}
 	e := &entry{path: name, mode: fields[0], oid: oid(fields[2])}
-	if ignored(name) {
+	if source.IgnoredPath(name) {
 		return nil
 	}
 	if fields[1] == "blob" {
 		size, err := strconv.ParseInt(fields[3], 10, 64)
 		if err != nil || size < 0 {
-			return fmt.Errorf("%w: its tree has the entry %s", errDamaged, quote(line))
+			return fmt.Errorf("%w: its tree has the entry %s", errDamaged, plain.Quote(line))
 		}
 		e.size = size
 	}
@@ -197,7 +196,7 @@ func (t *reading) add(line string) error {
 	case !utf8.ValidString(name):
 		t.fail(name, errors.New("has a name that is not UTF-8; rename it"))
 		return nil
-	case t.entries[name] != nil || !isFolder(name):
+	case t.entries[name] != nil || !source.IsPath(name, maxPath):
 		t.fail(name, errors.New("is in the tree twice, or under a name that no file can have"))
 		return nil
 	case depth > maxDepth:
@@ -214,21 +213,6 @@ func (t *reading) add(line string) error {
 		t.files, t.of = append(t.files, e), append(t.of, name)
 	}
 	return nil
-}
-
-// ignored reports whether a path has a name that no source takes.
-func ignored(name string) bool {
-	for i := 0; i < len(name); {
-		end := strings.IndexByte(name[i:], '/')
-		if end < 0 {
-			end = len(name) - i
-		}
-		if end == 0 || source.Ignored(strings.TrimSuffix(name[:i], "/"), name[i:i+end]) {
-			return end != 0 // an empty name is for add to refuse
-		}
-		i += end + 1
-	}
-	return false
 }
 
 // readLinks reads the targets of the symlinks, in their order.
@@ -357,7 +341,7 @@ func (t *reading) batch(ctx context.Context, list []oid, take func(oid, []byte))
 		args: []string{"cat-file", "--batch", "--buffer"}, input: strings.NewReader(names.String()),
 		output: func(r io.Reader) error {
 			objects := bufio.NewReaderSize(r, 64<<10)
-			room := int64(0) // bytes that may be taken without another question
+			room := source.Allowance{Room: t.s.opt.Room}
 			for _, o := range list {
 				data, err := t.blob(objects, o, &room)
 				if err != nil {
@@ -371,31 +355,18 @@ func (t *reading) batch(ctx context.Context, list []oid, take func(oid, []byte))
 	return t.local(err)
 }
 
-// blob reads one answer of cat-file: "OID blob SIZE\n", the content, and "\n".
-func (t *reading) blob(r *bufio.Reader, want oid, room *int64) ([]byte, error) {
-	line, err := r.ReadString('\n')
+// blob reads one answer of cat-file, about a blob.
+func (t *reading) blob(r *bufio.Reader, want oid, room *source.Allowance) ([]byte, error) {
+	o, err := readObject(r)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the object %s cannot be read: %w", errDamaged, want, err)
+		return nil, fmt.Errorf("the object %s: %w", want, err)
 	}
-	fields := strings.Fields(line)
-	if len(fields) != 3 || oid(fields[0]) != want || fields[1] != "blob" {
-		return nil, fmt.Errorf("%w: of the object %s it says %s", errDamaged, want, quote(strings.TrimSpace(line)))
+	// What was listed was not larger.
+	if o.name != want || o.kind != "blob" || o.size > max(t.s.opt.MaxFile, maxLink) {
+		return nil, fmt.Errorf("%w: of the object %s it says %s", errDamaged, want, plain.Quote(o.said))
 	}
-	size, err := strconv.ParseInt(fields[2], 10, 64)
-	if err != nil || size < 0 || size > max(t.s.opt.MaxFile, maxLink) { // what was listed was not larger
-		return nil, fmt.Errorf("%w: of the object %s it says %s", errDamaged, want, quote(strings.TrimSpace(line)))
+	if err := room.Take(o.size); err != nil {
+		return nil, err
 	}
-	if size > *room {
-		step := max(size, roomStep)
-		if err := t.s.opt.Room(step); err != nil {
-			return nil, err
-		}
-		*room = step
-	}
-	*room -= size
-	data := make([]byte, size+1)
-	if _, err := io.ReadFull(r, data); err != nil || data[size] != '\n' {
-		return nil, fmt.Errorf("%w: the object %s is cut off", errDamaged, want)
-	}
-	return data[:size:size], nil
+	return o.content()
 }

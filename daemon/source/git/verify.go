@@ -47,8 +47,8 @@ func untrusted(err error) bool {
 }
 
 // verify returns a revision's signed object and its signer, and nil if signatures are not
-// looked at. data is the commit as it is stored.
-func (s *gitSource) verify(ctx context.Context, got revision, data []byte) (*signedObject, string, error) {
+// looked at.
+func (s *gitSource) verify(got revision) (*signedObject, string, error) {
 	if s.remote.verify == "" {
 		return nil, "", nil
 	}
@@ -56,6 +56,7 @@ func (s *gitSource) verify(ctx context.Context, got revision, data []byte) (*sig
 	if err != nil {
 		return nil, "", err
 	}
+	data := []byte(got.object)
 	if err := hashes("commit", got.commit, data); err != nil {
 		return nil, "", err
 	}
@@ -65,7 +66,7 @@ func (s *gitSource) verify(ctx context.Context, got revision, data []byte) (*sig
 		signed, err = splitCommit(got.commit.algorithm(), data)
 	} else {
 		what = "the tag " + got.ref
-		signed, err = s.splitTag(ctx, got)
+		signed, err = splitTag(got)
 	}
 	if err != nil && !untrusted(err) {
 		return nil, "", err
@@ -116,7 +117,7 @@ func (o *signedObject) verify(allowed *signers, now time.Time) (*signer, error) 
 		return nil, fmt.Errorf("its signature cannot be read: %w", err)
 	}
 	if signature.Namespace != namespace {
-		return nil, fmt.Errorf("its signature is for the namespace %s, and not for %s", quote(signature.Namespace), namespace)
+		return nil, fmt.Errorf("its signature is for the namespace %s, and not for %s", plain.Quote(signature.Namespace), namespace)
 	}
 	if err := usable(signature.PublicKey); err != nil {
 		return nil, err
@@ -184,14 +185,11 @@ func splitCommit(algorithm string, data []byte) (*signedObject, error) {
 
 // splitTag takes the tag of a revision apart, which must be of the commit and have the
 // name of the ref: a tag that was signed for another name says nothing of this one.
-func (s *gitSource) splitTag(ctx context.Context, got revision) (*signedObject, error) {
+func splitTag(got revision) (*signedObject, error) {
 	if got.tip == got.commit {
 		return nil, untrustedf("it is not annotated, and so cannot be signed")
 	}
-	data, err := s.repo.object(ctx, "tag", got.tip)
-	if err != nil {
-		return nil, err
-	}
+	data := []byte(got.tag)
 	if err := hashes("tag", got.tip, data); err != nil {
 		return nil, err
 	}
@@ -204,7 +202,7 @@ func (s *gitSource) splitTag(ctx context.Context, got revision) (*signedObject, 
 	for line := range strings.SplitSeq(string(head), "\n") {
 		name, value, _ := strings.Cut(line, " ")
 		if _, twice := fields[name]; twice || name == "" || strings.HasPrefix(name, "gpgsig") {
-			return nil, untrustedf("it has an odd header %s", quote(name))
+			return nil, untrustedf("it has an odd header %s", plain.Quote(name))
 		}
 		fields[name] = value
 	}
@@ -213,7 +211,7 @@ func (s *gitSource) splitTag(ctx context.Context, got revision) (*signedObject, 
 	case fields["object"] != string(got.commit) || fields["type"] != "commit":
 		return nil, untrustedf("it is not of a commit")
 	case fields["tag"] != name:
-		return nil, untrustedf("it was made as %s, and not as %s", quote(fields["tag"]), quote(name))
+		return nil, untrustedf("it was made as %s, and not as %s", plain.Quote(fields["tag"]), plain.Quote(name))
 	}
 	if _, o.at, ok = cutTime(fields["tagger"]); !ok {
 		return nil, untrustedf("it has no valid time")
@@ -232,12 +230,9 @@ func (s *gitSource) floor() (oid, error) {
 	if !s.remote.forward {
 		return "", nil
 	}
-	if s.opt.Floor == nil {
-		return s.memory, nil
-	}
 	commit, err := s.opt.Floor.Get()
 	if err == nil && commit != "" && !isOID(commit) {
-		err = fmt.Errorf("it is %s", quote(commit))
+		err = fmt.Errorf("it is %s", plain.Quote(commit))
 	}
 	if err != nil {
 		return "", fmt.Errorf("the last accepted commit cannot be read: %w", err)
@@ -271,10 +266,6 @@ func (s *gitSource) descends(ctx context.Context, commit oid) (oid, error) {
 // raise makes a commit the one that was accepted last.
 func (s *gitSource) raise(from, to oid) error {
 	if !s.remote.forward || from == to {
-		return nil
-	}
-	if s.opt.Floor == nil {
-		s.memory = to
 		return nil
 	}
 	if err := s.opt.Floor.Raise(string(from), string(to)); err != nil {
