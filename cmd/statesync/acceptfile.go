@@ -31,13 +31,8 @@ func (a *app) acceptFile(dir, digest string) error {
 		fmt.Fprintf(a.stderr, "%s has it already\n", escape(path))
 		return nil
 	}
-	temp := path + ".tmp" // sources ignore it
-	err = os.WriteFile(temp, []byte(text), 0o644)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(temp))
+	if err := replaceFile(path, []byte(text)); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.stderr, "%s lets this content pass the guards now; deliver it with the rest\n", escape(path))
 	return nil

@@ -167,12 +167,8 @@ func (a *app) completeOverride(cmd *cobra.Command, args []string, start string) 
 }
 
 // briefly asks the daemon how it stands, and waits for no longer than people do.
-func (a *app) briefly(ctx context.Context) (s control.Status, err error) {
-	c, err := a.query()
-	if err != nil {
-		return s, err
-	}
+func (a *app) briefly(ctx context.Context) (control.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, briefTime)
 	defer cancel()
-	return c.Status(ctx)
+	return answer(ctx, a, (*control.Client).Status)
 }

@@ -31,13 +31,9 @@ It needs the running daemon.`,
 	}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.query()
+		floors, err := answer(cmd.Context(), a, (*control.Client).Floors)
 		if err != nil {
 			return err
-		}
-		floors, err := c.Floors(cmd.Context())
-		if err != nil {
-			return a.asked(err)
 		}
 		if format.word == "json" {
 			return printJSON(a.stdout, floors, "  ")
@@ -97,14 +93,10 @@ func reasoned(cmd *cobra.Command, _ []string) error {
 // completeFloor offers the sources of which something is kept that was accepted.
 func (a *app) completeFloor(cmd *cobra.Command, args []string, start string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp
-	c, err := a.query()
-	if err != nil || len(args) > 0 {
-		return nil, directive
-	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), briefTime)
 	defer cancel()
-	floors, err := c.Floors(ctx)
-	if err != nil {
+	floors, err := answer(ctx, a, (*control.Client).Floors)
+	if err != nil || len(args) > 0 {
 		return nil, directive
 	}
 	var offers []cobra.Completion

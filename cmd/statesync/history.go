@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -24,13 +25,9 @@ removes what must not be there. It needs the running daemon.`,
 	}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.query()
+		s, err := answer(cmd.Context(), a, (*control.Client).Status)
 		if err != nil {
 			return err
-		}
-		s, err := c.Status(cmd.Context())
-		if err != nil {
-			return a.asked(err)
 		}
 		if format.word == "json" {
 			return printJSON(a.stdout, s.History, "  ")
@@ -89,13 +86,11 @@ json there is one object a line.`,
 		if *n == 0 || *n > 1000 {
 			return usageError{fmt.Errorf("--number %d: it is from 1 to 1000", *n)}
 		}
-		c, err := a.query()
+		entries, err := answer(cmd.Context(), a, func(c *control.Client, ctx context.Context) ([]control.Entry, error) {
+			return c.Audit(ctx, 0, int(*n))
+		})
 		if err != nil {
 			return err
-		}
-		entries, err := c.Audit(cmd.Context(), 0, int(*n))
-		if err != nil {
-			return a.asked(err)
 		}
 		if format.word == "json" {
 			for _, e := range entries {

@@ -18,8 +18,9 @@ import (
 	"os/signal"
 	"strings"
 
-	"github.com/statesync/statesync/cmd/internal/cli"
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/cmd/internal/cli"
 )
 
 // The exit codes.

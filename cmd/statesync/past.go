@@ -112,6 +112,16 @@ func (a *app) asked(err error) error {
 	return err
 }
 
+// answer asks the daemon what only a running one knows.
+func answer[T any](ctx context.Context, a *app, ask func(*control.Client, context.Context) (T, error)) (is T, err error) {
+	c, err := a.query()
+	if err != nil {
+		return is, err
+	}
+	is, err = ask(c, ctx)
+	return is, a.asked(err)
+}
+
 // generationFlag adds --generation to a command that otherwise shows what is live.
 func (a *app) generationFlag(cmd *cobra.Command) *uint64 {
 	g := cmd.Flags().Uint64("generation", 0, "show what this earlier `generation` had (default: the live one)")

@@ -129,13 +129,9 @@ It exits with 1 if the newest of a layer is not in use.`,
 	}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.query()
+		layers, err := answer(cmd.Context(), a, (*control.Client).Layers)
 		if err != nil {
 			return err
-		}
-		layers, err := c.Layers(cmd.Context())
-		if err != nil {
-			return a.asked(err)
 		}
 		if format.word == "json" {
 			err = printJSON(a.stdout, layers, "  ")
