@@ -16,6 +16,7 @@ import (
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/daemon/source/git"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
 )
@@ -372,7 +373,7 @@ func (d *Daemon) accept(r *request, c Accept) error {
 
 // acceptCommit has a source accept a commit. The answer waits for a look at that source.
 func (d *Daemon) acceptCommit(r *request, c AcceptCommit) error {
-	if !wholeCommit.MatchString(c.Commit) {
+	if !git.IsObject(c.Commit) {
 		return invalidf("%q is not a whole commit: 40 or 64 hexadecimal digits, as statesync status has it", c.Commit)
 	}
 	for _, l := range d.layers {
@@ -433,8 +434,6 @@ func (d *Daemon) actFloor(r *request, identity, state string) {
 		a.err = store.Done(a.entry.Number, outcome, 0)
 	})
 }
-
-var wholeCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 
 var wholeDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 

@@ -206,11 +206,13 @@ func (d *Daemon) follow(watch bool) error {
 	d.sweepSources()
 	var polled []*source.Follower
 	for i, spec := range d.opt.Sources {
-		src, err := d.open(spec, d.sourceOptions(spec, i, watch))
+		interval, poll := d.interval(spec)
+		o := d.sourceOptions(spec, i, watch)
+		o.Rescan = interval
+		src, err := d.open(spec, o)
 		if err != nil {
 			return err
 		}
-		interval, poll := d.interval(spec)
 		l := &layer{
 			spec: spec, maxAge: max(d.opt.MaxAge, 3*interval), unread: trouble{log: d.log, values: d.opt.LogValues}, undecoded: trouble{log: d.log, values: d.opt.LogValues},
 			follower: source.Follow(src, source.FollowOptions{Interval: interval, Poll: poll, Wake: d.news}),
@@ -287,14 +289,12 @@ func (d *Daemon) own(ctx context.Context) error {
 
 // sourceOptions are those of layer i. An empty one is fine above others.
 func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Options {
-	interval, _ := d.interval(spec)
 	o := source.Options{
 		AllowEmpty: d.opt.AllowEmpty || i > 0,
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
 		Room:       headroom.Check,
-		Rescan:     interval,
 		StateDir:   d.sourceDir(i),
 		Warn:       func(err error) { d.log.Warn("warning", "source", spec.Text, "what", err) },
 		OnWatchError: func(err error) {

@@ -57,13 +57,14 @@ func (t *tx) putFloor(identity string, f Floor) error {
 	return err
 }
 
-// verifyFloors reads all floors.
-func (t *tx) verifyFloors() error {
+// readFloors returns all floors, by identity.
+func (t *tx) readFloors() (map[string]Floor, error) {
+	all := map[string]Floor{}
 	if t.floors.bucket == nil {
-		return nil
+		return all, nil
 	}
-	return t.floors.each(func(_, text []byte) error {
-		_, err := decodeFloor(text)
+	return all, t.floors.each(func(identity, text []byte) (err error) {
+		all[string(identity)], err = decodeFloor(text)
 		return err
 	})
 }
@@ -78,17 +79,12 @@ func (s *Store) Floor(identity string) (f Floor, err error) {
 }
 
 // Floors returns those of all sources, by identity.
-func (s *Store) Floors() (map[string]Floor, error) {
-	all := map[string]Floor{}
-	return all, s.view(func(t *tx) error {
-		if t.floors.bucket == nil {
-			return nil
-		}
-		return t.floors.each(func(identity, text []byte) (err error) {
-			all[string(identity)], err = decodeFloor(text)
-			return err
-		})
+func (s *Store) Floors() (all map[string]Floor, err error) {
+	err = s.view(func(t *tx) error {
+		all, err = t.readFloors()
+		return err
 	})
+	return all, err
 }
 
 // RaiseFloor replaces the state that was accepted last of a source. It is on stable storage
@@ -126,11 +122,14 @@ func (s *Store) ActFloor(e Entry, identity, state string) (Entry, error) {
 		if err := t.enter(&e); err != nil {
 			return err
 		}
-		if state == "" && t.floors.bucket != nil {
-			_, err := t.floors.remove([]byte(identity))
-			return err
+		switch {
+		case state != "":
+			return t.putFloor(identity, Floor{State: state, Time: now(), Act: e.Number})
+		case t.floors.bucket == nil:
+			return nil
 		}
-		return t.putFloor(identity, Floor{State: state, Time: now(), Act: e.Number})
+		_, err := t.floors.remove([]byte(identity))
+		return err
 	})
 	if err != nil {
 		return Entry{}, err

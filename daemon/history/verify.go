@@ -20,7 +20,7 @@ func (t *tx) verify() error {
 	if _, err := t.readIntent(); err != nil {
 		return err
 	}
-	if err := t.verifyFloors(); err != nil {
+	if _, err := t.readFloors(); err != nil {
 		return err
 	}
 	return t.verifyAudit()

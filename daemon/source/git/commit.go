@@ -45,7 +45,7 @@ func readObject(r *bufio.Reader) (object, error) {
 	if len(fields) == 2 && fields[1] == "missing" {
 		return o, nil
 	}
-	if len(fields) == 3 && isOID(fields[0]) {
+	if len(fields) == 3 && IsObject(fields[0]) {
 		if o.size, err = strconv.ParseInt(fields[2], 10, 64); err == nil && o.size >= 0 {
 			o.name, o.kind = oid(fields[0]), fields[1]
 			return o, nil

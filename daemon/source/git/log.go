@@ -105,7 +105,7 @@ func lastChanges(out, folder string) map[string]*source.Commit {
 		return text, ok
 	}
 	for text, ok := next(); ok; text, ok = next() {
-		if name, begins := strings.CutPrefix(text, "\x01"); begins && isOID(name) {
+		if name, begins := strings.CutPrefix(text, "\x01"); begins && IsObject(name) {
 			author, _ := next()
 			at, _ := next()
 			subject, _ := next()

@@ -115,7 +115,7 @@ func (r *remote) find(data []byte) (ref, error) {
 		line := bytes.TrimSuffix(data[4:n], []byte("\n"))
 		data = data[n:]
 		fields := strings.SplitN(string(line), " ", 3)
-		if len(fields) < 2 || !isOID(fields[0]) {
+		if len(fields) < 2 || !IsObject(fields[0]) {
 			return ref{}, fmt.Errorf("the answer has the line %q", line)
 		}
 		c.add(fields[1], oid(fields[0]))

@@ -91,7 +91,7 @@ func (r *repository) newestTag(ctx context.Context) (ref, error) {
 					return fmt.Errorf("the repository has more than %d tags %s; narrow the pattern of verify=", maxTags, plain.Quote(r.remote.pattern()))
 				}
 				tip, name, _ := strings.Cut(lines.Text(), "\t")
-				if !isOID(tip) {
+				if !IsObject(tip) {
 					return fmt.Errorf("git ls-remote: it says %s", plain.Quote(lines.Text()))
 				}
 				c.add(name, oid(tip))

@@ -39,7 +39,10 @@ var errDamaged = errors.New("the local copy of the repository is damaged")
 // oid is the name of an object, in hex.
 type oid string
 
-var isOID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`).MatchString
+var objectName = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+// IsObject reports whether a text is the whole name of an object.
+func IsObject(text string) bool { return objectName.MatchString(text) }
 
 // algorithm is the hash that makes an object's name.
 func (o oid) algorithm() string {

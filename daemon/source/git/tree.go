@@ -177,7 +177,7 @@ func (*reading) local(err error) error {
 func (t *reading) add(line string) error {
 	head, name, ok := strings.Cut(line, "\t")
 	fields := strings.Fields(head)
-	if !ok || len(fields) != 4 || !isOID(fields[2]) || name == "" {
+	if !ok || len(fields) != 4 || !IsObject(fields[2]) || name == "" {
 		return fmt.Errorf("%w: its tree has the entry %s", errDamaged, plain.Quote(line))
 	}
 	e := &entry{path: name, mode: fields[0], oid: oid(fields[2])}

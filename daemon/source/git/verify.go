@@ -231,7 +231,7 @@ func (s *gitSource) floor() (oid, error) {
 		return "", nil
 	}
 	commit, err := s.opt.Floor.Get()
-	if err == nil && commit != "" && !isOID(commit) {
+	if err == nil && commit != "" && !IsObject(commit) {
 		err = fmt.Errorf("it is %s", plain.Quote(commit))
 	}
 	if err != nil {
