@@ -194,12 +194,10 @@ func (h *actsHost) round(point string) (reached bool) {
 }
 
 func (h *actsHost) end(d *crashDaemon) {
-	d.kill()
+	h.Helper()
 	h.current = nil
-	if d.wasKilled() {
+	if d.end(h) {
 		h.kills++
-	} else if !d.ProcessState.Success() {
-		h.Fatalf("the daemon ended by itself: %v\n%s", d.ProcessState, d.log())
 	}
 }
 

@@ -207,6 +207,17 @@ func (d *crashDaemon) kill() {
 	<-d.ended
 }
 
+// end kills a daemon unless it has ended, and reports whether SIGKILL ended it. It fails
+// the test if the daemon failed by itself.
+func (d *crashDaemon) end(t testing.TB) (killed bool) {
+	t.Helper()
+	d.kill()
+	if killed = d.wasKilled(); !killed && !d.ProcessState.Success() {
+		t.Fatalf("the daemon ended by itself: %v\n%s", d.ProcessState, d.log())
+	}
+	return killed
+}
+
 func (d *crashDaemon) hasEnded() bool {
 	select {
 	case <-d.ended:

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -30,6 +29,7 @@ import (
 	"github.com/statesync/statesync/daemon/control"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/daemon/source/bundle"
+	"github.com/statesync/statesync/daemon/source/git/githttp"
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
@@ -231,14 +231,11 @@ func (h *sourcesHost) newRepository(mux *http.ServeMux, url string) {
 		o.becomes(sourceDown), o.becomes(sourceFails), o.becomes(sourceCuts),
 	}
 	ok(h, os.Symlink(filepath.Join(work, ".git"), filepath.Join(h.base, "config.git")))
-	backend := filepath.Join(git("--exec-path"), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
+	handler, err := githttp.Handler(h.base)
+	if err != nil {
 		h.Skip(err)
 	}
-	mux.Handle("/config.git/", o.served(&cgi.Handler{
-		Path: backend,
-		Env:  []string{"GIT_PROJECT_ROOT=" + h.base, "GIT_HTTP_EXPORT_ALL=1", "HOME=/nonexistent"},
-	}))
+	mux.Handle("/config.git/", o.served(handler))
 	o.spec = "git=git:" + url + "/config.git?interval=100ms&verify=commit&signers=" + h.signers
 }
 
@@ -439,11 +436,8 @@ func (h *sourcesHost) arrives(d *crashDaemon, when string) {
 // end kills a daemon, unless it has ended.
 func (h *sourcesHost) end(d *crashDaemon) {
 	h.Helper()
-	d.kill()
 	h.current = nil
-	if d.wasKilled() {
+	if d.end(h) {
 		h.kills++
-	} else if !d.ProcessState.Success() {
-		h.Fatalf("the daemon ended by itself: %v\n%s", d.ProcessState, d.log())
 	}
 }

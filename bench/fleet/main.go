@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/statesync/statesync/bench/page"
 )
 
 // serverEnv is set in the processes of the servers.
@@ -47,7 +49,7 @@ func main() {
 	flag.DurationVar(&t.outage, "outage", time.Minute, "how long the servers are down")
 	flag.DurationVar(&t.trouble, "trouble", 30*time.Second, "how long each server hangs, is slow and writes garbage")
 	bin := flag.String("bin", "bin", "the `folder` of statesyncd and statesync")
-	page := flag.String("page", "", "the `file` to write the tables into, between the comments that say so")
+	file := flag.String("page", "", "the `file` to write the tables into, between the comments that say so")
 	flag.Parse()
 	t.command = strings.Join(append([]string{"go run ./bench/fleet"}, os.Args[1:]...), " ")
 	if t.first >= t.hosts {
@@ -56,8 +58,8 @@ func main() {
 	t.statesyncd, t.statesync = filepath.Join(*bin, "statesyncd"), filepath.Join(*bin, "statesync")
 	var report strings.Builder
 	err := measure(t, io.MultiWriter(os.Stdout, &report))
-	if err == nil && *page != "" {
-		err = writePage(*page, report.String())
+	if err == nil && *file != "" {
+		err = page.Write(*file, begin, end, report.String())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
@@ -110,18 +112,4 @@ func measure(t trial, report io.Writer) (err error) {
 		err = errors.Join(err, errors.New(fault))
 	}
 	return err
-}
-
-// writePage puts a report between the comments of a page.
-func writePage(page, report string) error {
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return fmt.Errorf("%s has not both of the lines %q and %q", page, begin, end)
-	}
-	return os.WriteFile(page, []byte(before+begin+"\n"+report+"\n"+end+after), 0o644)
 }

@@ -13,10 +13,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/source/git/githttp"
 )
 
 // What a server does with requests, until it is told otherwise.
@@ -67,13 +67,9 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	s := &server{}
 	switch args[0] {
 	case "git":
-		path, err := exec.Command("git", "--exec-path").Output()
-		if err != nil {
-			return fmt.Errorf("git: %w", err)
-		}
-		s.handler = &cgi.Handler{
-			Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"),
-			Env:  []string{"GIT_PROJECT_ROOT=" + args[1], "GIT_HTTP_EXPORT_ALL=1", "HOME=/nonexistent"},
+		var err error
+		if s.handler, err = githttp.Handler(args[1]); err != nil {
+			return err
 		}
 		s.kind = kindOfGit
 	case "files":

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/statesync/statesync/daemon/source/git/githttp"
 )
 
 // forge is a host with a daemon that follows a repository, which git-http-backend serves
@@ -34,16 +35,14 @@ const secretText = "0123456789abcdef"
 
 func newForge(t *testing.T) *forge {
 	t.Helper()
-	backend, err := exec.Command("git", "--exec-path").Output()
-	path := filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend")
-	if _, missing := os.Stat(path); err != nil || missing != nil {
-		t.Skip("git or git-http-backend is not installed")
-	}
 	f := &forge{host: newHost(t)}
 	f.work, f.socket, f.secret = filepath.Join(f.base, "work"), filepath.Join(f.base, "webhook.sock"), filepath.Join(f.base, "secret")
+	handler, err := githttp.Handler(f.work)
+	if err != nil {
+		t.Skip(err)
+	}
 	f.git("init", "--quiet", "--template=", "--initial-branch=main", f.work)
 	f.push("x: 1\n")
-	handler := &cgi.Handler{Path: path, Env: []string{"GIT_PROJECT_ROOT=" + f.work, "GIT_HTTP_EXPORT_ALL=1", "HOME=/nonexistent"}}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if q.Header.Get("User-Agent") == "git/statesync" {
 			f.polls.Add(1)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/internal/webtest"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/daemon/source/git/githttp"
 )
 
 // childEnv names what a child process of a test does.
@@ -119,13 +119,9 @@ type server struct {
 // serve serves over TLS, with the certificate that trustServers has told.
 func (u *upstream) serve() *server {
 	u.t.Helper()
-	backend := filepath.Join(u.run("--exec-path"), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
-		u.t.Skip("git-http-backend is not installed")
-	}
-	handler := &cgi.Handler{
-		Path: backend,
-		Env:  []string{"GIT_PROJECT_ROOT=" + filepath.Dir(u.served), "GIT_HTTP_EXPORT_ALL=1", "HOME=/nonexistent"},
+	handler, err := githttp.Handler(filepath.Dir(u.served))
+	if err != nil {
+		u.t.Skip(err)
 	}
 	s := &server{backend: handler}
 	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

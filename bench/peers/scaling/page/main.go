@@ -9,8 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/statesync/statesync/bench/page"
 	"github.com/statesync/statesync/bench/peers/report"
 	"github.com/statesync/statesync/bench/peers/scaling"
 )
@@ -23,16 +23,16 @@ const (
 
 func main() {
 	results := flag.String("results", "..", "the `folder` of results.json")
-	page := flag.String("page", filepath.Join("..", "..", "docs", "SCALING.md"), "the `file` to write into")
+	file := flag.String("page", filepath.Join("..", "..", "docs", "SCALING.md"), "the `file` to write into")
 	charts := flag.String("charts", "../bench/charts", "the `folder` of the charts, as the page refers to it")
 	flag.Parse()
-	if err := write(*results, *page, *charts); err != nil {
+	if err := write(*results, *file, *charts); err != nil {
 		fmt.Fprintln(os.Stderr, "page:", err)
 		os.Exit(1)
 	}
 }
 
-func write(results, page, charts string) error {
+func write(results, file, charts string) error {
 	r, err := report.Load(results)
 	if err != nil {
 		return err
@@ -46,15 +46,6 @@ func write(results, page, charts string) error {
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return fmt.Errorf("%s has not both of the lines %q and %q", page, begin, end)
-	}
 	origin := fmt.Sprintf("Measured %s with `%s` on %s.\n", measured.When.UTC().Format("2006-01-02 15:04 MST"), measured.Command, measured.Machine)
-	return os.WriteFile(page, []byte(before+begin+"\n"+origin+block+"\n"+end+after), 0o644)
+	return page.Write(file, begin, end, origin+block)
 }
