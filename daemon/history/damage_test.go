@@ -184,7 +184,7 @@ func TestFlippedText(t *testing.T) {
 // Open misses a key that is lost from any table.
 func TestLostKey(t *testing.T) {
 	file, _ := sample(t)
-	for _, name := range tables {
+	for _, name := range append([]string{string(floorsName)}, tables...) {
 		for _, last := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/last=%v", name, last), func(t *testing.T) {
 				path := inMemory(t)

@@ -24,7 +24,7 @@
 // all newer records undone. A publication therefore writes in proportion to what changed
 // and not to what is live.
 //
-//	meta      format, totals, rewrite
+//	meta      format, totals, rewrite, and the number of floors
 //	objects   sum → content
 //	refs      sum → mentions
 //	configs   name → kind and sum, of the head

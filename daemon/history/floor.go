@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,27 +22,44 @@ type Floor struct {
 
 var floorsName = []byte("floors")
 
-// readFloor returns the floor of an identity, and a zero one if there is none. A file of an
-// earlier build has no floors.
-func (t *tx) readFloor(identity string) (f Floor, err error) {
-	if t.floors.bucket == nil {
-		return Floor{}, nil
+// floorsKey is the key of meta with the number of floors. It is made with the table.
+var floorsKey = floorsName
+
+// readFloors returns all floors, by identity. A file of an earlier build has none. A lost
+// floor would let a source go back, and nothing else in the file mentions it, so they are
+// counted each time.
+func (t *tx) readFloors() (map[string]Floor, error) {
+	all := map[string]Floor{}
+	count, err := t.meta.get(floorsKey)
+	if err != nil {
+		return nil, err
 	}
-	text, err := t.floors.get([]byte(identity))
-	if err != nil || text == nil {
-		return Floor{}, err
+	if (count == nil) != (t.floors.bucket == nil) {
+		return nil, fmt.Errorf("%w: it has no floors, or no number of them", ErrDamaged)
 	}
-	return decodeFloor(text)
+	if count == nil {
+		return all, nil
+	}
+	err = t.floors.each(func(identity, text []byte) error {
+		var f Floor
+		if err := json.Unmarshal(text, &f); err != nil {
+			return fmt.Errorf("%w: a floor: %w", ErrDamaged, err)
+		}
+		all[string(identity)] = f
+		return nil
+	})
+	if err == nil && !bytes.Equal(count, numberKey(uint64(len(all)))) {
+		err = fmt.Errorf("%w: it has %d floors, and not %x", ErrDamaged, len(all), count)
+	}
+	return all, err
 }
 
-func decodeFloor(text []byte) (f Floor, err error) {
-	if err := json.Unmarshal(text, &f); err != nil {
-		return Floor{}, fmt.Errorf("%w: a floor: %w", ErrDamaged, err)
+// setFloor replaces a floor. Of one without a state nothing is kept.
+func (t *tx) setFloor(identity string, f Floor) error {
+	all, err := t.readFloors()
+	if err != nil {
+		return err
 	}
-	return f, nil
-}
-
-func (t *tx) putFloor(identity string, f Floor) error {
 	if t.floors.bucket == nil {
 		b, err := t.CreateBucket(floorsName)
 		if err != nil {
@@ -49,30 +67,29 @@ func (t *tx) putFloor(identity string, f Floor) error {
 		}
 		t.floors = table{b, string(floorsName)}
 	}
-	text, err := json.Marshal(f)
+	if f.State == "" {
+		delete(all, identity)
+		_, err = t.floors.remove([]byte(identity))
+	} else {
+		all[identity] = f
+		var text []byte
+		if text, err = json.Marshal(f); err != nil {
+			return err
+		}
+		_, err = t.floors.put([]byte(identity), text)
+	}
 	if err != nil {
 		return err
 	}
-	_, err = t.floors.put([]byte(identity), text)
+	_, err = t.meta.put(floorsKey, numberKey(uint64(len(all))))
 	return err
-}
-
-// readFloors returns all floors, by identity.
-func (t *tx) readFloors() (map[string]Floor, error) {
-	all := map[string]Floor{}
-	if t.floors.bucket == nil {
-		return all, nil
-	}
-	return all, t.floors.each(func(identity, text []byte) (err error) {
-		all[string(identity)], err = decodeFloor(text)
-		return err
-	})
 }
 
 // Floor returns what was accepted last of the source of an identity; zero: nothing was.
 func (s *Store) Floor(identity string) (f Floor, err error) {
 	err = s.view(func(t *tx) error {
-		f, err = t.readFloor(identity)
+		all, err := t.readFloors()
+		f = all[identity]
 		return err
 	})
 	return f, err
@@ -93,14 +110,14 @@ func (s *Store) RaiseFloor(identity, from, to string) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	err := s.update(func(t *tx) error {
-		old, err := t.readFloor(identity)
+		all, err := t.readFloors()
 		if err != nil {
 			return err
 		}
-		if old.State != from {
+		if old := all[identity]; old.State != from {
 			return fmt.Errorf("what was accepted last %w: %q and not %q", ErrRaised, old.State, from)
 		}
-		if err := t.putFloor(identity, Floor{State: to, Time: now()}); err != nil {
+		if err := t.setFloor(identity, Floor{State: to, Time: now()}); err != nil {
 			return err
 		}
 		failpoint.Here("history.floor-begin")
@@ -122,14 +139,7 @@ func (s *Store) ActFloor(e Entry, identity, state string) (Entry, error) {
 		if err := t.enter(&e); err != nil {
 			return err
 		}
-		switch {
-		case state != "":
-			return t.putFloor(identity, Floor{State: state, Time: now(), Act: e.Number})
-		case t.floors.bucket == nil:
-			return nil
-		}
-		_, err := t.floors.remove([]byte(identity))
-		return err
+		return t.setFloor(identity, Floor{State: state, Time: now(), Act: e.Number})
 	})
 	if err != nil {
 		return Entry{}, err

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestFloorsSurvive(t *testing.T) {
@@ -75,32 +77,26 @@ func TestFloorIsDropped(t *testing.T) {
 }
 
 func TestDamagedFloorIsFound(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "history.db")
-	s, err := Open(path, Options{})
-	if err == nil {
-		err = s.RaiseFloor("git:a", "", "1")
-	}
-	if err == nil {
-		err = s.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := bbolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Update(func(t *bbolt.Tx) error {
-		return t.Bucket(floorsName).Put([]byte("git:a"), []byte(`{"state":"0"}00000000`))
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		t.Fatal(err)
-	}
-	s, err = Open(path, Options{})
-	if s != nil {
-		defer s.Close()
-	}
-	if !errors.Is(err, ErrDamaged) {
-		t.Errorf("the error is %v", err)
+	for what, harm := range map[string]func(*bbolt.Tx) error{
+		"another value": func(t *bbolt.Tx) error {
+			return t.Bucket(floorsName).Put([]byte("git:a"), []byte(`{"state":"0"}00000000`))
+		},
+		"no value":  func(t *bbolt.Tx) error { return t.Bucket(floorsName).Delete([]byte("git:a")) },
+		"no table":  func(t *bbolt.Tx) error { return t.DeleteBucket(floorsName) },
+		"no number": func(t *bbolt.Tx) error { return t.Bucket([]byte("meta")).Delete(floorsKey) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			path := inMemory(t)
+			s, err := Open(path, Options{})
+			shmtest.Must(t, err)
+			shmtest.Must(t, s.RaiseFloor("git:a", "", "1"))
+			shmtest.Must(t, s.Close())
+			db, err := bbolt.Open(path, 0o600, nil)
+			shmtest.Must(t, err)
+			shmtest.Must(t, errors.Join(db.Update(harm), db.Close()))
+			s, err = Open(path, Options{})
+			shmtest.WantError(t, err, ErrDamaged)
+			shmtest.Must(t, s.Close())
+		})
 	}
 }
