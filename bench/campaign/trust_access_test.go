@@ -130,6 +130,10 @@ func TestTrustReaderThatWrites(t *testing.T) {
 	h.reader.sees("at first", 1)
 	id, _, err := h.look()
 	ok(t, err)
+	await(t, "the daemon's socket is there", func() bool {
+		st, err := os.Stat(filepath.Join(h.region, "query.sock"))
+		return err == nil && st.Mode().Perm() == 0o666
+	})
 	before := trustTree(t, h.region)
 	said := trustSays(t, trustAs(trustStranger), "trust-write", h.region, strconv.Itoa(h.daemon.Process.Pid))
 	tried := 0
