@@ -221,16 +221,17 @@ func (s step) run(out io.Writer) (kept []promise, err error) {
 		ranOut = ranOut || line == fuzzRanOut
 		found = found || fuzzFound.MatchString(line)
 	}
-	fuzzes := strings.HasPrefix(s.name, "fuzz ")
-	if fuzzes && execs == 0 {
-		err = errors.New("no input was tried")
-	}
-	if fuzzes {
-		kept = append(kept, promise{"no input crashes or misleads: " + s.name, fmt.Sprintf("%d inputs", execs), "nothing"})
-	}
 	failed := cmd.Wait()
-	if fuzzes && ranOut && !found {
-		failed = nil
+	if strings.HasPrefix(s.name, "fuzz ") {
+		if ranOut && !found {
+			failed = nil
+		}
+		if failed == nil && execs == 0 {
+			failed = errors.New("no input was tried")
+		}
+		if failed == nil {
+			kept = append(kept, promise{"no input crashes or misleads: " + s.name, fmt.Sprintf("%d inputs", execs), "nothing"})
+		}
 	}
 	return kept, errors.Join(err, scanner.Err(), failed)
 }
