@@ -21,8 +21,11 @@
 //
 // Over http and https a look is one request: the command ls-refs of Git's protocol version
 // 2. If it says that the ref names what was fetched last, nothing else is done. Whatever
-// else it says is left to git, and so is a look five minutes after the last fetch. Over
-// ssh and file each look is a fetch, or with verify=tag=PATTERN one of ls-remote.
+// else it says is left to git, and so is a look five minutes after git fetched last. What a
+// ref names now is asked for by one more request, the command fetch, and git index-pack
+// checks and keeps the pack: git fetch starts four programs and a second connection for that.
+// An answer that is not as usual is left to git fetch. Over ssh and file each look is a
+// fetch, or with verify=tag=PATTERN one of ls-remote.
 //
 // # What is promised
 //

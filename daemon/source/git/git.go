@@ -89,7 +89,6 @@ type gitSource struct {
 	seen    revision       // what the last fetch brought; zero: there was none since the start
 	refused error          // why seen did not become a snapshot; nil: it did
 	signed  *signedObject  // of newest; nil: signatures are not looked at
-	fetched time.Time      // when the last fetch ended that worked
 	recheck bool
 }
 
@@ -103,6 +102,9 @@ func Open(spec source.Spec, o source.Options) (source.Source, error) {
 	}
 	s := &gitSource{opt: o.WithDefaults(), name: "git:" + plain.Text(r.url.String()), remote: r}
 	s.repo = repository{remote: r, maxFile: max(maxFetched, s.opt.MaxTotal), git: binary{search: os.Getenv("PATH")}}
+	if r.url.Scheme == "https" || r.url.Scheme == "http" {
+		s.repo.ask = s.ask
+	}
 	if r.url.Scheme == "http" && !web.Loopback(r.url) {
 		s.opt.Warn(fmt.Errorf("%s is not encrypted: what is on the way can change every config; use https", s.name))
 	}
@@ -161,7 +163,7 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 	if err != nil {
 		return nil, err
 	}
-	s.fetched, s.recheck = time.Now(), false
+	s.recheck = false
 	if got == s.seen {
 		return s.again(ctx, have)
 	}

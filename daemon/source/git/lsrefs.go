@@ -8,12 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/statesync/statesync/daemon/internal/web"
 )
 
 const (
@@ -30,7 +27,7 @@ const (
 // to git: after a start, now and then, and if the answer is a redirect, one that asks for
 // credentials, one that is not in protocol version 2, or none.
 func (s *gitSource) polled(ctx context.Context) ref {
-	if s.seen.tip == "" || s.recheck || time.Since(s.fetched) >= trustTime {
+	if s.seen.tip == "" || s.recheck || time.Since(s.repo.pulled) >= trustTime {
 		return ref{}
 	}
 	if s.remote.url.Scheme != "https" && s.remote.url.Scheme != "http" {
@@ -48,52 +45,23 @@ func (s *gitSource) polled(ctx context.Context) ref {
 func (s *gitSource) askRef(ctx context.Context) (ref, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTime)
 	defer cancel()
-	client, err := s.client()
-	if err != nil {
-		return ref{}, err
-	}
 	prefix, _, _ := strings.Cut(s.remote.ref, "*")
 	most := int64(maxRefs)
 	if s.remote.newest {
 		most = maxTagRefs
 	}
-	body := pkt("command=ls-refs\n") + pkt("agent="+agent) + pkt("object-format="+s.seen.tip.algorithm()) + "0001" +
-		pkt("ref-prefix "+prefix+"\n") + "0000"
-	const service = "git-upload-pack"
-	at := *s.remote.url
-	at.Path, at.RawPath = strings.TrimSuffix(at.Path, "/")+"/"+service, ""
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), strings.NewReader(body))
+	body := command("ls-refs", s.seen.tip, "ref-prefix "+prefix+"\n")
+	answer, err := s.ask(ctx, body)
 	if err != nil {
 		return ref{}, err
 	}
-	q.Header.Set("Content-Type", "application/x-"+service+"-request")
-	q.Header.Set("Accept", "application/x-"+service+"-result")
-	q.Header.Set("Git-Protocol", "version=2")
-	q.Header.Set("User-Agent", agent)
-	if s.header != "" {
-		q.Header.Set("Authorization", s.header)
-	}
-	answer, err := client.Do(q)
-	if err != nil {
-		return ref{}, err
-	}
-	defer answer.Body.Close()
-	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "application/x-"+service+"-result" {
-		return ref{}, fmt.Errorf("the answer is %s with content of the type %q", answer.Status, kind)
-	}
-	data, err := io.ReadAll(io.LimitReader(answer.Body, most))
+	defer answer.Close()
+	data, err := io.ReadAll(io.LimitReader(answer, most))
 	if err != nil {
 		return ref{}, err
 	}
 	return s.remote.find(data)
 }
-
-// agent names this program to servers. Some answer by protocol version 2 only to what
-// looks like git.
-const agent = "git/statesync"
-
-// pkt is a line of Git's protocol: its length in four hexadecimal digits, and the line.
-func pkt(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
 
 // find finds the ref that is followed in the answer to ls-refs: lines
 // "OID NAME[ ATTRIBUTE…]" and a flush. A prefix brings other refs, too.
@@ -120,24 +88,4 @@ func (r *remote) find(data []byte) (ref, error) {
 		}
 		c.add(fields[1], oid(fields[0]))
 	}
-}
-
-// client returns the client of the polls. It goes by the same proxies and certificates
-// as git does.
-func (s *gitSource) client() (*http.Client, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.poll != nil {
-		return s.poll, nil
-	}
-	transport, err := web.Transport(pollTime)
-	if err != nil {
-		return nil, err
-	}
-	transport.MaxIdleConns, transport.MaxConnsPerHost = 1, 1
-	s.poll = &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     transport,
-	}
-	return s.poll, nil
 }

@@ -43,8 +43,7 @@ func TestPollAsksForTheRefAlone(t *testing.T) {
 			if got := text(fetch(t, s)); got != "a.yaml=2" {
 				t.Errorf("after a change the snapshot has %q", got)
 			}
-			// git asks what the server can do, and for the commit.
-			if got, want := server.asked(), []string{poll, "GET /config.git/info/refs", poll}; !slices.Equal(got, want) {
+			if got, want := server.asked(), []string{poll, poll}; !slices.Equal(got, want) {
 				t.Errorf("a change was fetched by the requests %q, want %q", got, want)
 			}
 
@@ -53,7 +52,7 @@ func TestPollAsksForTheRefAlone(t *testing.T) {
 			if got := server.asked(); slices.Equal(got, []string{poll}) || len(got) < 2 {
 				t.Errorf("after Recheck it made the requests %q", got)
 			}
-			s.fetched = time.Now().Add(-trustTime)
+			s.repo.pulled = time.Now().Add(-trustTime)
 			fetch(t, s)
 			if got := server.asked(); len(got) < 2 {
 				t.Errorf("after %v without a fetch it made the requests %q", trustTime, got)
@@ -174,8 +173,14 @@ func TestHangingServer(t *testing.T) {
 	server := u.serve()
 	s := open(t, "git:"+server.repository(), source.Options{})
 	fetch(t, s)
+	u.push("a.yaml", "2")
 	arrived, release := make(chan struct{}, 10), make(chan struct{})
-	server.answer(func(_ http.ResponseWriter, q *http.Request) {
+	polls := false
+	server.answer(func(w http.ResponseWriter, q *http.Request) {
+		if polls && !asksForPack(q) {
+			server.backend.ServeHTTP(w, q)
+			return
+		}
 		arrived <- struct{}{}
 		select {
 		case <-release:
@@ -183,9 +188,10 @@ func TestHangingServer(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { close(release) })
-	for _, recheck := range []bool{false, true} { // by the poll, and by git
+	for _, what := range []string{"poll", "pack", "git"} {
 		ctx, cancel := context.WithCancel(t.Context())
-		if recheck {
+		polls = what == "pack"
+		if what == "git" {
 			s.Recheck()
 		}
 		ended := make(chan error)

@@ -68,10 +68,15 @@ type repository struct {
 	remote  *remote
 	maxFile int64 // maxFetched
 
-	root    oid  // the commit that later ones must descend from; "": none
-	begun   oid  // the root that this repository was begun with
-	ready   bool // it was looked at since the start, and can be used
-	changes int  // since its history was cut off last
+	root    oid       // the commit that later ones must descend from; "": none
+	begun   oid       // the root that this repository was begun with
+	ready   bool      // it was looked at since the start, and can be used
+	have    revision  // what fetchedRef has, if it is ready
+	pulled  time.Time // when git fetch ended last that worked
+	changes int       // since its history was cut off last
+
+	// ask sends the remote a request of Git's protocol, version 2. nil: only git can.
+	ask func(ctx context.Context, request string) (io.ReadCloser, error)
 }
 
 // open makes the repository usable: what a fetch left that did not end is removed, and a
@@ -87,8 +92,9 @@ func (r *repository) open(ctx context.Context) error {
 		return err
 	}
 	usable := false
+	var got revision
 	if _, err := os.Lstat(r.git.dir); err == nil {
-		got, err := r.fetchedRevision(ctx)
+		got, err = r.fetchedRevision(ctx)
 		switch {
 		case err != nil && !exited(err) && !errors.Is(err, errDamaged) && !refuses(err):
 			return err
@@ -104,7 +110,7 @@ func (r *repository) open(ctx context.Context) error {
 	if !usable {
 		return r.create(ctx, "sha1")
 	}
-	r.ready = true
+	r.ready, r.have = true, got
 	return nil
 }
 
@@ -119,7 +125,7 @@ func (r *repository) create(ctx context.Context, algorithm string) error {
 
 // remove deletes the repository.
 func (r *repository) remove() error {
-	r.ready, r.changes, r.begun = false, 0, ""
+	r.ready, r.have, r.changes, r.begun = false, revision{}, 0, ""
 	return os.RemoveAll(r.git.dir)
 }
 
@@ -185,7 +191,7 @@ func readWhole(r *bufio.Reader) (oid, string, error) {
 
 // fetch brings what the remote has of a ref. The first fetch of a repository brings one
 // commit; each one after it what is new, so that it is known what descends from what.
-// If the ref's tip is known, git asks for that alone, and not for the ref first, unless the
+// If the ref's tip is known, that alone is asked for, and not the ref first, unless the
 // remote gives no object by its name.
 func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	if err := r.open(ctx); err != nil {
@@ -197,6 +203,9 @@ func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	case first:
 		err = r.begin(ctx, from.name)
 	case from.tip != "":
+		if r.direct(ctx, from.tip) == nil {
+			break
+		}
 		if err = r.pull(ctx, string(from.tip), false); !exited(err) {
 			break
 		}
@@ -216,7 +225,7 @@ func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	case got.commit == "":
 		return revision{}, fmt.Errorf("%w: it does not have what was fetched", errDamaged)
 	}
-	r.ready = true
+	r.ready, r.have = true, got
 	got.ref = from.name
 	return got, nil
 }
@@ -258,10 +267,14 @@ func (r *repository) pull(ctx context.Context, what string, one bool) error {
 	if one {
 		args = append(args, "--depth=1")
 	}
-	return r.git.run(ctx, call{
+	err := r.git.run(ctx, call{
 		args: append(args, "--end-of-options", r.remote.url.String()), limit: fetchTime, fileSize: r.maxFile,
 		input: strings.NewReader("+" + what + ":" + fetchedRef + "\n"),
 	})
+	if err == nil {
+		r.pulled = time.Now()
+	}
+	return err
 }
 
 // failed looks at the repository after a fetch failed, since that may be why.

@@ -1,0 +1,83 @@
+//go:build unix
+
+package git
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/statesync/statesync/daemon/internal/web"
+)
+
+// agent names this program to servers. Some answer by protocol version 2 only to what
+// looks like git.
+const agent = "git/statesync"
+
+// pkt is a line of Git's protocol: its length in four hexadecimal digits, and the line.
+func pkt(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
+
+// command is a request of protocol version 2, about objects that are named as one is.
+func command(name string, like oid, args ...string) string {
+	var b strings.Builder
+	b.WriteString(pkt("command="+name+"\n") + pkt("agent="+agent) + pkt("object-format="+like.algorithm()) + "0001")
+	for _, arg := range args {
+		b.WriteString(pkt(arg))
+	}
+	return b.String() + "0000"
+}
+
+// ask sends the remote a request, over http or https. An answer that git would have to deal
+// with is an error: a redirect, one that asks for credentials, and one that is not in
+// protocol version 2.
+func (s *gitSource) ask(ctx context.Context, request string) (io.ReadCloser, error) {
+	client, err := s.client()
+	if err != nil {
+		return nil, err
+	}
+	const service = "git-upload-pack"
+	at := *s.remote.url
+	at.Path, at.RawPath = strings.TrimSuffix(at.Path, "/")+"/"+service, ""
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), strings.NewReader(request))
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Content-Type", "application/x-"+service+"-request")
+	q.Header.Set("Accept", "application/x-"+service+"-result")
+	q.Header.Set("Git-Protocol", "version=2")
+	q.Header.Set("User-Agent", agent)
+	if s.header != "" {
+		q.Header.Set("Authorization", s.header)
+	}
+	answer, err := client.Do(q)
+	if err != nil {
+		return nil, err
+	}
+	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "application/x-"+service+"-result" {
+		_ = answer.Body.Close()
+		return nil, fmt.Errorf("the answer is %s with content of the type %q", answer.Status, kind)
+	}
+	return answer.Body, nil
+}
+
+// client returns the client of these requests. It goes by the same proxies and certificates
+// as git does.
+func (s *gitSource) client() (*http.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poll != nil {
+		return s.poll, nil
+	}
+	transport, err := web.Transport(pollTime)
+	if err != nil {
+		return nil, err
+	}
+	transport.MaxIdleConns, transport.MaxConnsPerHost = 1, 1
+	s.poll = &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport:     transport,
+	}
+	return s.poll, nil
+}
