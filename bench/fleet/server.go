@@ -106,18 +106,18 @@ func serve(args []string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// kindOfGit tells a look of the daemon from what git asks: for the refs, and for commits,
-// which is a body of protocol version 2 with the command fetch.
+// kindOfGit tells the daemon's looks from what brings a change: the command fetch of protocol
+// version 2, whose answer has the body, and what git asks before it.
 func kindOfGit(r *http.Request) string {
-	if !strings.Contains(r.UserAgent(), "git/2") {
-		return "poll"
-	}
 	body, err := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	if err != nil || r.Method != http.MethodPost || bytes.Contains(body[:min(len(body), 32)], []byte("command=ls-refs")) {
+	switch command := body[:min(len(body), 32)]; {
+	case err == nil && bytes.Contains(command, []byte("command=fetch")):
+		return "body"
+	case strings.Contains(r.UserAgent(), "git/2"):
 		return "refs"
 	}
-	return "body"
+	return "poll"
 }
 
 // files serves a directory with ETags, as web servers do.
