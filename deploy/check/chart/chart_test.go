@@ -232,3 +232,20 @@ func TestValues(t *testing.T) {
 		t.Error("the pods are rolled by a change of the configs, or not by one of the settings")
 	}
 }
+
+// A source that is fetched has its files from a Secret, which only the daemon's user reads.
+func TestSourceWithSecret(t *testing.T) {
+	const source = "git:https://git.example.com/config.git?credentials=/config/credentials"
+	d, configs := render(t, map[string]any{"source": source, "secret": "statesync-git"})
+	pod := d.Spec.Template.Spec
+	config := pod.Volumes[0]
+	if config.ConfigMap != nil || config.Secret == nil || config.Secret.SecretName != "statesync-git" || *config.Secret.DefaultMode != 0o440 {
+		t.Errorf("the files of the source are in %+v", config)
+	}
+	if group := pod.SecurityContext.FSGroup; group == nil || *group != *pod.SecurityContext.RunAsGroup {
+		t.Errorf("the pod has %+v, and cannot read a Secret of mode 0440", pod.SecurityContext)
+	}
+	if got := configs["statesyncd-settings"]["STATESYNC_SOURCE"]; got != source {
+		t.Errorf("the source is %q", got)
+	}
+}

@@ -16,7 +16,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 
 {{- define "statesync.settings" -}}
 {{- $settings := dict
-  "STATESYNC_SOURCE" "dir:/config"
+  "STATESYNC_SOURCE" .Values.source
   "STATESYNC_REGION" (printf "/dev/shm/statesync/%s" .Values.region.name)
   "STATESYNC_STATE_DIR" (printf "/var/lib/statesync/%s" .Values.region.name)
   "STATESYNC_REGION_MODE" .Values.region.mode
