@@ -52,6 +52,18 @@ func (c *Contestant) Versions(p Place) string {
 	return strings.Trim(version+", "+p.Server, ", ")
 }
 
+// Heading names the contestant in a table: this project's in bold, and with the version
+// that was measured.
+func (c *Contestant) Heading(title, version string) string {
+	if c.Ours {
+		title = "**" + title + "**"
+	}
+	if version != "" {
+		title += " (" + version + ")"
+	}
+	return title
+}
+
 // Sub is a place of its own below this one. The folders exist.
 func (p Place) Sub(name string) (Place, error) {
 	p.Dir, p.Shm = filepath.Join(p.Dir, name), filepath.Join(p.Shm, name)

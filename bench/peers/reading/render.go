@@ -1,10 +1,8 @@
 package reading
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/statesync/statesync/bench/peers/config"
@@ -18,23 +16,37 @@ type row struct {
 	*Result
 }
 
-func (r row) serial(size int) []float64   { return times(r.Sizes[size], true) }
-func (r row) parallel(size int) []float64 { return times(r.Sizes[size], false) }
-func (r row) median() float64             { return report.Median(r.serial(config.Sizes[0])) }
-
-func times(s *Samples, serial bool) (ns []float64) {
-	if s == nil {
-		return nil
+// Contender is the contestant in the sentences and in the charts.
+func (r row) Contender() report.Contender {
+	c := report.Contender{Title: r.Title, Ours: r.Ours, Floor: r.Floor}
+	if r.Raw {
+		c.Remark = " for bytes that are not decoded yet"
 	}
-	of := s.Parallel
-	if serial {
-		of = s.Serial
-	}
-	for _, sample := range of {
-		ns = append(ns, sample.Nanoseconds)
-	}
-	return ns
+	return c
 }
+
+// samples has a figure of each round that a contestant read a config of a size.
+func (r row) samples(size int, of func(*Samples) []Sample, figure func(Sample) float64) (v []float64) {
+	if s := r.Sizes[size]; s != nil {
+		for _, sample := range of(s) {
+			v = append(v, figure(sample))
+		}
+	}
+	return v
+}
+
+func serial(s *Samples) []Sample   { return s.Serial }
+func parallel(s *Samples) []Sample { return s.Parallel }
+
+// nanoseconds are the times of a read.
+func nanoseconds(size int, of func(*Samples) []Sample) func(row) []float64 {
+	return func(r row) []float64 {
+		return r.samples(size, of, func(s Sample) float64 { return s.Nanoseconds })
+	}
+}
+
+// smallest are the times by which contestants are compared.
+var smallest = nanoseconds(config.Sizes[0], serial)
 
 // Render words the results.
 func (Section) Render(raw json.RawMessage) (report.Page, error) {
@@ -53,24 +65,23 @@ func (Section) Render(raw json.RawMessage) (report.Page, error) {
 		default:
 			rows = append(rows, row{c, r})
 			if c.Floor {
-				floor = row{c, r}.serial(config.Sizes[0])
+				floor = smallest(row{c, r})
 			}
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.median(), b.median()) })
+	report.Sort(rows, smallest)
 
 	var b strings.Builder
 	b.WriteString(introduction)
 	b.WriteString("\n![Time of one read](charts/reading.svg)\n\n")
-	b.WriteString(report.Table(
-		[]string{"contestant", "1 KiB", "spread", "floor ×", "parallel", "64 KiB", "1 MiB", "allocations, bytes", "syscalls", "note"},
-		cells(rows, floor)))
+	columns := columns(floor)
+	b.WriteString(report.Table(rows, columns...))
 	if len(failed) > 0 {
 		b.WriteString("\n" + strings.Join(failed, "\n") + "\n")
 	}
 	b.WriteString("\n" + explanation)
 
-	page := report.Page{Markdown: b.String(), Loses: loses(rows)}
+	page := report.Page{Markdown: b.String(), Loses: report.Losses(rows, columns...)}
 	for _, chart := range []struct {
 		name, title string
 		size        int
@@ -78,7 +89,12 @@ func (Section) Render(raw json.RawMessage) (report.Page, error) {
 		{"reading", "Reading one setting inside a request, config of 1 KiB", config.Sizes[0]},
 		{"reading-1mib", "Reading one setting inside a request, config of 1 MiB", config.Sizes[2]},
 	} {
-		if svg, err := draw(chart.title, rows, chart.size); err == nil { // one run may lack a size
+		var bars []report.Bar
+		for _, r := range rows {
+			bars = append(bars, r.Contender().Bar(nanoseconds(chart.size, serial)(r)))
+		}
+		svg, err := report.Bars(chart.title, "a read, one goroutine; the thin line is the spread of the rounds", report.Nanoseconds, bars)
+		if err == nil { // one run may lack a size
 			page.Charts = append(page.Charts, report.Chart{Name: chart.name, SVG: svg})
 		}
 	}
@@ -102,60 +118,29 @@ Syscalls are counted with strace over all threads of the reading process, less
 what Go's scheduler does for itself; 0 is less than one in a hundred reads.
 `
 
-func cells(rows []row, floor []float64) (cells [][]string) {
-	for _, r := range rows {
-		one := r.serial(config.Sizes[0])
-		ratio := ""
-		if len(floor) == len(one) {
-			ratios := make([]float64, len(one))
-			for i := range one {
-				ratios[i] = one[i] / floor[i]
-			}
-			ratio = report.Times(report.Median(ratios))
-		}
-		title := r.Title
-		if r.Ours {
-			title = "**" + title + "**"
-		}
-		if r.Version != "" {
-			title += " (" + r.Version + ")"
-		}
-		cells = append(cells, []string{
-			title, words(one), spread(one), ratio, words(r.parallel(config.Sizes[0])),
-			words(r.serial(config.Sizes[1])), words(r.serial(config.Sizes[2])),
-			r.allocations(), r.syscalls(), r.Note,
-		})
+// columns has the contestants' times beside those of the floor.
+func columns(floor []float64) []report.Column[row] {
+	return []report.Column[row]{
+		report.Text("contestant", func(r row) string { return r.Heading(r.Title, r.Version) }),
+		report.Middle("1 KiB", report.Nanoseconds, smallest).Judged("Reading: %s takes %s; faster are %s."),
+		report.Range("spread", report.Nanoseconds, smallest),
+		report.Middle("floor ×", report.Times, func(r row) []float64 { return report.Ratios(smallest(r), floor) }),
+		report.Middle("parallel", report.Nanoseconds, nanoseconds(config.Sizes[0], parallel)),
+		report.Middle("64 KiB", report.Nanoseconds, nanoseconds(config.Sizes[1], serial)),
+		report.Middle("1 MiB", report.Nanoseconds, nanoseconds(config.Sizes[2], serial)),
+		report.Text("allocations, bytes", row.allocations),
+		report.Text("syscalls", row.syscalls),
+		report.Text("note", func(r row) string { return r.Note }),
 	}
-	return cells
-}
-
-func words(ns []float64) string {
-	if len(ns) == 0 {
-		return ""
-	}
-	return report.Nanoseconds(report.Median(ns))
-}
-
-func spread(ns []float64) string {
-	if len(ns) == 0 {
-		return ""
-	}
-	return report.Nanoseconds(slices.Min(ns)) + " – " + report.Nanoseconds(slices.Max(ns))
 }
 
 func (r row) allocations() string {
-	s := r.Sizes[config.Sizes[0]]
-	if s == nil {
-		return ""
-	}
-	var allocs, bytes []float64
-	for _, sample := range s.Serial {
-		allocs, bytes = append(allocs, sample.Allocs), append(bytes, sample.Bytes)
-	}
-	if report.Median(allocs) < 0.01 {
+	allocs := r.samples(config.Sizes[0], serial, func(s Sample) float64 { return s.Allocs })
+	bytes := r.samples(config.Sizes[0], serial, func(s Sample) float64 { return s.Bytes })
+	if len(allocs) > 0 && report.Median(allocs) < 0.01 {
 		return "0"
 	}
-	return fmt.Sprintf("%.0f, %.0f B", report.Median(allocs), report.Median(bytes))
+	return report.Unit(report.Whole).Median(allocs) + ", " + report.Unit(report.Whole).Median(bytes) + " B"
 }
 
 func (r row) syscalls() string {
@@ -166,43 +151,4 @@ func (r row) syscalls() string {
 		return "0"
 	}
 	return fmt.Sprintf("%.1f", r.Syscalls)
-}
-
-// loses says which peers beat which of this project's ways to read.
-func loses(rows []row) (sentences []string) {
-	for _, us := range rows {
-		if !us.Ours {
-			continue
-		}
-		var faster []string
-		for _, peer := range rows {
-			if !peer.Ours && !peer.Floor && report.Beats(peer.median(), us.median()) {
-				what := report.Nanoseconds(peer.median())
-				if peer.Raw {
-					what += " for bytes that are not decoded yet"
-				}
-				faster = append(faster, fmt.Sprintf("%s (%s)", peer.Title, what))
-			}
-		}
-		if len(faster) > 0 {
-			sentences = append(sentences, fmt.Sprintf("Reading: %s takes %s; faster are %s.",
-				us.Title, report.Nanoseconds(us.median()), strings.Join(faster, ", ")))
-		}
-	}
-	return sentences
-}
-
-func draw(title string, rows []row, size int) ([]byte, error) {
-	var bars []report.Bar
-	for _, r := range rows {
-		ns := r.serial(size)
-		if len(ns) == 0 {
-			continue
-		}
-		bars = append(bars, report.Bar{
-			Label: strings.ReplaceAll(r.Title, "`", ""), Value: report.Median(ns),
-			Low: slices.Min(ns), High: slices.Max(ns), Ours: r.Ours,
-		})
-	}
-	return report.Bars(title, "a read, one goroutine; the thin line is the spread of the rounds", report.Nanoseconds, bars)
 }

@@ -82,7 +82,7 @@ func (r *Results) Save(dir string, sections []Section) error {
 		if err != nil {
 			return fmt.Errorf("section %s: %w", s.Name(), err)
 		}
-		fmt.Fprintf(&body, "\n## %s\n\n%s\n\n%s\n", s.Title(), m.origin(), strings.TrimSpace(page.Markdown))
+		fmt.Fprintf(&body, "\n## %s\n\n%s\n\n%s\n", s.Title(), m.Origin(), strings.TrimSpace(page.Markdown))
 		loses = append(loses, page.Loses...)
 		for _, c := range page.Charts {
 			if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
@@ -122,8 +122,8 @@ const judged = `A peer is named where its median is less than ours by more than 
 difference may be noise. Floors are not peers.
 `
 
-// origin says where figures come from.
-func (m *Measured) origin() string {
+// Origin says where figures come from.
+func (m *Measured) Origin() string {
 	return fmt.Sprintf("Measured %s with `%s` on %s.", m.When.UTC().Format("2006-01-02 15:04 MST"), m.Command, m.Machine)
 }
 

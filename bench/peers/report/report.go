@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -63,67 +62,4 @@ func (r *Run) Wants(name string) bool { return len(r.Only) == 0 || slices.Contai
 // Say tells the user how far the run is.
 func (r *Run) Say(format string, args ...any) {
 	fmt.Fprintf(r.Log, "%7s  %s\n", time.Since(r.Begun).Round(100*time.Millisecond), fmt.Sprintf(format, args...))
-}
-
-// Table is a table in Markdown: a line of heads, and lines of cells.
-func Table(heads []string, rows [][]string) string {
-	var b strings.Builder
-	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
-	line(heads)
-	line(slices.Repeat([]string{"---"}, len(heads)))
-	for _, row := range rows {
-		line(row)
-	}
-	return b.String()
-}
-
-// Beats says that a peer's figure is clearly less than ours: closer together,
-// the difference may be noise.
-func Beats(peer, ours float64) bool { return peer*1.1 < ours }
-
-// Median of some figures; 0 of none.
-func Median(v []float64) float64 { return Percentile(v, 0.5) }
-
-// Percentile p (0 to 1) of some figures; 0 of none.
-func Percentile(v []float64, p float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	v = slices.Sorted(slices.Values(v))
-	return v[min(int(float64(len(v))*p), len(v)-1)]
-}
-
-// Nanoseconds words a time in the unit that suits it, to three digits.
-func Nanoseconds(ns float64) string {
-	for _, unit := range []struct {
-		ns   float64
-		name string
-	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
-		if ns >= unit.ns*0.9995 {
-			return digits(ns/unit.ns) + " " + unit.name
-		}
-	}
-	return digits(ns) + " ns"
-}
-
-// Times words a ratio, to three digits.
-func Times(ratio float64) string {
-	if ratio >= 999.5 {
-		s := fmt.Sprintf("%.0f", ratio)
-		for i := len(s) - 3; i > 0; i -= 3 {
-			s = s[:i] + "," + s[i:]
-		}
-		return s
-	}
-	return digits(ratio)
-}
-
-func digits(v float64) string {
-	switch {
-	case v >= 99.95:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 9.995:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.2f", v)
 }

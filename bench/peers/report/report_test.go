@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ func TestSaveAndLoad(t *testing.T) {
 func TestFigures(t *testing.T) {
 	for got, want := range map[string]string{
 		Nanoseconds(0.432): "0.43 ns", Nanoseconds(999.9): "1.00 µs", Nanoseconds(12_345): "12.3 µs", Nanoseconds(2.5e9): "2.50 s",
+		Nanoseconds(-2e6): "−2.00 ms", Bytes(1023): "1023 B", Bytes(1.5 * (1 << 20)): "1.5 MiB", DecimalBytes(1e7): "10 MB",
+		Count(9999): "9999", Count(10_000): "10,000", Percent(1): "100 %", Percent(0.0345): "3.5 %",
+		Duration(time.Minute): "1 min", Duration(10 * time.Second): "10 s",
 		Times(1.234): "1.23", Times(4_022_907): "4,022,907", Times(1000): "1,000",
 	} {
 		if got != want {
@@ -77,5 +81,48 @@ func TestFigures(t *testing.T) {
 	}
 	if v[0] != 3 {
 		t.Error("the figures were sorted in place")
+	}
+}
+
+// result is a row with the figures of some rounds.
+type result struct {
+	contender Contender
+	times     []float64
+}
+
+func (r result) Contender() Contender { return r.contender }
+func (r result) values() []float64    { return r.times }
+
+// TestTable has columns of every kind. The floor and a peer that is better by less
+// than a tenth are not named, nor is one without a figure.
+func TestTable(t *testing.T) {
+	rows := []result{
+		{Contender{Title: "ours", Ours: true}, []float64{300, 200}},
+		{Contender{Title: "faster", Remark: " for less"}, []float64{10, 20}},
+		{Contender{Title: "as fast"}, []float64{290}},
+		{Contender{Title: "absent"}, nil},
+		{Contender{Title: "floor", Floor: true}, []float64{0, 0}},
+	}
+	Sort(rows, result.values)
+	columns := []Column[result]{
+		Text("title", func(r result) string { return r.contender.Title }),
+		Middle("middle", Nanoseconds, result.values).Judged("%s: %s; %s"),
+		Range("range", Nanoseconds, result.values),
+		Spread("both", Nanoseconds, result.values),
+		Value("rounds", Whole, func(r result) float64 { return float64(len(r.times)) }),
+	}
+	const want = `| title | middle | range | both | rounds |
+| --- | --- | --- | --- | --- |
+| absent | – | – | – | 0 |
+| floor | 0.00 ns | 0.00 ns – 0.00 ns | none | 2 |
+| faster | 20.0 ns | 10.0 ns – 20.0 ns | 20.0 ns (10.0 ns – 20.0 ns) | 2 |
+| as fast | 290 ns | 290 ns – 290 ns | 290 ns | 1 |
+| ours | 300 ns | 200 ns – 300 ns | 300 ns (200 ns – 300 ns) | 2 |
+`
+	if got := Table(rows, columns...); got != want {
+		t.Errorf("the table is\n%s\nwant\n%s", got, want)
+	}
+	if got := Losses(rows, columns...); !slices.Equal(got, []string{"ours: 300 ns; faster (20.0 ns for less)"}) {
+		t.Errorf("it loses at %q", got)
 	}
 }

@@ -36,12 +36,14 @@ type shape struct {
 	key      string // which it reads
 }
 
-// The lines of the growth: what grows, and what changes.
-var lines = []struct {
-	name   string
+// line is what is measured at several points.
+type line struct {
+	name   string // what grows, and what changes
 	points []int
 	shape  func(x int) shape
-}{
+}
+
+var lines = []line{
 	{"image, another part changes", sizes, func(x int) shape { return imageShape(x, used, other) }},
 	{"image, the used config changes", sizes, func(x int) shape { return imageShape(x, used, used) }},
 	{"image, the used config is all of it", sizes, func(x int) shape { return imageShape(x, ballast, ballast) }},

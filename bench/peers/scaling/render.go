@@ -3,7 +3,6 @@ package scaling
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/statesync/statesync/bench/peers/report"
@@ -41,154 +40,175 @@ unless it says otherwise. ` + "[docs/SCALING.md](../docs/SCALING.md)" + ` says w
 // tables are those of everything that was measured, under headings.
 func (r *result) tables(heading string, chart func(name string) string) string {
 	var b strings.Builder
-	part := func(title, chartName, explanation string, heads []string, rows [][]string) {
-		if len(rows) == 0 {
-			return
-		}
-		fmt.Fprintf(&b, "\n%s %s\n\n%s\n%s", heading, title, explanation, report.Table(heads, rows))
+	part := func(title, chartName, explanation, table string) {
+		fmt.Fprintf(&b, "\n%s %s\n\n%s\n%s", heading, title, explanation, table)
 		if chartName != "" {
 			fmt.Fprintf(&b, "\n![%s](%s)\n", title, chart(chartName))
 		}
 	}
-	part("Readers", "scaling-readers", explainReaders,
-		[]string{"reader processes", "`Binding.Get`", "reads per CPU-second", "`Snapshot` + `In`", "the same under 100 publications a second", "a publication, readers asleep", "CPU of all readers for a change", "of one"},
-		r.crowdRows())
-	part("Memory", "", explainMemory, []string{"what", "memory"}, r.memoryRows())
-	heads := func(what string) []string {
-		return []string{what, "image", "region", "what changes", "publish", "refresh", "`Get` by name", "`Doc.Int`"}
+	if len(r.Crowd) > 0 {
+		part("Readers", "scaling-readers", explainReaders, r.crowdTable())
 	}
-	part("The size of the image", "scaling-image", explainImage, heads("ballast"), r.growthRows(bytes, lines[0].name, lines[1].name, lines[2].name))
-	part("The number of configs", "scaling-configs", explainConfigs, heads("configs"), r.growthRows(number, lines[3].name, lines[4].name))
-	part("The keys of a config", "scaling-keys", explainKeys, heads("keys"), r.growthRows(number, lines[5].name))
-	part("The daemon", "", explainDaemon, []string{"files", "memory (RSS)", "CPU when idle", "changes a second", "generations of them", "CPU", "for a generation"}, r.daemonRows())
-	part("A poll of a Git server", "", explainPolls, []string{"what a client does", "requests", "bytes of bodies, both ways", "CPU of the server"}, r.pollRows())
+	if r.Memory != nil && r.Memory.Readers > 0 {
+		part("Memory", "", explainMemory, r.Memory.table())
+	}
+	for _, g := range []struct {
+		title, chart, explanation string
+		x                         report.Column[grown]
+		lines                     []line
+	}{
+		{"The size of the image", "scaling-image", explainImage, report.Value("ballast", report.Bytes, grown.x), lines[:3]},
+		{"The number of configs", "scaling-configs", explainConfigs, report.Value("configs", report.Count, grown.x), lines[3:5]},
+		{"The keys of a config", "scaling-keys", explainKeys, report.Value("keys", report.Count, grown.x), lines[5:]},
+	} {
+		if rows := r.grown(g.lines); len(rows) > 0 {
+			part(g.title, g.chart, g.explanation, growthTable(rows, g.x))
+		}
+	}
+	if len(r.Daemon) > 0 {
+		part("The daemon", "", explainDaemon, r.daemonTable())
+	}
+	if r.Polls != nil {
+		part("A poll of a Git server", "", explainPolls, r.Polls.table())
+	}
 	return b.String()
 }
 
-func (r *result) crowdRows() (rows [][]string) {
-	for _, p := range r.Crowd {
-		get := report.Median(p.Get)
-		rows = append(rows, []string{
-			number(float64(p.Readers)), report.Nanoseconds(get), number(1e3/get) + " million",
-			spread(p.In), spread(p.InPublishing), spread(p.Publish), report.Nanoseconds(report.Median(p.Change)),
-			report.Nanoseconds(report.Median(p.Change) / float64(p.Readers)),
-		})
-	}
-	return rows
+func (r *result) crowdTable() string {
+	return report.Table(
+		r.Crowd,
+		report.Value("reader processes", report.Count, func(p crowdPoint) float64 { return float64(p.Readers) }),
+		report.Middle("`Binding.Get`", report.Nanoseconds, func(p crowdPoint) []float64 { return p.Get }),
+		report.Text("reads per CPU-second", func(p crowdPoint) string { return report.Count(1e3/report.Median(p.Get)) + " million" }),
+		report.Spread("`Snapshot` + `In`", report.Nanoseconds, func(p crowdPoint) []float64 { return p.In }),
+		report.Spread("the same under 100 publications a second", report.Nanoseconds, func(p crowdPoint) []float64 { return p.InPublishing }),
+		report.Spread("a publication, readers asleep", report.Nanoseconds, func(p crowdPoint) []float64 { return p.Publish }),
+		report.Middle("CPU of all readers for a change", report.Nanoseconds, func(p crowdPoint) []float64 { return p.Change }),
+		report.Value("of one", report.Nanoseconds, func(p crowdPoint) float64 { return report.Median(p.Change) / float64(p.Readers) }),
+	)
 }
 
-func (r *result) memoryRows() [][]string {
-	m := r.Memory
-	if m == nil || m.Readers == 0 {
-		return nil
+func (m *memory) table() string {
+	type size struct {
+		what  string
+		bytes int64
 	}
-	return [][]string{
-		{"the image", bytes(float64(m.Image))},
-		{"the region's pages, once per host", bytes(float64(m.Region))},
-		{fmt.Sprintf("a reader of %d: resident (RSS)", m.Readers), bytes(float64(m.Reader.RSS))},
-		{"its part of shared pages included once (PSS)", bytes(float64(m.Reader.PSS))},
-		{"of that, in the region", bytes(float64(m.Reader.Shmem))},
-		{"private to it", bytes(float64(m.Reader.Private))},
-		{"a Go program that reads nothing: private", bytes(float64(m.Bare.Private))},
-	}
+	return report.Table(
+		[]size{
+			{"the image", m.Image},
+			{"the region's pages, once per host", m.Region},
+			{fmt.Sprintf("a reader of %d: resident (RSS)", m.Readers), m.Reader.RSS},
+			{"its part of shared pages included once (PSS)", m.Reader.PSS},
+			{"of that, in the region", m.Reader.Shmem},
+			{"private to it", m.Reader.Private},
+			{"a Go program that reads nothing: private", m.Bare.Private},
+		},
+		report.Text("what", func(s size) string { return s.what }),
+		report.Value("memory", report.Bytes, func(s size) float64 { return float64(s.bytes) }),
+	)
 }
 
-func (r *result) growthRows(word func(float64) string, names ...string) (rows [][]string) {
-	for _, name := range names {
-		_, changes, _ := strings.Cut(name, ", ")
-		for _, p := range r.Growth[name] {
-			key := "–"
-			if p.ByKey > 0 {
-				key = report.Nanoseconds(p.ByKey)
-			}
-			rows = append(rows, []string{
-				word(float64(p.X)), bytes(float64(p.Image)), bytes(float64(p.Region)), changes,
-				report.Nanoseconds(p.Publish), report.Nanoseconds(p.Refresh), report.Nanoseconds(p.ByName), key,
-			})
+// grown is a point of a line of the growth.
+type grown struct {
+	growthPoint
+	changes string // what does, from the line's name
+}
+
+func (g grown) x() float64 { return float64(g.X) }
+
+// grown are the points of some lines.
+func (r *result) grown(lines []line) (rows []grown) {
+	for _, l := range lines {
+		_, changes, _ := strings.Cut(l.name, ", ")
+		for _, p := range r.Growth[l.name] {
+			rows = append(rows, grown{p, changes})
 		}
 	}
 	return rows
 }
 
-func (r *result) daemonRows() (rows [][]string) {
+func growthTable(rows []grown, x report.Column[grown]) string {
+	return report.Table(
+		rows,
+		x,
+		report.Value("image", report.Bytes, func(g grown) float64 { return float64(g.Image) }),
+		report.Value("region", report.Bytes, func(g grown) float64 { return float64(g.Region) }),
+		report.Text("what changes", func(g grown) string { return g.changes }),
+		report.Value("publish", report.Nanoseconds, func(g grown) float64 { return g.Publish }),
+		report.Value("refresh", report.Nanoseconds, func(g grown) float64 { return g.Refresh }),
+		report.Value("`Get` by name", report.Nanoseconds, func(g grown) float64 { return g.ByName }),
+		report.Middle("`Doc.Int`", report.Nanoseconds, func(g grown) []float64 {
+			if g.ByKey <= 0 {
+				return nil
+			}
+			return []float64{g.ByKey}
+		}),
+	)
+}
+
+// load is a row of the table of the daemon: its files at rest, where rate is nil, or
+// changed at a rate.
+type load struct {
+	daemonPoint
+	rate *ratePoint
+}
+
+func (r *result) daemonTable() string {
+	var rows []load
 	for _, p := range r.Daemon {
-		rows = append(rows, []string{
-			number(float64(p.Files)), bytes(float64(p.Memory.RSS)), percent(p.Idle), "0", "–", percent(p.Idle), "–",
-		})
+		rows = append(rows, load{p, nil})
 		for _, rate := range p.Rates {
-			each := "–"
-			if rate.Seen > 0 {
-				took := float64(rate.Changes) / rate.Rate // seconds
-				each = report.Nanoseconds(max(rate.Busy-p.Idle, 0) * took / float64(rate.Seen) * 1e9)
+			rows = append(rows, load{p, &rate})
+		}
+	}
+	// either has a text for the files at rest, and one for changes.
+	either := func(head string, rest func(daemonPoint) string, change func(load) string) report.Column[load] {
+		return report.Text(head, func(l load) string {
+			if l.rate == nil {
+				return rest(l.daemonPoint)
 			}
-			rows = append(rows, []string{
-				number(float64(p.Files)), "", "", number(rate.Rate), fmt.Sprintf("%d of %d", rate.Seen, rate.Changes), percent(rate.Busy), each,
-			})
-		}
+			return change(l)
+		})
 	}
-	return rows
+	fixed := func(s string) func(daemonPoint) string { return func(daemonPoint) string { return s } }
+	empty := func(load) string { return "" }
+	idle := func(p daemonPoint) string { return report.Percent(p.Idle) }
+	return report.Table(
+		rows,
+		report.Value("files", report.Count, func(l load) float64 { return float64(l.Files) }),
+		either("memory (RSS)", func(p daemonPoint) string { return report.Bytes(float64(p.Memory.RSS)) }, empty),
+		either("CPU when idle", idle, empty),
+		either("changes a second", fixed("0"), func(l load) string { return report.Count(l.rate.Rate) }),
+		either("generations of them", fixed(report.None), func(l load) string { return fmt.Sprintf("%d of %d", l.rate.Seen, l.rate.Changes) }),
+		either("CPU", idle, func(l load) string { return report.Percent(l.rate.Busy) }),
+		either("for a generation", fixed(report.None), load.generation),
+	)
 }
 
-func (r *result) pollRows() [][]string {
-	if r.Polls == nil {
-		return nil
+// generation is the processor time of one, beyond the idle time.
+func (l load) generation() string {
+	if l.rate.Seen == 0 {
+		return report.None
 	}
-	row := func(what string, a asked) []string {
-		return []string{what, fmt.Sprintf("%.1f", a.Requests), bytes(a.Bytes), report.Nanoseconds(a.CPU)}
-	}
-	return [][]string{
-		row("asks whether there is something new (`ls-remote`)", r.Polls.Poll),
-		row("fetches a change of one file", r.Polls.Change),
-	}
+	seconds := float64(l.rate.Changes) / l.rate.Rate
+	return report.Nanoseconds(max(l.rate.Busy-l.Idle, 0) * seconds / float64(l.rate.Seen) * 1e9)
 }
 
-// spread is a median with the lowest and the highest.
-func spread(ns []float64) string {
-	if len(ns) == 0 {
-		return "–"
+func (p *polls) table() string {
+	type act struct {
+		what string
+		asked
 	}
-	middle := report.Nanoseconds(report.Median(ns))
-	if len(ns) == 1 {
-		return middle
-	}
-	return fmt.Sprintf("%s (%s – %s)", middle, report.Nanoseconds(slices.Min(ns)), report.Nanoseconds(slices.Max(ns)))
-}
-
-func percent(part float64) string { return fmt.Sprintf("%.2g %%", 100*part) }
-
-// number words a count.
-func number(n float64) string {
-	s := fmt.Sprintf("%.0f", n)
-	for i := len(s) - 3; i > 0 && n >= 10_000; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// bytes words a size.
-func bytes(n float64) string {
-	for _, unit := range []struct {
-		size float64
-		name string
-	}{{1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
-		if n >= unit.size {
-			return fmt.Sprintf("%.4g %s", n/unit.size, unit.name)
-		}
-	}
-	return fmt.Sprintf("%.0f B", n)
-}
-
-// decimal words a size at a tick of an axis, which stands at powers of ten.
-func decimal(n float64) string {
-	for _, unit := range []struct {
-		size float64
-		name string
-	}{{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
-		if n >= unit.size {
-			return fmt.Sprintf("%.0f %s", n/unit.size, unit.name)
-		}
-	}
-	return fmt.Sprintf("%.0f B", n)
+	return report.Table(
+		[]act{
+			{"asks whether there is something new (`ls-remote`)", p.Poll},
+			{"fetches a change of one file", p.Change},
+		},
+		report.Text("what a client does", func(a act) string { return a.what }),
+		report.Text("requests", func(a act) string { return fmt.Sprintf("%.1f", a.Requests) }),
+		report.Value("bytes of bodies, both ways", report.Bytes, func(a act) float64 { return a.Bytes }),
+		report.Value("CPU of the server", report.Nanoseconds, func(a act) float64 { return a.CPU }),
+	)
 }
 
 func (r *result) charts() (charts []report.Chart, err error) {
@@ -212,7 +232,7 @@ func (r *result) charts() (charts []report.Chart, err error) {
 		}
 		return s
 	}
-	add("scaling-readers", "What readers cost", "reader processes", "processor time", number, report.Nanoseconds, []report.Series{
+	add("scaling-readers", "What readers cost", "reader processes", "processor time", report.Count, report.Nanoseconds, []report.Series{
 		crowd("a Binding.Get", func(p crowdPoint) []float64 { return p.Get }),
 		crowd("a Snapshot + In", func(p crowdPoint) []float64 { return p.In }),
 		crowd("the same, 100 publications a second", func(p crowdPoint) []float64 { return p.InPublishing }),
@@ -230,7 +250,7 @@ func (r *result) charts() (charts []report.Chart, err error) {
 	refresh := func(p growthPoint) float64 { return p.Refresh }
 	byName := func(p growthPoint) float64 { return p.ByName }
 	byKey := func(p growthPoint) float64 { return p.ByKey }
-	add("scaling-image", "The size of the image", "ballast", "time", decimal, report.Nanoseconds, []report.Series{
+	add("scaling-image", "The size of the image", "ballast", "time", report.DecimalBytes, report.Nanoseconds, []report.Series{
 		growth("refresh, another part changed", lines[0].name, refresh),
 		growth("refresh, the used config changed", lines[1].name, refresh),
 		growth("refresh, the used config is all of it", lines[2].name, refresh),
@@ -238,13 +258,13 @@ func (r *result) charts() (charts []report.Chart, err error) {
 		growth("publish all of it", lines[2].name, publish),
 		growth("Get by name", lines[0].name, byName),
 	})
-	add("scaling-configs", "The number of configs", "configs", "time", number, report.Nanoseconds, []report.Series{
+	add("scaling-configs", "The number of configs", "configs", "time", report.Count, report.Nanoseconds, []report.Series{
 		growth("refresh, another config changed", lines[3].name, refresh),
 		growth("refresh, the used config changed", lines[4].name, refresh),
 		growth("publish one change", lines[4].name, publish),
 		growth("Get by name", lines[4].name, byName),
 	})
-	add("scaling-keys", "The keys of a config", "keys", "time", number, report.Nanoseconds, []report.Series{
+	add("scaling-keys", "The keys of a config", "keys", "time", report.Count, report.Nanoseconds, []report.Series{
 		growth("refresh, the config changed", lines[5].name, refresh),
 		growth("publish the config", lines[5].name, publish),
 		growth("Doc.Int", lines[5].name, byKey),

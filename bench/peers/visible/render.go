@@ -16,18 +16,39 @@ type row struct {
 	*Result
 }
 
-// all are the times of all rounds, and how many changes were lost.
-func all(rounds []Samples) (ns []float64, lost int) {
-	for _, s := range rounds {
-		ns = append(ns, s.Nanoseconds...)
-		lost += s.Lost
-	}
-	return ns, lost
+// mode is what the reading process does meanwhile.
+type mode struct {
+	name, reader, chart string
+	of                  func(*Result) []Samples
 }
 
-func median(rounds []Samples) float64 {
-	ns, _ := all(rounds)
-	return report.Median(ns)
+var (
+	idle = mode{"idle", "an idle reader", "visible", func(r *Result) []Samples { return r.Calm }}
+	busy = mode{"busy", "a busy reader", "visible-busy", func(r *Result) []Samples { return r.Busy }}
+)
+
+// times are those of all rounds.
+func (m mode) times(r row) (ns []float64) {
+	for _, s := range m.of(r.Result) {
+		ns = append(ns, s.Nanoseconds...)
+	}
+	return ns
+}
+
+// medians are those of each round.
+func (m mode) medians(r row) (ns []float64) {
+	for _, s := range m.of(r.Result) {
+		ns = append(ns, report.Median(s.Nanoseconds))
+	}
+	return ns
+}
+
+// lost is how many changes were lost in all rounds.
+func (m mode) lost(r row) (n int) {
+	for _, s := range m.of(r.Result) {
+		n += s.Lost
+	}
+	return n
 }
 
 // Render words the results.
@@ -38,7 +59,6 @@ func (Section) Render(raw json.RawMessage) (report.Page, error) {
 	}
 	var rows []row
 	var failed []string
-	var floor row
 	for _, c := range watched() {
 		r := results[c.Name]
 		if r == nil {
@@ -47,139 +67,74 @@ func (Section) Render(raw json.RawMessage) (report.Page, error) {
 		if r.Failed != "" {
 			failed = append(failed, fmt.Sprintf("- %s was given up: %s", c.Title, r.Failed))
 		}
-		if len(r.Calm)+len(r.Busy) == 0 {
-			continue
-		}
-		rows = append(rows, row{c, r})
-		if c.Floor {
-			floor = row{c, r}
+		if len(r.Calm)+len(r.Busy) > 0 {
+			rows = append(rows, row{c, r})
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b row) int {
-		switch x, y := median(a.Calm), median(b.Calm); {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
+	report.Sort(rows, idle.times)
 	var b strings.Builder
 	b.WriteString(introduction)
 	b.WriteString("\n![From change to visible](charts/visible.svg)\n\n")
-	heads := []string{"contestant", "p50", "spread of the rounds", "floor ×", "p99", "max", "updates", "lost", "note"}
-	for _, mode := range []struct{ title, of string }{
-		{"The reading process is idle", "calm"},
-		{"The reading process is busy", "busy"},
-	} {
-		of := func(r row) []Samples {
-			if mode.of == "busy" {
-				return r.Busy
-			}
-			return r.Calm
+	var page report.Page
+	for _, m := range []mode{idle, busy} {
+		measured := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return len(m.of(r.Result)) == 0 })
+		columns := m.columns(measured)
+		fmt.Fprintf(&b, "### The reading process is %s\n\n%s\n", m.name, report.Table(measured, columns...))
+		page.Loses = append(page.Loses, report.Losses(measured, columns...)...)
+		var bars []report.Bar
+		for _, r := range measured {
+			bar := r.Contender().Bar(m.times(r))
+			bar.Low, bar.High = bar.Value, report.Percentile(m.times(r), 0.99)
+			bar.Text = report.Nanoseconds(bar.Low) + ", " + report.Nanoseconds(bar.High)
+			bars = append(bars, bar)
 		}
-		var cells [][]string
-		for _, r := range rows {
-			if len(of(r)) > 0 {
-				var under []Samples
-				if floor.Result != nil {
-					under = of(floor)
-				}
-				cells = append(cells, r.cells(of(r), under))
-			}
-		}
-		fmt.Fprintf(&b, "### %s\n\n%s\n", mode.title, report.Table(heads, cells))
-		if mode.of == "busy" {
-			b.WriteString("![From change to visible, busy](charts/visible-busy.svg)\n\n")
+		if svg, err := report.Bars("From a change to its being visible, reader "+m.name, "p50, p99", report.Nanoseconds, bars); err == nil {
+			page.Charts = append(page.Charts, report.Chart{Name: m.chart, SVG: svg})
 		}
 	}
+	b.WriteString("![From change to visible, busy](charts/visible-busy.svg)\n\n")
 	if len(failed) > 0 {
 		b.WriteString(strings.Join(failed, "\n") + "\n\n")
 	}
 	b.WriteString(explanation)
-	page := report.Page{Markdown: b.String(), Loses: loses(rows)}
-	for _, chart := range []struct {
-		name, title string
-		of          func(row) []Samples
-	}{
-		{"visible", "From a change to its being visible, reader idle", func(r row) []Samples { return r.Calm }},
-		{"visible-busy", "From a change to its being visible, reader busy", func(r row) []Samples { return r.Busy }},
-	} {
-		var bars []report.Bar
-		for _, r := range rows {
-			ns, _ := all(chart.of(r))
-			bars = append(bars, report.Bar{
-				Label: r.short(), Value: report.Median(ns), Low: report.Median(ns), High: report.Percentile(ns, 0.99), Ours: r.Ours,
-				Text: report.Nanoseconds(report.Median(ns)) + ", " + report.Nanoseconds(report.Percentile(ns, 0.99)),
-			})
-		}
-		if svg, err := report.Bars(chart.title, "p50, p99", report.Nanoseconds, bars); err == nil {
-			page.Charts = append(page.Charts, report.Chart{Name: chart.name, SVG: svg})
-		}
-	}
+	page.Markdown = b.String()
 	return page, nil
 }
 
-// short is the title with the part that is about reading left away.
+// columns has the times in the mode, beside those of the floor.
+func (m mode) columns(rows []row) []report.Column[row] {
+	var floor []float64
+	for _, r := range rows {
+		if r.Floor {
+			floor = m.medians(r)
+		}
+	}
+	return []report.Column[row]{
+		report.Text("contestant", func(r row) string { return r.Heading(r.short(), r.Version) }),
+		report.Middle("p50", report.Nanoseconds, m.times).
+			Judged("From change to visible, " + m.reader + ": %s takes %s at p50; faster are %s."),
+		report.Range("spread of the rounds", report.Nanoseconds, m.medians),
+		report.Middle("floor ×", report.Times, func(r row) []float64 { return report.Ratios(m.medians(r), floor) }),
+		report.Value("p99", report.Nanoseconds, func(r row) float64 { return report.Percentile(m.times(r), 0.99) }),
+		report.Value("max", report.Nanoseconds, func(r row) float64 { return report.Percentile(m.times(r), 1) }),
+		report.Text("updates", func(r row) string { return fmt.Sprint(len(m.times(r)) + m.lost(r)) }),
+		report.Text("lost", func(r row) string { return fmt.Sprint(m.lost(r)) }),
+		report.Text("note", func(r row) string { return r.Note }),
+	}
+}
+
+// Contender is the contestant in the sentences and in the charts.
+func (r row) Contender() report.Contender {
+	return report.Contender{Title: r.short(), Ours: r.Ours, Floor: r.Floor}
+}
+
+// short is the title without the part that is about reading.
 func (r row) short() string {
 	title, _, _ := strings.Cut(r.Title, ", `")
 	if r.Ours {
 		title = r.Title
 	}
 	return strings.ReplaceAll(title, "`", "")
-}
-
-func (r row) cells(rounds, floor []Samples) []string {
-	ns, lost := all(rounds)
-	var medians, ratios []float64
-	for i, s := range rounds {
-		medians = append(medians, report.Median(s.Nanoseconds))
-		if i < len(floor) {
-			ratios = append(ratios, medians[i]/report.Median(floor[i].Nanoseconds))
-		}
-	}
-	title := r.short()
-	if r.Ours {
-		title = "**" + title + "**"
-	}
-	if r.Version != "" {
-		title += " (" + r.Version + ")"
-	}
-	ratio := ""
-	if len(ratios) > 0 {
-		ratio = report.Times(report.Median(ratios))
-	}
-	return []string{
-		title, report.Nanoseconds(report.Median(ns)),
-		report.Nanoseconds(slices.Min(medians)) + " – " + report.Nanoseconds(slices.Max(medians)), ratio,
-		report.Nanoseconds(report.Percentile(ns, 0.99)), report.Nanoseconds(slices.Max(append(ns, 0))),
-		fmt.Sprint(len(ns) + lost), fmt.Sprint(lost), r.Note,
-	}
-}
-
-// loses says which peers are faster than this project's ways to follow.
-func loses(rows []row) (sentences []string) {
-	for _, mode := range []struct {
-		name string
-		of   func(row) float64
-	}{
-		{"an idle reader", func(r row) float64 { return median(r.Calm) }},
-		{"a busy reader", func(r row) float64 { return median(r.Busy) }},
-	} {
-		for _, us := range rows {
-			var faster []string
-			for _, peer := range rows {
-				if us.Ours && !peer.Ours && !peer.Floor && mode.of(peer) > 0 && report.Beats(mode.of(peer), mode.of(us)) {
-					faster = append(faster, fmt.Sprintf("%s (%s)", peer.short(), report.Nanoseconds(mode.of(peer))))
-				}
-			}
-			if len(faster) > 0 {
-				sentences = append(sentences, fmt.Sprintf("From change to visible, %s: %s takes %s at p50; faster are %s.",
-					mode.name, us.short(), report.Nanoseconds(mode.of(us)), strings.Join(faster, ", ")))
-			}
-		}
-	}
-	return sentences
 }
 
 const introduction = `One process changes the config of 1 KiB, some ms after the reader had the

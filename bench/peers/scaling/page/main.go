@@ -46,6 +46,5 @@ func write(results, file, charts string) error {
 	if err != nil {
 		return err
 	}
-	origin := fmt.Sprintf("Measured %s with `%s` on %s.\n", measured.When.UTC().Format("2006-01-02 15:04 MST"), measured.Command, measured.Machine)
-	return page.Write(file, begin, end, origin+block)
+	return page.Write(file, begin, end, measured.Origin()+"\n"+block)
 }
