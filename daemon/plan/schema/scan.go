@@ -25,6 +25,7 @@ type scan struct {
 // reference is a $ref, $dynamicRef, $recursiveRef or $schema.
 type reference struct {
 	at       tree.Pos
+	draft    bool   // it is a $schema
 	text     string // as it is written
 	url      string // where it leads, without the fragment
 	fragment string
@@ -232,15 +233,19 @@ func (w *scanner) pattern(text string) {
 func (w *scanner) refer(key string, n *tree.Node, base *url.URL) (target string) {
 	text, fragment, _ := strings.Cut(n.Text, "#")
 	decoded, err := url.PathUnescape(fragment)
-	if err != nil || key == "$schema" && strings.Contains(text, "://json-schema.org/") {
-		return "" // the library says what is wrong, or knows it
+	if err != nil {
+		return "" // the library says what is wrong
+	}
+	if key == "$schema" && strings.Contains(text, "://json-schema.org/") {
+		w.references = append(w.references, reference{n.At, true, n.Text, text, decoded})
+		return "" // the library knows it
 	}
 	own := schemaURL(w.file.Path)
 	to := w.resolve(text, own, base)
 	if to == "" {
 		return ""
 	}
-	w.references = append(w.references, reference{n.At, n.Text, to, decoded})
+	w.references = append(w.references, reference{n.At, key == "$schema", n.Text, to, decoded})
 	if to == own {
 		return ""
 	}

@@ -248,6 +248,8 @@ func parse(f File) (*tree.Node, []*tree.Problem) {
 	return root, slices.DeleteFunc(r.Done(), func(p *tree.Problem) bool { return p.Warning })
 }
 
+var errElsewhere = errors.New("a schema can only refer to files of the source; copy it there, and refer to it by its $id or by a relative path")
+
 // Load implements [jsonschema.URLLoader]. The compiler calls it once for each URL that
 // it can load.
 func (s *Set) Load(raw string) (any, error) {
@@ -260,7 +262,7 @@ func (s *Set) Load(raw string) (any, error) {
 	case u.Scheme == twinsScheme:
 		return nil, fmt.Errorf("both %s have this $id; change one of them", plain.Text(strings.TrimPrefix(u.Path, "/")))
 	case !ok:
-		return nil, fmt.Errorf("a schema can only refer to files of the source; copy it there, and refer to it by its $id or by a relative path")
+		return nil, errElsewhere
 	}
 	f := s.file(path)
 	return f.root, f.unusable
@@ -308,12 +310,17 @@ func (s *Set) explain(f *file, err error) (blamed *file, problems []*tree.Proble
 			return where, r.Done()
 		}
 	case errors.As(err, &unloaded):
-		var text string
-		blamed, at, text = s.reference(f, func(r reference) bool { return r.url == unloaded.URL })
+		var r reference
+		blamed, r = s.reference(f, func(r reference) bool { return r.url == unloaded.URL })
+		at = r.at
+		text := r.text
 		if strings.HasPrefix(unloaded.URL, schemaBase) || text == "" {
 			text, _ = url.PathUnescape(strings.TrimPrefix(unloaded.URL, schemaBase))
 		}
 		what = fmt.Sprintf("%s can't be used: %v", plain.Text(text), unloaded.Err)
+		if r.draft && errors.Is(unloaded.Err, errElsewhere) {
+			what = plain.Text(text) + " is neither a draft of JSON Schema that is supported (4, 6, 7, 2019-09, 2020-12) nor the $id of a file of the source; write https://json-schema.org/draft/2020-12/schema, or that of another draft"
+		}
 	case errors.As(err, &pointer):
 		blamed, at, what = s.nowhere(f, pointer.URL)
 	case errors.As(err, &anchor):
@@ -334,20 +341,19 @@ func (s *Set) explain(f *file, err error) (blamed *file, problems []*tree.Proble
 func (s *Set) nowhere(f *file, target string) (blamed *file, at tree.Pos, what string) {
 	base, fragment, _ := strings.Cut(target, "#")
 	fragment, _ = url.PathUnescape(fragment)
-	blamed, at, _ = s.reference(f, func(r reference) bool { return r.url == base && r.fragment == fragment })
-	return blamed, at, fmt.Sprintf("%s leads nowhere; correct the reference", plain.Text(strings.TrimPrefix(target, schemaBase)))
+	blamed, r := s.reference(f, func(r reference) bool { return r.url == base && r.fragment == fragment })
+	return blamed, r.at, fmt.Sprintf("%s leads nowhere; correct the reference", plain.Text(strings.TrimPrefix(target, schemaBase)))
 }
 
 // reference finds a reference in a file and in those that it leads to.
-func (s *Set) reference(f *file, is func(reference) bool) (in *file, at tree.Pos, text string) {
+func (s *Set) reference(f *file, is func(reference) bool) (in *file, r reference) {
 	order := s.reached(f)
 	for _, in := range slices.Backward(order) { // f first
 		if i := slices.IndexFunc(in.scan.references, is); i >= 0 {
-			r := in.scan.references[i]
-			return in, r.at, r.text
+			return in, in.scan.references[i]
 		}
 	}
-	return f, tree.Pos{}, ""
+	return f, reference{}
 }
 
 // find takes a URL with a JSON pointer apart. root is nil if it leads to no file
