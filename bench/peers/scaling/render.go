@@ -16,7 +16,7 @@ func (Section) Render(raw json.RawMessage) (report.Page, error) {
 	}
 	var b strings.Builder
 	b.WriteString(introduction)
-	b.WriteString(r.tables("###", func(name string) string { return "charts/" + name + ".svg" }))
+	b.WriteString(r.tables("charts"))
 	charts, err := r.charts()
 	return report.Page{Markdown: b.String(), Charts: charts}, err
 }
@@ -29,21 +29,21 @@ func Block(raw json.RawMessage, charts string) (string, error) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return "", err
 	}
-	text := r.tables("###", func(name string) string { return charts + "/" + name + ".svg" })
-	return text + r.fleet(), nil
+	return r.tables(charts) + r.fleet(), nil
 }
 
 const introduction = `Readers are processes, the daemon is the real one, and each figure is a median
 unless it says otherwise. ` + "[docs/SCALING.md](../docs/SCALING.md)" + ` says what follows for a fleet.
 `
 
-// tables are those of everything that was measured, under headings.
-func (r *result) tables(heading string, chart func(name string) string) string {
+// tables are those of everything that was measured, under headings. charts is the
+// folder of the charts, as the page refers to it.
+func (r *result) tables(charts string) string {
 	var b strings.Builder
-	part := func(title, chartName, explanation, table string) {
-		fmt.Fprintf(&b, "\n%s %s\n\n%s\n%s", heading, title, explanation, table)
-		if chartName != "" {
-			fmt.Fprintf(&b, "\n![%s](%s)\n", title, chart(chartName))
+	part := func(title, chart, explanation, table string) {
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n%s", title, explanation, table)
+		if chart != "" {
+			fmt.Fprintf(&b, "\n![%s](%s/%s.svg)\n", title, charts, chart)
 		}
 	}
 	if len(r.Crowd) > 0 {
