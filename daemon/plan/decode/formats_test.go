@@ -131,6 +131,7 @@ func TestYAML(t *testing.T) {
 				"and encoding/json takes them for one; rename one of them"),
 		},
 		{in: "true: y\n", problems: one("1:1: the key true is a bool; quote it to make it a string")},
+		{in: "a:\n  : x\n", problems: one("2:3: a: the ':' has no key before it; write the key")},
 		{in: "a:\n  ~: x\n", problems: one("2:3: a: the key ~ is a null; quote it to make it a string")},
 		{in: "1.5: x\n", problems: one("1:1: the key 1.5 is a float; quote it to make it a string")},
 		{in: "? [a]\n: b\n", problems: one("1:3: a mapping or list is the key here; keys are strings, quote it")},

@@ -230,6 +230,10 @@ func (y *yamlReader) keyText(n *yaml.Node) (text string, usable, ok bool) {
 		if tag == "!!float" && isPlain(n) && decimalYAML.MatchString(n.Value) {
 			return n.Value, true, true // an integer of any size
 		}
+		if n.Value == "" {
+			y.errorf(at, "the ':' has no key before it; write the key")
+			break
+		}
 		y.errorf(at, "the key %s is a %s; quote it to make it a string", tree.Shown(n.Value), tag[2:])
 	default:
 		y.unknownTag(at, tag)

@@ -72,6 +72,8 @@ func TestYAMLPlaces(t *testing.T) {
 		{"a: \"\\ud83d\\ude00\"", "1:5: the escape is no character, or half of a surrogate pair; write the character itself, or \\U and eight hexadecimal digits"},
 
 		{"a: [*y]\n", "1:5: *y is an alias, and no anchor of that name stands above it; define the anchor, or quote the value"},
+		{"- &é x", "1:4: 'é' in the name of an alias or anchor, which can only be ASCII here; rename it, or quote the value"},
+		{"- &aé x", "1:5: 'é' in the name of an alias or anchor, which can only be ASCII here; rename it, or quote the value"},
 		{"a: *\nb: 1", "1:4: a name has to follow the '*' of an alias or anchor; add it, or quote the value"},
 		{"a: !x!y 1\n", "1:4: the tag's handle is defined by no %TAG directive; remove the tag, or quote a value that begins with !"},
 		{"a: !<tag b\n", "1:4: a malformed tag; remove it, or quote a value that begins with !"},

@@ -85,6 +85,8 @@ func (m *yamlMistake) explain() (at tree.Pos, what string) {
 		return tree.Pos{Line: m.at.Line, Column: 1}, "a malformed or second %TAG directive; remove the line"
 	case while("a tag"):
 		return m.began, "a malformed tag; remove it, or quote a value that begins with !"
+	case (while("an alias") || while("an anchor")) && m.token() >= utf8.RuneSelf:
+		return m.at, fmt.Sprintf("%q in the name of an alias or anchor, which can only be ASCII here; rename it, or quote the value", m.token())
 	case while("an alias") || while("an anchor"):
 		return m.began, fmt.Sprintf("a name has to follow the %q of an alias or anchor; add it, or quote the value", m.character(m.began))
 	case while("block scalar"):
