@@ -31,20 +31,21 @@ var errIndirect = errors.New("it is left to git fetch")
 // direct brings an object that a poll has named, by one request, and has git index the pack.
 // git fetch does the same by four programs and two requests, and takes the processor for
 // three times as long. Whatever is not as usual is left to it: direct returns an error then,
-// and the repository is as before.
+// and the repository is as before. fetchedRef stays where git fetch has put it: what is here
+// besides is lost to nothing but shrink, which has git fetch first.
 //
 // That all is there that the object leads to is checked by index-pack (--strict: what a new
 // object names is in the pack or in the repository), and once more where the tree is read.
-func (r *repository) direct(ctx context.Context, want oid) error {
+func (r *repository) direct(ctx context.Context, want oid) (revision, error) {
 	if r.ask == nil || r.have.commit == "" || r.have.commit.algorithm() != want.algorithm() {
-		return errIndirect
+		return revision{}, errIndirect
 	}
 	ctx, cancel := context.WithTimeout(ctx, directTime)
 	defer cancel()
 	args := []string{"thin-pack", "ofs-delta", "no-progress", "want " + string(want) + "\n"}
 	cut, err := r.shallow()
 	if err != nil {
-		return err
+		return revision{}, err
 	}
 	for _, o := range cut {
 		args = append(args, "shallow "+o+"\n")
@@ -52,19 +53,23 @@ func (r *repository) direct(ctx context.Context, want oid) error {
 	args = append(args, "have "+string(r.have.commit)+"\n", "done\n")
 	answer, err := r.ask(ctx, command("fetch", want, args...))
 	if err != nil {
-		return err
+		return revision{}, err
 	}
 	defer answer.Close()
 	pack, err := newPack(io.LimitReader(answer, maxDirect))
 	if err != nil {
-		return err
+		return revision{}, err
 	}
 	if err := r.git.run(ctx, call{
 		args: []string{"index-pack", "--stdin", "--fix-thin", "--strict"}, input: pack, fileSize: r.maxFile,
 	}); err != nil {
-		return errors.Join(err, r.clean())
+		return revision{}, errors.Join(err, r.clean())
 	}
-	return r.git.run(ctx, call{args: []string{"update-ref", fetchedRef, string(want), string(r.have.tip)}})
+	got, err := r.revision(ctx, string(want))
+	if err == nil && got.commit == "" {
+		err = errIndirect
+	}
+	return got, err
 }
 
 // shallow returns the commits whose parents the repository does not have.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,8 @@ func TestPackIsWhatGitFetches(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1", "prod/b.yaml", "1")
 	server := u.serve()
-	s := open(t, "git:"+server.repository(), source.Options{})
+	o := source.Options{StateDir: filepath.Join(t.TempDir(), "state")}
+	s := open(t, "git:"+server.repository(), o)
 	fetch(t, s)
 	step := func(what, want string) {
 		t.Helper()
@@ -63,6 +65,20 @@ func TestPackIsWhatGitFetches(t *testing.T) {
 	s.repo.shrink(t.Context(), s.seen.commit)
 	u.push("a.yaml", "5")
 	step("after the history was cut off", "a.yaml=5\nprod/b.yaml=1")
+
+	s.Recheck() // git fetches what is there
+	if got := text(fetch(t, s)); got != "a.yaml=5\nprod/b.yaml=1" {
+		t.Errorf("after Recheck the snapshot has %q", got)
+	}
+	u.push("a.yaml", "6")
+	step("after git fetch", "a.yaml=6\nprod/b.yaml=1")
+	again := open(t, "git:"+server.repository(), o)
+	u.push("a.yaml", "7")
+	for range 2 {
+		if got := text(fetch(t, again)); got != "a.yaml=7\nprod/b.yaml=1" {
+			t.Errorf("after a restart the snapshot has %q", got)
+		}
+	}
 }
 
 // A change arrives whatever is wrong with the answer that should have the pack: git fetches

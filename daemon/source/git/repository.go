@@ -19,7 +19,7 @@ import (
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
-// fetchedRef is the one ref of the repository: what the remote had at the last fetch.
+// fetchedRef is the one ref of the repository: what the remote had at the last git fetch.
 // Nothing else is removed before shrink, so what was accepted before stays, too.
 const fetchedRef = "refs/statesync/fetched"
 
@@ -71,7 +71,7 @@ type repository struct {
 	root    oid       // the commit that later ones must descend from; "": none
 	begun   oid       // the root that this repository was begun with
 	ready   bool      // it was looked at since the start, and can be used
-	have    revision  // what fetchedRef has, if it is ready
+	have    revision  // what was brought last, if it is ready
 	pulled  time.Time // when git fetch ended last that worked
 	changes int       // since its history was cut off last
 
@@ -94,7 +94,7 @@ func (r *repository) open(ctx context.Context) error {
 	usable := false
 	var got revision
 	if _, err := os.Lstat(r.git.dir); err == nil {
-		got, err = r.fetchedRevision(ctx)
+		got, err = r.revision(ctx, fetchedRef)
 		switch {
 		case err != nil && !exited(err) && !errors.Is(err, errDamaged) && !refuses(err):
 			return err
@@ -152,10 +152,11 @@ func (r *repository) clean() error {
 	return err
 }
 
-// fetchedRevision returns what the last fetch brought, and zero if there was none.
-func (r *repository) fetchedRevision(ctx context.Context) (got revision, err error) {
+// revision returns what a name leads to, of an object or of fetchedRef, and zero if the
+// repository does not have it.
+func (r *repository) revision(ctx context.Context, name string) (got revision, err error) {
 	err = r.git.run(ctx, call{
-		args: []string{"cat-file", "--batch"}, input: strings.NewReader(fetchedRef + "\n" + fetchedRef + "^{commit}\n"),
+		args: []string{"cat-file", "--batch"}, input: strings.NewReader(name + "\n" + name + "^{commit}\n"),
 		output: func(in io.Reader) (err error) {
 			objects := bufio.NewReader(in)
 			if got.tip, got.tag, err = readWhole(objects); err == nil && got.tip != "" {
@@ -197,15 +198,18 @@ func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	if err := r.open(ctx); err != nil {
 		return revision{}, err
 	}
+	if r.ready && from.tip != "" {
+		if got, err := r.direct(ctx, from.tip); err == nil {
+			r.have, got.ref = got, from.name
+			return got, nil
+		}
+	}
 	first := !r.ready
 	var err error
 	switch {
 	case first:
 		err = r.begin(ctx, from.name)
 	case from.tip != "":
-		if r.direct(ctx, from.tip) == nil {
-			break
-		}
 		if err = r.pull(ctx, string(from.tip), false); !exited(err) {
 			break
 		}
@@ -216,7 +220,7 @@ func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	if err != nil {
 		return revision{}, r.failed(ctx, err, first)
 	}
-	got, err := r.fetchedRevision(ctx)
+	got, err := r.revision(ctx, fetchedRef)
 	switch {
 	case exited(err):
 		return revision{}, fmt.Errorf("%w: %w", errDamaged, err)
