@@ -21,6 +21,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // roleEnv makes the test binary another process: the one that waits.
@@ -216,9 +217,7 @@ func BenchmarkRename(b *testing.B) {
 	}
 	write(1)
 	binary := filepath.Join(b.TempDir(), "statesyncd")
-	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/statesyncd").CombinedOutput(); err != nil {
-		b.Fatalf("go build: %v\n%s", err, out)
-	}
+	shmtest.Go(b, "build", "-o", binary, "../cmd/statesyncd")
 	daemon := exec.Command(binary, "--source", "dir:"+dir, "--region", region, "--state-dir", b.TempDir(), "--listen", "off", "--log-level", "warn")
 	daemon.Stderr = os.Stderr
 	if err := daemon.Start(); err != nil {

@@ -1,19 +1,17 @@
 package client_test
 
 import (
-	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestGetIsInlined(t *testing.T) {
-	out, err := exec.Command("go", "build", "-gcflags=-m", "./testdata/inline").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	out := shmtest.Go(t, "build", "-gcflags=-m", "./testdata/inline")
 	for _, method := range []string{`(*Binding[`, `(*KeyBinding[`} {
 		found := false
-		for line := range strings.Lines(string(out)) {
+		for line := range strings.Lines(out) {
 			found = found || strings.Contains(line, "inlining call to client."+method) && strings.HasSuffix(line, ".Get\n")
 		}
 		if !found {

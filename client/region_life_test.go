@@ -5,8 +5,6 @@ package client_test
 import (
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // Whatever happens to the file while it is read and written, readers go on,
@@ -26,9 +25,7 @@ func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
 	}
 	if raceDetector {
 		rounds = 2 * len(mishaps)
-		if !testing.Short() {
-			withoutRaceDetector(t)
-		}
+		shmtest.WithoutRaceDetector(t)
 	}
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
@@ -62,18 +59,6 @@ func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
 	want(t, "the generation", r.c.Snapshot().Generation(), newest.Load())
 	must(t, r.c.Stats().Err)
 	wantMappings(t, dir, 2) // the writer's and the reader's
-}
-
-// withoutRaceDetector runs the same test once more, as it is meant.
-func withoutRaceDetector(t *testing.T) {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "client.test")
-	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go test: %v\n%s", err, out)
-	}
-	if out, err := exec.Command(binary, "-test.run=^"+t.Name()+"$", "-test.count=1").CombinedOutput(); err != nil {
-		t.Fatalf("without the race detector: %v\n%s", err, out)
-	}
 }
 
 // Without exact readers only the follower can find the new region, and it sleeps

@@ -9,6 +9,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // TestReadingMakesNoSyscall counts, with strace, the syscalls of a thread that
@@ -20,9 +21,7 @@ func TestReadingMakesNoSyscall(t *testing.T) {
 		t.Skip("needs Debian's package strace")
 	}
 	program := filepath.Join(t.TempDir(), "reading")
-	if out, err := exec.Command("go", "build", "-o", program, "./testdata/reading").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	shmtest.Go(t, "build", "-o", program, "./testdata/reading")
 	r := clienttest.New(t)
 	r.Publish(map[string]any{"matchmaker": weights{Elo: 1500}})
 	log := filepath.Join(t.TempDir(), "strace")

@@ -290,8 +290,9 @@ func compile(t *testing.T, arch string, files map[string]string) map[string][]in
 		t.Fatal(err)
 	}
 	// The least machine of each kind. GOFLAGS of the environment, -race for
-	// one, are not what is looked at.
-	command := exec.Command("go", "build", "-gcflags=-S", "-overlay", overlayFile, ".")
+	// one, are not what is looked at. Trimmed paths are those of `make build`: what
+	// this package imports is compiled already.
+	command := exec.Command("go", "build", "-trimpath", "-gcflags=-S", "-overlay", overlayFile, ".")
 	command.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0",
 		"GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0")
 	output, err := command.CombinedOutput()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 var longrunJump = flag.Bool("longrun.jump", false, "have TestLongRunClockJump set the wall clock, which compiles the standard library anew (half a minute)")
@@ -95,9 +96,7 @@ func TestLongRunClockJump(t *testing.T) {
 	overlay := "-overlay=" + jumpOverlay(t)
 	command := build(t, "github.com/statesync/statesync/cmd/statesyncd", overlay)
 	reader := filepath.Join(t.TempDir(), "reader")
-	if out, err := exec.Command("go", "test", "-c", overlay, "-o", reader, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	shmtest.Go(t, "test", "-c", overlay, "-o", reader, ".")
 	clock := filepath.Join(t.TempDir(), "clock")
 	ok(t, os.WriteFile(clock, make([]byte, 8), 0o644))
 	file, err := os.OpenFile(clock, os.O_WRONLY, 0)

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // roles are the other processes of a campaign, which run the test's own binary. A
@@ -223,11 +225,7 @@ func build(t testing.TB, command string, flags ...string) string {
 	dir := binariesDir()
 	ok(t, os.MkdirAll(dir, 0o700))
 	path := filepath.Join(dir, fmt.Sprintf("%s-%d", filepath.Base(command), len(binaries.paths)))
-	args := append(append([]string{"build", "-o", path}, flags...), command)
-	out, err := exec.Command("go", args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	shmtest.Go(t, "build", append(append([]string{"-o", path}, flags...), command)...)
 	binaries.paths[key] = path
 	return path
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // version is one version of an installation: the daemon, the command and a program
@@ -56,19 +58,19 @@ func versionThen(t testing.TB, commit, name string) *version {
 	ok(t, os.Mkdir(filepath.Join(tree, "reader"), 0o755))
 	ok(t, os.WriteFile(filepath.Join(tree, "reader", "main.go"), source, 0o644))
 
-	inTree := func(args ...string) ([]byte, error) {
-		cmd := exec.Command("go", args...)
+	inTree := func(verb string, args ...string) ([]byte, error) {
+		cmd := shmtest.GoCommand(verb, args...)
 		cmd.Dir = tree
-		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+		cmd.Env = append(cmd.Env, "GOWORK=off", "GOFLAGS=")
 		return cmd.CombinedOutput()
 	}
 	packages := []string{"./cmd/statesyncd", "./cmd/statesync", "./reader"}
-	if out, err := inTree(append([]string{"list", "-deps"}, packages...)...); err != nil {
+	if out, err := inTree("list", append([]string{"-deps"}, packages...)...); err != nil {
 		t.Skipf("the sources of %s are not available: %v\n%s", commit, err, out)
 	}
 	// With paths trimmed, the next run finds what this one compiled in the cache.
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
-	if out, err := inTree(append(args, packages...)...); err != nil {
+	args := []string{"-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+	if out, err := inTree("build", append(args, packages...)...); err != nil {
 		t.Fatalf("building %s: %v\n%s", commit, err, out)
 	}
 	return (&version{

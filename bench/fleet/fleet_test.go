@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,10 +24,7 @@ func TestFleet(t *testing.T) {
 		t.Skip("git is not installed")
 	}
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin, "github.com/statesync/statesync/cmd/...")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	shmtest.Go(t, "build", "-o", bin, "github.com/statesync/statesync/cmd/...")
 	var report strings.Builder
 	err := measure(trial{
 		first: 1, hosts: 2, interval: 200 * time.Millisecond, calm: time.Second / 2, changes: 1, outage: time.Second / 2, trouble: time.Second / 4,

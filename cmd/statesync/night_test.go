@@ -4,13 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // The way back as an operator goes it, with the real programs: testdata/night.txtar is
@@ -18,10 +19,7 @@ import (
 func TestNight(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../statesyncd")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
+	shmtest.Go(t, "build", "-o", bin, "../statesyncd")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

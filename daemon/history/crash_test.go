@@ -137,10 +137,7 @@ func (c *crash) expected(calls int) (before, after string) {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "writer")
-	out, err := exec.Command("go", "test", "-c", "-tags=failpoints", "-o", binary, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("building with failpoints: %v: %s", err, out)
-	}
+	shmtest.Go(t, "test", "-c", "-tags=failpoints", "-o", binary, ".")
 	kills, arrivals := 6, 1
 	if *long {
 		kills, arrivals = 1000, 20

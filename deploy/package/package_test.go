@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // bin has both commands, once TestMain has built them.
@@ -26,7 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		bin = dir
-		build := exec.Command("go", "build", "-o", dir+"/", "./cmd/statesync", "./cmd/statesyncd")
+		build := shmtest.GoCommand("build", "-o", dir+"/", "./cmd/statesync", "./cmd/statesyncd")
 		build.Dir = "../.."
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(string(out))
@@ -148,11 +150,8 @@ func TestContentsExist(t *testing.T) {
 // The manual pages have every flag and every command of the help.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
-	run := exec.Command("go", "run", "./manpage", "-version", "1", "-date", "2026-01-31", "-dir", dir,
+	shmtest.Go(t, "run", "./manpage", "-version", "1", "-date", "2026-01-31", "-dir", dir,
 		filepath.Join(bin, "statesync")+":1", filepath.Join(bin, "statesyncd")+":8")
-	if out, err := run.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	flag := regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`)
 	pages := map[string][]string{"man8/statesyncd.8": {"statesyncd", "--help"}, "man1/statesync.1": {"statesync", "--help"}}
 	for _, below := range []string{

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/shm/failpoint"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // call is what the sources say at a point.
@@ -52,14 +53,13 @@ func TestNames(t *testing.T) {
 // An ordinary build of the packages that the points are in calls nothing of
 // this one, and knows no point's name. One with the tag does both.
 func TestNoTrace(t *testing.T) {
+	nm := filepath.Join(t.TempDir(), "nm") // go tool nm would compile it another way
+	shmtest.Go(t, "build", "-o", nm, "cmd/nm")
 	for _, flags := range [][]string{nil, {"-tags=failpoints"}} {
-		args := append([]string{"list", "-export", "-f", "{{.Export}}"}, flags...)
-		archives, err := exec.Command("go", append(args, "../../shm/writer", "../../daemon", "../../daemon/plan/decode")...).Output()
-		if err != nil {
-			t.Fatalf("go list: %v", err)
-		}
-		for _, archive := range strings.Fields(string(archives)) {
-			symbols, err := exec.Command("go", "tool", "nm", archive).Output()
+		args := append([]string{"-export", "-f", "{{.Export}}"}, flags...)
+		archives := shmtest.Go(t, "list", append(args, "../../shm/writer", "../../daemon", "../../daemon/plan/decode")...)
+		for _, archive := range strings.Fields(archives) {
+			symbols, err := exec.Command(nm, archive).Output()
 			if err != nil {
 				t.Fatal(err)
 			}

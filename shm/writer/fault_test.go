@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/layout"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // damage is something that a careless or hostile root does to a region's file.
@@ -277,20 +277,8 @@ func TestDamageUnderReaders(t *testing.T) {
 			}
 		})
 	}
-	if raceDetector && !testing.Short() {
-		withoutRaceDetector(t)
-	}
-}
-
-// withoutRaceDetector runs the same test once more, as it is meant.
-func withoutRaceDetector(t *testing.T) {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "shm.test")
-	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go test: %v\n%s", err, out)
-	}
-	if out, err := exec.Command(binary, "-test.run=^"+t.Name()+"$").CombinedOutput(); err != nil {
-		t.Errorf("without the race detector: %v\n%s", err, out)
+	if raceDetector {
+		shmtest.WithoutRaceDetector(t)
 	}
 }
 

@@ -1,0 +1,47 @@
+//go:build unix
+
+package shmtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// GoCommand is a go command that compiles: verb is build, run, or the like. It
+// compiles as `make build` does, without cgo and with trimmed paths. The build cache
+// then has one copy of the standard library and of the dependencies for all programs
+// that tests build, besides the copy for the race detector. Each other configuration
+// costs minutes of processor time on a machine whose cache is empty.
+func GoCommand(verb string, args ...string) *exec.Cmd {
+	cmd := exec.Command("go", append([]string{verb, "-race=false", "-trimpath"}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return cmd
+}
+
+// Go runs a GoCommand and returns its output. It fails the test at once if the command
+// fails.
+func Go(t testing.TB, verb string, args ...string) string {
+	t.Helper()
+	cmd := GoCommand(verb, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
+	}
+	return string(out)
+}
+
+// WithoutRaceDetector runs the calling test once more, in a binary without the race
+// detector, whose atomic operations are the machine's own instructions.
+func WithoutRaceDetector(t *testing.T) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "norace.test")
+	Go(t, "test", "-c", "-o", binary, ".")
+	cmd := exec.Command(binary, "-test.run=^"+t.Name()+"$", fmt.Sprintf("-test.short=%v", testing.Short()))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("without the race detector: %v\n%s", err, out)
+	}
+}
