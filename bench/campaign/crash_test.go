@@ -23,17 +23,21 @@ var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills 
 
 // crashSome is at how many failpoints a short campaign kills the daemon besides those of
 // the first start and of sealed regions.
-const crashSome = 10
+const crashSome = 5
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
 // next daemon continues with a higher generation: in the same file, unless the
 // scenario replaces it.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	began := time.Now()
 	limit := max(4, *crashKills/100)
+	if *crashKills == 0 {
+		limit = 2
+	}
 	first := crashFirst(t, limit)
 	sealed := crashSealed(t, limit, *crashKills == 0)
 	hit := map[string]bool{}

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	longrunFor     = flag.Duration("longrun.for", 5*time.Second, "how long TestLongRun publishes")
+	longrunFor     = flag.Duration("longrun.for", 3*time.Second, "how long TestLongRun publishes")
 	longrunRate    = flag.Int("longrun.rate", 100, "how many publications a second TestLongRun tries")
 	longrunReaders = flag.Int("longrun.readers", 4, "how many reader processes TestLongRun has, half of them exact and half following")
 	longrunLook    = flag.Duration("longrun.look", time.Millisecond, "how often an exact reader of TestLongRun takes a Snapshot")

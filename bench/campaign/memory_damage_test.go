@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	memoryHarmed = flag.Int("memory.harms", 12, "how many kinds of damage are done to a region under its daemon and readers, by chance; more than there are go round")
+	memoryHarmed = flag.Int("memory.harms", 6, "how many kinds of damage are done to a region under its daemon and readers, by chance; more than there are go round")
 	memoryMinute = flag.Bool("memory.minute", false, "give the daemon the minute in which it finds damage inside an image by itself")
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-var memoryFlips = flag.Int("memory.flips", 1500, "how many bits of a region's header, tables and directory are flipped, evenly; 0 is every single one")
+var memoryFlips = flag.Int("memory.flips", 500, "how many bits of a region's header, tables and directory are flipped, evenly; 0 is every single one")
 
 // The test flips the bits of a region's header, status, slot table and of the image's
 // directory, one at a time, under a client that has the region and a client that

@@ -14,7 +14,7 @@ import (
 	"github.com/statesync/statesync/client"
 )
 
-var memorySizes = flag.Int("memory.sizes", 4, "how many sizes of a full file system are tried; 140 are all")
+var memorySizes = flag.Int("memory.sizes", 3, "how many sizes of a full file system are tried; 140 are all")
 
 func memoryCmd(path string, args ...string) *exec.Cmd { return exec.Command(path, args...) }
 
@@ -23,6 +23,7 @@ func memoryCmd(path string, args ...string) *exec.Cmd { return exec.Command(path
 // revision is refused with the reason, the daemon lives, and readers keep what they
 // have. With room again the same revision is published without intervention.
 func TestMemoryFullFileSystem(t *testing.T) {
+	t.Parallel()
 	const (
 		all       = 140
 		revisions = 7

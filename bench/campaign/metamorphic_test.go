@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	metaFor = flag.Duration("metamorphic.for", 3*time.Second, "how long new scripts are made")
+	metaFor = flag.Duration("metamorphic.for", time.Second, "how long new scripts are made")
 	metaOps = flag.Int("metamorphic.ops", 25, "operations of a script")
 )
 

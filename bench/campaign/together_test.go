@@ -18,7 +18,7 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-var togetherUpdates = flag.Int("together.updates", 20_000, "how many publications TestTogether makes")
+var togetherUpdates = flag.Int("together.updates", 5_000, "how many publications TestTogether makes")
 
 // togetherReaders is how many processes read.
 const togetherReaders = 2

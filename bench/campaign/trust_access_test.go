@@ -156,6 +156,7 @@ func TestTrustReaderThatWrites(t *testing.T) {
 
 // A daemon that runs as the wrong user reports it, and changes nothing.
 func TestTrustWrongDaemon(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	source := trustSource(t, parent)
 	args := func(region, state string) []string {

@@ -21,7 +21,7 @@ import (
 	"github.com/statesync/statesync/shm"
 )
 
-var trustPublications = flag.Int("trust.publications", 2, "how many revisions are published while waiters are requeued away")
+var trustPublications = flag.Int("trust.publications", 1, "how many revisions are published while waiters are requeued away")
 
 func init() {
 	// trust-grab DIR tries every kind of lock on the files of a region that it may

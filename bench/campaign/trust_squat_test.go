@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var trustAll = flag.Int("trust.squats", 7, "how many of the things that a squatter can do are tried, by chance")
+var trustAll = flag.Int("trust.squats", 4, "how many of the things that a squatter can do are tried, by chance")
 
 // trustSquats are what another user can put at a region's path, in a directory
 // that all users can write, before its daemon starts. aside is a directory with a
@@ -72,6 +72,7 @@ func init() {
 // daemon refuses it with a message, writes nothing, and ends. Readers, which run as
 // a third user and as root, get the documented error without a wait.
 func TestTrustSquattedName(t *testing.T) {
+	t.Parallel()
 	parent := trustParent(t)
 	source := trustSource(t, parent)
 	// The other user has a valid region, which the squatter's links lead to.
