@@ -22,8 +22,8 @@ build: ## bin/statesyncd, bin/statesync and the examples
 
 test: ## Everything that must hold, with the race detector
 	$(GO) vet -race ./... # with what the tests are compiled with: nothing is compiled twice
-	$(GO) test -race -timeout 10m ./...
-	$(GO) -C bench/guard test ./...
+	$(GO) test -race -short -vet=off -timeout 10m ./... # go test would vet all again, and does not reuse what go vet found
+	CGO_ENABLED=0 $(GO) -C bench/guard test -trimpath -vet=off ./... # as make build compiles; test-nested vets it
 
 vet: ## The other systems: those that applications are developed on, and arm64
 	GOARCH=arm64 $(GO) vet ./...

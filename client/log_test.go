@@ -178,7 +178,7 @@ func TestLogHandlerThatBlocksOrPanics(t *testing.T) {
 		p := created(t, regionIn(t), 1, numbered(1))
 		c := open(t, p.dir(), client.WithLogger(slog.New(handler{slog.DiscardHandler, handle})))
 		b := client.Bind[number](c, "a")
-		for n := range uint64(1000) {
+		for n := range uint64(times(1000, 300)) {
 			must(t, p.publish(configs{"a": configs{"N": fmt.Sprint("wrong ", n)}}))
 			if n%100 == 0 {
 				eventually(t, "it is rejected, a handler "+name, func() bool { return b.Err() != nil })

@@ -73,10 +73,7 @@ func init() {
 // go on, forward, and never miss what a publication that returned has brought.
 func TestReadersSurviveTheirWriters(t *testing.T) {
 	t.Parallel()
-	rounds := 6
-	if testing.Short() {
-		rounds = 2
-	}
+	rounds := times(6, 2)
 	temp := memoryTemp(t)
 	dir, word := filepath.Join(temp, "region"), filepath.Join(temp, "committed")
 	committed, err := sharedWord(word)

@@ -39,11 +39,7 @@ var rudeness = []func(c *client.Client) error{
 // which the end of the package's tests verifies.
 func TestRudeCodeUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds := 8
-	if testing.Short() {
-		rounds = 2
-	}
-	for round := range rounds {
+	for round := range times(8, 2) {
 		dir := regionIn(t)
 		p := created(t, dir, 1, numbered(1))
 		c := open(t, dir)

@@ -292,7 +292,7 @@ func TestSnapshotIsExactAfterAReplacementThatReadersWatch(t *testing.T) {
 	p := created(t, regionIn(t), 1, numbered(1))
 	c := open(t, p.dir())
 	stop := flatOut(t, func() error { c.Snapshot(); return nil })
-	for g := uint64(2); g < 300; g++ {
+	for g := uint64(2); g < uint64(times(300, 80)); g++ {
 		must(t, p.create(g, numbered(g)))
 		want(t, "the generation when Create has returned", c.Snapshot().Generation(), g)
 	}

@@ -233,7 +233,8 @@ func TestManyWait(t *testing.T) {
 	dir := regionIn(t)
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)
-	const each, last = 3, 6001 // generations
+	const each = 3
+	last := uint64(times(6001, 1501)) // generations
 	seen := make(chan uint64, 100)
 	var loops []<-chan struct{}
 	for range 8 {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -102,6 +104,11 @@ func plan(total time.Duration, seed uint64) ([]step, error) {
 			campaign("arm64", "^TestArm64$", "-arm64.all"),
 		)
 	}
+	packages, err := shortened(".")
+	if err != nil {
+		return nil, err
+	}
+	steps = append(steps, step{name: "not short", args: append([]string{"-timeout=0", "-count=1", "-race"}, packages...)})
 	targets, err := fuzzTargets(".")
 	if err != nil {
 		return nil, err
@@ -120,13 +127,42 @@ var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
 // fuzzTargets are those of the module in a directory: "shm/image/FuzzOpen".
 func fuzzTargets(root string) (targets []string, err error) {
-	return targets, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
+	return targets, eachTest(root, func(path string, text []byte) {
 		for _, found := range fuzzTarget.FindAllSubmatch(text, -1) {
 			targets = append(targets, filepath.Join(filepath.Dir(path), string(found[1])))
+		}
+	})
+}
+
+// shortened are the packages of the module in a directory with tests that try less with
+// -short, as `make test` runs them: "./client".
+func shortened(root string) (packages []string, err error) {
+	err = eachTest(root, func(path string, text []byte) {
+		if bytes.Contains(text, []byte("testing.Short()")) {
+			packages = append(packages, "./"+filepath.Dir(path))
+		}
+	})
+	return slices.Compact(packages), err
+}
+
+// eachTest calls f for each file of tests of the module in a directory.
+func eachTest(root string, f func(path string, text []byte)) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != root {
+				return fs.SkipDir // another module
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err == nil {
+			f(path, text)
 		}
 		return err
 	})
