@@ -116,7 +116,11 @@ func TestSignedCommit(t *testing.T) {
 		t.Run(algorithm, func(t *testing.T) {
 			u := newSigning(t, algorithm)
 			s := open(t, u.spec(), source.Options{})
-			for _, kind := range []string{"ed25519", "rsa", "ecdsa"} {
+			kinds := []string{"ed25519", "rsa", "ecdsa"}
+			if algorithm == "sha256" {
+				kinds = kinds[:1] // what a key signs with does not depend on the hash of objects
+			}
+			for _, kind := range kinds {
 				u.keygen(kind, "-t", kind)
 				u.signAs(kind)
 				u.allow("# comment", "", `"eve@example.com,ops" namespaces="git,file",valid-after="20200101Z" `+u.public(kind), "bob "+u.public("bob"))
