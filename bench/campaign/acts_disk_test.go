@@ -20,7 +20,6 @@ import (
 // from nothing. A command that has to be stored waits, and has no effect. A second signal
 // ends the daemon.
 func TestHangingDisk(t *testing.T) {
-	t.Parallel()
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	h := newActsHost(t)

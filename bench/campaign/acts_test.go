@@ -49,7 +49,6 @@ func actsPoints() (points []string) {
 // intent is what the audit's entries come to, and every act that was answered is there;
 // the next daemon has that intent, makes it so, and enters what was begun as done.
 func TestActs(t *testing.T) {
-	t.Parallel()
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	began := time.Now()

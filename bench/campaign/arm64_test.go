@@ -70,7 +70,6 @@ var arm64Packages = []emulated{
 // also between processes. It cannot show an order that arm64 allows and amd64 does
 // not.
 func TestArm64(t *testing.T) {
-	t.Parallel()
 	qemu := debian(t, "qemu-user", "qemu-aarch64")
 	// Other users have to get to the binaries, which a test's own folder forbids.
 	dir, err := os.MkdirTemp("", "statesync-arm64-")

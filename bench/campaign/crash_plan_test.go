@@ -193,11 +193,19 @@ type crashStep struct {
 	crashPoint
 }
 
-// newCrashPlan traces all scenarios. Its first steps leave out the points in hit.
+// newCrashPlan traces all scenarios, or some of them for a short campaign, which makes
+// no other steps than the first ones. Those leave out the points in hit.
 func newCrashPlan(h *crashHost, hit map[string]bool) *crashPlan {
 	plan := &crashPlan{chance: chance("crash plan")}
 	planned := maps.Clone(hit)
-	for _, s := range crashScenarios {
+	scenarios := crashScenarios
+	if *crashKills == 0 {
+		scenarios = nil
+		for _, n := range plan.chance.Perm(len(crashScenarios))[:crashTraced] {
+			scenarios = append(scenarios, crashScenarios[n])
+		}
+	}
+	for _, s := range scenarios {
 		way := &crashWay{crashScenario: s, points: h.trace(s)}
 		plan.ways = append(plan.ways, way)
 		for _, p := range way.points {
@@ -252,9 +260,10 @@ func crashFirst(t *testing.T, limit int) (tried []string) {
 }
 
 // crashSealed kills daemons with a sealed region, where the file system has seals: at
-// each step that sets or lifts the seal, once or at each arrival, and at other points
-// up to the limit. It returns the names of the points.
-func crashSealed(t *testing.T, limit int, once bool) (tried []string) {
+// each step that sets or lifts the seal, at each arrival, and at other points up to the
+// limit. A short campaign does so at crashSome of the steps, once each. It returns the
+// names of the points.
+func crashSealed(t *testing.T, limit int, short bool) (tried []string) {
 	t.Helper()
 	if !canSeal(t) {
 		t.Log("the file system has no seals: crashes around them are skipped")
@@ -279,10 +288,15 @@ func crashSealed(t *testing.T, limit int, once bool) (tried []string) {
 	})
 	about := func(name string) bool { return strings.Contains(name, "seal") || strings.Contains(name, "punch") }
 	for _, n := range chance("crash sealed").Perm(len(points)) {
-		if p := points[n]; (about(p.name) || len(tried) < limit) && (!once || !slices.Contains(tried, p.name)) {
-			tried = append(tried, p.name)
-			h.crashAndRecover(s, p)
+		p := points[n]
+		switch {
+		case short && (!about(p.name) || len(tried) == crashSome || slices.Contains(tried, p.name)):
+			continue
+		case !about(p.name) && len(tried) >= limit:
+			continue
 		}
+		tried = append(tried, p.name)
+		h.crashAndRecover(s, p)
 	}
 	return tried
 }

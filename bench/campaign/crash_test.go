@@ -21,16 +21,18 @@ import (
 
 var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills the daemon at least; 0 is at some of the failpoints, with few kills at random moments")
 
-// crashSome is at how many failpoints a short campaign kills the daemon besides those of
-// the first start and of sealed regions.
+// crashSome is at how many failpoints a short campaign kills the daemon, of those of
+// sealed regions and of the others, besides the first start.
 const crashSome = 5
+
+// crashTraced is how many of the scenarios a short campaign has.
+const crashTraced = 4
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
 // next daemon continues with a higher generation: in the same file, unless the
 // scenario replaces it.
 func TestCrash(t *testing.T) {
-	t.Parallel()
 	runtime.LockOSThread() // see crashHost.start
 	defer runtime.UnlockOSThread()
 	began := time.Now()

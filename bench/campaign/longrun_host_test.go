@@ -107,7 +107,6 @@ func (h *clockHost) status() (s struct {
 // TestLongRunFileTimes changes a source in ways that its files' times do not show:
 // they go back, they lie in the future, and they are the same as before.
 func TestLongRunFileTimes(t *testing.T) {
-	t.Parallel()
 	h := newClockHost(t)
 	h.change(10)
 	daemon := h.daemon()
@@ -156,7 +155,6 @@ func TestLongRunFileTimes(t *testing.T) {
 // TestLongRunFutureStamps has a region whose every wall clock stamp is an hour
 // in the future, as after the clock was set back, and in the last century.
 func TestLongRunFutureStamps(t *testing.T) {
-	t.Parallel()
 	h := newClockHost(t)
 	h.change(1)
 	for n, at := range []time.Time{time.Now().Add(time.Hour), time.Unix(1, 0), time.Unix(1<<33, 0)} {
@@ -228,7 +226,6 @@ func stampRegion(t *testing.T, path string, at time.Time) {
 // for heartbeats and waits differ from the readers': as in a container that was
 // checkpointed on another machine.
 func TestLongRunTimeNamespace(t *testing.T) {
-	t.Parallel()
 	const seconds = 7200
 	if out, err := exec.Command("unshare", "-T", "--monotonic", "60", "--boottime", "60", "true").CombinedOutput(); err != nil {
 		t.Skipf("no time namespace can be made here (it takes root): %v: %s", err, out)

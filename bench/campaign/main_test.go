@@ -80,12 +80,6 @@ func TestMain(m *testing.M) {
 	if testing.Verbose() {
 		fmt.Println("-campaign.seed", *campaignSeed)
 	}
-	// What runs in parallel waits more than it computes.
-	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
-		if err := flag.Set("test.parallel", "6"); err != nil {
-			panic(err)
-		}
-	}
 	if err := os.Setenv("STATESYNC_LISTEN", "off"); err != nil { // many daemons run at a time
 		panic(err)
 	}

@@ -31,7 +31,6 @@ func init() {
 // changes nothing: readers keep reading. With the capability, or after the seal is
 // lifted as the message says, a daemon continues in the same region.
 func TestMemorySealedSuccessor(t *testing.T) {
-	t.Parallel()
 	parent := memoryTmpfs(t, 1024)
 	memoryNeedsSeals(t, parent)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--seal")

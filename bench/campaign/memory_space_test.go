@@ -23,7 +23,6 @@ func memoryCmd(path string, args ...string) *exec.Cmd { return exec.Command(path
 // revision is refused with the reason, the daemon lives, and readers keep what they
 // have. With room again the same revision is published without intervention.
 func TestMemoryFullFileSystem(t *testing.T) {
-	t.Parallel()
 	const (
 		all       = 140
 		revisions = 7

@@ -156,7 +156,6 @@ func TestTrustReaderThatWrites(t *testing.T) {
 
 // A daemon that runs as the wrong user reports it, and changes nothing.
 func TestTrustWrongDaemon(t *testing.T) {
-	t.Parallel()
 	parent := trustParent(t)
 	source := trustSource(t, parent)
 	args := func(region, state string) []string {

@@ -72,7 +72,6 @@ func init() {
 // daemon refuses it with a message, writes nothing, and ends. Readers, which run as
 // a third user and as root, get the documented error without a wait.
 func TestTrustSquattedName(t *testing.T) {
-	t.Parallel()
 	parent := trustParent(t)
 	source := trustSource(t, parent)
 	// The other user has a valid region, which the squatter's links lead to.

@@ -21,7 +21,6 @@ import (
 // Clients and daemons of different versions share one region: readers of both
 // keep reading while daemons of both take turns at it, upgraded and downgraded.
 func TestVersions(t *testing.T) {
-	t.Parallel()
 	t.Cleanup(func() {
 		if versionsTried.read.Load() > 0 && !t.Failed() {
 			report(t, "clients and daemons of different versions share a region",
