@@ -1,4 +1,5 @@
-// Package keyfile reads the small files that operators give: keys, signers and secrets.
+// Package keyfile reads small files, such as those that operators give: keys, signers and
+// secrets.
 package keyfile
 
 import (

@@ -305,12 +305,12 @@ func (s *gitSource) bring(ctx context.Context, from ref) (revision, error) {
 			return s.seen, nil
 		}
 	}
-	got, err := s.repo.fetch(ctx, from)
+	got, err := s.repo.fetch(ctx, from, s.seen.commit)
 	if errors.Is(err, errDamaged) {
 		if err := s.repo.remove(); err != nil {
 			return revision{}, err
 		}
-		got, err = s.repo.fetch(ctx, from)
+		got, err = s.repo.fetch(ctx, from, s.seen.commit)
 	}
 	if err != nil {
 		err = s.advise(err)

@@ -3,12 +3,11 @@
 package git
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -24,13 +23,10 @@ const (
 )
 
 // polled asks the remote for the ref that is followed, and returns zero if that is to be left
-// to git: after a start, now and then, and if the answer is a redirect, one that asks for
+// to git: over ssh and file, after a start, now and then, and if the answer is a redirect, one that asks for
 // credentials, one that is not in protocol version 2, or none.
 func (s *gitSource) polled(ctx context.Context) ref {
-	if s.seen.tip == "" || s.recheck || time.Since(s.repo.pulled) >= trustTime {
-		return ref{}
-	}
-	if s.remote.url.Scheme != "https" && s.remote.url.Scheme != "http" {
+	if s.repo.ask == nil || s.seen.tip == "" || s.recheck || time.Since(s.repo.pulled) >= trustTime {
 		return ref{}
 	}
 	found, err := s.askRef(ctx)
@@ -56,33 +52,32 @@ func (s *gitSource) askRef(ctx context.Context) (ref, error) {
 		return ref{}, err
 	}
 	defer answer.Close()
-	data, err := io.ReadAll(io.LimitReader(answer, most))
-	if err != nil {
-		return ref{}, err
-	}
-	return s.remote.find(data)
+	return s.remote.find(io.LimitReader(answer, most))
 }
 
 // find finds the ref that is followed in the answer to ls-refs: lines
 // "OID NAME[ ATTRIBUTE…]" and a flush. A prefix brings other refs, too.
-func (r *remote) find(data []byte) (ref, error) {
+func (r *remote) find(in io.Reader) (ref, error) {
+	answer := lines{bufio.NewReader(in)}
 	c := choice{remote: r}
 	for {
-		if len(data) < 4 {
-			return ref{}, errors.New("the answer ends before its end")
-		}
-		n, err := strconv.ParseUint(string(data[:4]), 16, 16)
+		n, err := answer.length()
 		switch {
 		case err != nil:
-			return ref{}, fmt.Errorf("the answer has a line of the length %q", data[:4])
-		case n == 0 && len(data) == 4 && c.best.name != "" && !c.twice:
+			return ref{}, err
+		case n == flushPkt:
+			if _, err := answer.ReadByte(); !errors.Is(err, io.EOF) || c.best.name == "" || c.twice {
+				return ref{}, errors.New("the answer does not end with the ref that was asked for, once")
+			}
 			return c.best, nil
-		case n < 4 || int(n) > len(data):
-			return ref{}, fmt.Errorf("the answer has a line of the length %d", n)
+		case n < 0:
+			return ref{}, errors.New("the answer has a second part")
 		}
-		line := bytes.TrimSuffix(data[4:n], []byte("\n"))
-		data = data[n:]
-		fields := strings.SplitN(string(line), " ", 3)
+		line, err := answer.text(n)
+		if err != nil {
+			return ref{}, err
+		}
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
 		if len(fields) < 2 || !IsObject(fields[0]) {
 			return ref{}, fmt.Errorf("the answer has the line %q", line)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -96,6 +97,21 @@ func TestPollOfATagIsOfTheTag(t *testing.T) {
 	}
 }
 
+// odd are answers that no server of Git gives. page is one that is not of the right type.
+func (s *server) odd(page string) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"redirect": func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, s.URL+"/elsewhere", http.StatusMovedPermanently)
+		},
+		"unauthorized": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("WWW-Authenticate", "Basic")
+			http.Error(w, "no", http.StatusUnauthorized)
+		},
+		"page":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) },
+		"broken": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	}
+}
+
 // TestHostileAnswers has a server answer all sorts of nonsense: what was fetched before
 // stays, each answer is an error in bounded time, and the next good answer is used.
 func TestHostileAnswers(t *testing.T) {
@@ -116,17 +132,10 @@ func TestHostileAnswers(t *testing.T) {
 	same := pkt(commit + " refs/heads/main\n")
 	s := open(t, "git:"+server.repository(), source.Options{})
 	fetch(t, s)
-	for name, answer := range map[string]http.HandlerFunc{
-		"redirect": func(w http.ResponseWriter, q *http.Request) {
-			http.Redirect(w, q, server.URL+"/elsewhere", http.StatusMovedPermanently)
-		},
-		"unauthorized": func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("WWW-Authenticate", "Basic")
-			http.Error(w, "no", http.StatusUnauthorized)
-		},
+	answers := server.odd("<html>" + same + "0000")
+	maps.Copy(answers, map[string]http.HandlerFunc{
 		"missing":     http.NotFound,
 		"odd status":  other,
-		"page":        func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>"+same+"0000") },
 		"empty":       result(""),
 		"flush":       result("0000"),
 		"garbage":     result("\x00\xff\xfe garbage \x1b[31m"),
@@ -145,8 +154,8 @@ func TestHostileAnswers(t *testing.T) {
 				}
 			}
 		},
-		"broken": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-	} {
+	})
+	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
 			server.answer(answer)
 			_, err := s.Fetch(t.Context(), s.newest)
@@ -314,7 +323,7 @@ func TestFindRef(t *testing.T) {
 		pkt("unborn refs/heads/main\n") + "0000":                "",
 		pkt(strings.ToUpper(name)+" refs/heads/main\n") + "0000": "",
 	} {
-		got, err := main.find([]byte(answer))
+		got, err := main.find(strings.NewReader(answer))
 		if got.tip != want || (err == nil) != (want != "") {
 			t.Errorf("in %q it finds %q, %v, want %q", answer, got, err, want)
 		}
@@ -324,7 +333,7 @@ func TestFindRef(t *testing.T) {
 func FuzzFindRef(f *testing.F) {
 	f.Add([]byte(pkt(strings.Repeat("a", 40)+" refs/heads/main\n") + "0000"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, err := (&remote{ref: "refs/heads/main"}).find(data); err == nil && !bytes.Contains(data, []byte(string(got.tip)+" refs/heads/main")) {
+		if got, err := (&remote{ref: "refs/heads/main"}).find(bytes.NewReader(data)); err == nil && !bytes.Contains(data, []byte(string(got.tip)+" refs/heads/main")) {
 			t.Errorf("it found %q in %q", got, data)
 		}
 	})

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/statesync/statesync/daemon/internal/keyfile"
 	"github.com/statesync/statesync/daemon/internal/plain"
 )
 
@@ -21,23 +21,22 @@ import (
 const (
 	directTime = 20 * time.Second
 	maxDirect  = 16 << 20 // bytes of the answer
-	maxPkt     = 65520    // bytes of a line of the protocol
 	maxShallow = 64 << 10 // bytes of the file shallow
 )
 
 // errIndirect is the error of a fetch that is left to git.
 var errIndirect = errors.New("it is left to git fetch")
 
-// direct brings an object that a poll has named, by one request, and has git index the pack.
-// git fetch does the same by four programs and two requests, and takes the processor for
-// three times as long. Whatever is not as usual is left to it: direct returns an error then,
+// direct brings an object that a poll has named to a repository that has a commit, by one
+// request, and has git index the pack. git fetch does the same by four programs and two
+// requests, and takes the processor for three times as long. Whatever is not as usual is left to it: direct returns an error then,
 // and the repository is as before. fetchedRef stays where git fetch has put it: what is here
 // besides is lost to nothing but shrink, which has git fetch first.
 //
 // That all is there that the object leads to is checked by index-pack (--strict: what a new
 // object names is in the pack or in the repository), and once more where the tree is read.
-func (r *repository) direct(ctx context.Context, want oid) (revision, error) {
-	if r.ask == nil || r.have.commit == "" || r.have.commit.algorithm() != want.algorithm() {
+func (r *repository) direct(ctx context.Context, want, have oid) (revision, error) {
+	if r.ask == nil || have == "" || have.algorithm() != want.algorithm() {
 		return revision{}, errIndirect
 	}
 	ctx, cancel := context.WithTimeout(ctx, directTime)
@@ -50,7 +49,7 @@ func (r *repository) direct(ctx context.Context, want oid) (revision, error) {
 	for _, o := range cut {
 		args = append(args, "shallow "+o+"\n")
 	}
-	args = append(args, "have "+string(r.have.commit)+"\n", "done\n")
+	args = append(args, "have "+string(have)+"\n", "done\n")
 	answer, err := r.ask(ctx, command("fetch", want, args...))
 	if err != nil {
 		return revision{}, err
@@ -74,31 +73,23 @@ func (r *repository) direct(ctx context.Context, want oid) (revision, error) {
 
 // shallow returns the commits whose parents the repository does not have.
 func (r *repository) shallow() ([]string, error) {
-	f, err := os.Open(filepath.Join(r.git.dir, "shallow"))
-	if errors.Is(err, os.ErrNotExist) {
+	text, err := keyfile.Read(filepath.Join(r.git.dir, "shallow"), maxShallow)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxShallow+1))
-	if err != nil || len(text) > maxShallow {
-		return nil, errors.Join(err, errIndirect)
-	}
-	return strings.Fields(string(text)), nil
+	return strings.Fields(string(text)), err
 }
 
 // pack reads the pack in an answer to the command fetch.
 type pack struct {
-	lines *bufio.Reader
+	lines lines
 	left  int // bytes of the line that is being read
 }
 
 // newPack reads an answer up to its pack. A server that says more than that is not
 // understood: it is shallow itself, or gives URLs of packs.
 func newPack(r io.Reader) (*pack, error) {
-	p := &pack{lines: bufio.NewReaderSize(r, maxPkt)}
+	p := &pack{lines: lines{bufio.NewReaderSize(r, maxPkt)}}
 	line, err := p.line()
 	if err == nil && line == "shallow-info\n" {
 		if line, err = p.line(); err == nil && line == "" {
@@ -111,47 +102,29 @@ func newPack(r io.Reader) (*pack, error) {
 	return p, err
 }
 
-// length reads the length of a line, without that of the length itself; -4 is the end of the
-// answer, and -3 that of a part.
-func (p *pack) length() (int, error) {
-	var digits [4]byte
-	if _, err := io.ReadFull(p.lines, digits[:]); err != nil {
-		return 0, fmt.Errorf("the answer ends before its end: %w", io.ErrUnexpectedEOF)
-	}
-	n, err := strconv.ParseUint(string(digits[:]), 16, 16)
-	if err != nil || n == 2 || n == 3 || n > maxPkt {
-		return 0, fmt.Errorf("the answer has a line of the length %q", digits)
-	}
-	return int(n) - len(digits), nil
-}
-
 // line reads a short line; "" is the end of a part.
 func (p *pack) line() (string, error) {
-	n, err := p.length()
+	n, err := p.lines.length()
 	switch {
 	case err != nil:
 		return "", err
-	case n == -3:
+	case n == delimPkt:
 		return "", nil
 	case n < 0 || n > 1000:
 		return "", fmt.Errorf("the answer has a line of %d bytes in the place of a pack", n)
 	}
-	line := make([]byte, n)
-	if _, err := io.ReadFull(p.lines, line); err != nil {
-		return "", io.ErrUnexpectedEOF
-	}
-	return string(line), nil
+	return p.lines.text(n)
 }
 
-// Read reads the pack. The first byte of each line says what the rest is: a part of the
-// pack, what a person may read, or why there is no pack.
+// Read reads the pack. The first byte of each line is the kind of the rest: 1 is a part of
+// the pack, 2 progress, and 3 an error.
 func (p *pack) Read(b []byte) (int, error) {
 	for p.left == 0 {
-		n, err := p.length()
+		n, err := p.lines.length()
 		switch {
 		case err != nil:
 			return 0, err
-		case n == -4:
+		case n == flushPkt:
 			return 0, io.EOF
 		case n < 1:
 			return 0, errors.New("the answer has a part behind its pack")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -104,16 +105,11 @@ func TestOddPacksAreLeftToGit(t *testing.T) {
 		}
 	}
 	n := 0
-	for name, answer := range map[string]http.HandlerFunc{
-		"redirect": func(w http.ResponseWriter, q *http.Request) {
-			http.Redirect(w, q, server.URL+"/elsewhere", http.StatusMovedPermanently)
-		},
-		"unauthorized": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusUnauthorized) },
-		"page":         func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
-		"broken":       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"empty":        result(func(string) string { return "" }),
-		"error":        result(func(string) string { return pkt("ERR go away\n") + "0000" }),
-		"half":         result(func(body string) string { return body[:len(body)/2] }),
+	answers := server.odd("<html>")
+	maps.Copy(answers, map[string]http.HandlerFunc{
+		"empty": result(func(string) string { return "" }),
+		"error": result(func(string) string { return pkt("ERR go away\n") + "0000" }),
+		"half":  result(func(body string) string { return body[:len(body)/2] }),
 		"shallow": result(func(body string) string {
 			_, pack, _ := strings.Cut(body, pkt("packfile\n"))
 			return pkt("shallow-info\n") + pkt("shallow "+strings.Repeat("a", 40)+"\n") + "0001" + pkt("packfile\n") + pack
@@ -135,7 +131,8 @@ func TestOddPacksAreLeftToGit(t *testing.T) {
 		},
 		// Of a change before this one; only the first case has none.
 		"another pack": result(func(string) string { return old }),
-	} {
+	})
+	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
 			n++
 			commit := u.push("a.yaml", fmt.Sprint(n))

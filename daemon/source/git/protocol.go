@@ -3,10 +3,12 @@
 package git
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/statesync/statesync/daemon/internal/web"
@@ -18,6 +20,40 @@ const agent = "git/statesync"
 
 // pkt is a line of Git's protocol: its length in four hexadecimal digits, and the line.
 func pkt(line string) string { return fmt.Sprintf("%04x%s", len(line)+4, line) }
+
+// maxPkt is the greatest length of a line, with the digits.
+const maxPkt = 65520
+
+// What stands in the place of a line has no text, and these for its length.
+const (
+	flushPkt = -4 // the end of the answer
+	delimPkt = -3 // the end of a part
+)
+
+// lines reads an answer.
+type lines struct{ *bufio.Reader }
+
+// length reads how long the text of the next line is, or flushPkt or delimPkt.
+func (l lines) length() (int, error) {
+	var digits [4]byte
+	if _, err := io.ReadFull(l, digits[:]); err != nil {
+		return 0, fmt.Errorf("the answer ends before its end: %w", io.ErrUnexpectedEOF)
+	}
+	n, err := strconv.ParseUint(string(digits[:]), 16, 16)
+	if err != nil || n == 2 || n == 3 || n > maxPkt {
+		return 0, fmt.Errorf("the answer has a line of the length %q", digits)
+	}
+	return int(n) - len(digits), nil
+}
+
+// text reads the text of a line.
+func (l lines) text(length int) (string, error) {
+	text := make([]byte, length)
+	if _, err := io.ReadFull(l, text); err != nil {
+		return "", io.ErrUnexpectedEOF
+	}
+	return string(text), nil
+}
 
 // command is a request of protocol version 2, about objects that are named as one is.
 func command(name string, like oid, args ...string) string {

@@ -71,7 +71,6 @@ type repository struct {
 	root    oid       // the commit that later ones must descend from; "": none
 	begun   oid       // the root that this repository was begun with
 	ready   bool      // it was looked at since the start, and can be used
-	have    revision  // what was brought last, if it is ready
 	pulled  time.Time // when git fetch ended last that worked
 	changes int       // since its history was cut off last
 
@@ -92,9 +91,8 @@ func (r *repository) open(ctx context.Context) error {
 		return err
 	}
 	usable := false
-	var got revision
 	if _, err := os.Lstat(r.git.dir); err == nil {
-		got, err = r.revision(ctx, fetchedRef)
+		got, err := r.revision(ctx, fetchedRef)
 		switch {
 		case err != nil && !exited(err) && !errors.Is(err, errDamaged) && !refuses(err):
 			return err
@@ -110,7 +108,7 @@ func (r *repository) open(ctx context.Context) error {
 	if !usable {
 		return r.create(ctx, "sha1")
 	}
-	r.ready, r.have = true, got
+	r.ready = true
 	return nil
 }
 
@@ -125,7 +123,7 @@ func (r *repository) create(ctx context.Context, algorithm string) error {
 
 // remove deletes the repository.
 func (r *repository) remove() error {
-	r.ready, r.have, r.changes, r.begun = false, revision{}, 0, ""
+	r.ready, r.changes, r.begun = false, 0, ""
 	return os.RemoveAll(r.git.dir)
 }
 
@@ -193,14 +191,15 @@ func readWhole(r *bufio.Reader) (oid, string, error) {
 // fetch brings what the remote has of a ref. The first fetch of a repository brings one
 // commit; each one after it what is new, so that it is known what descends from what.
 // If the ref's tip is known, that alone is asked for, and not the ref first, unless the
-// remote gives no object by its name.
-func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
+// remote gives no object by its name. have is a commit that an earlier fetch brought, and
+// "" if there was none since the start.
+func (r *repository) fetch(ctx context.Context, from ref, have oid) (revision, error) {
 	if err := r.open(ctx); err != nil {
 		return revision{}, err
 	}
 	if r.ready && from.tip != "" {
-		if got, err := r.direct(ctx, from.tip); err == nil {
-			r.have, got.ref = got, from.name
+		if got, err := r.direct(ctx, from.tip, have); err == nil {
+			got.ref = from.name
 			return got, nil
 		}
 	}
@@ -229,7 +228,7 @@ func (r *repository) fetch(ctx context.Context, from ref) (revision, error) {
 	case got.commit == "":
 		return revision{}, fmt.Errorf("%w: it does not have what was fetched", errDamaged)
 	}
-	r.ready, r.have = true, got
+	r.ready = true
 	got.ref = from.name
 	return got, nil
 }
