@@ -54,12 +54,8 @@ func (t *tx) readFloors() (map[string]Floor, error) {
 	return all, err
 }
 
-// setFloor replaces a floor. Of one without a state nothing is kept.
-func (t *tx) setFloor(identity string, f Floor) error {
-	all, err := t.readFloors()
-	if err != nil {
-		return err
-	}
+// setFloor replaces one of all floors. Of one without a state nothing is kept.
+func (t *tx) setFloor(all map[string]Floor, identity string, f Floor) (err error) {
 	if t.floors.bucket == nil {
 		b, err := t.CreateBucket(floorsName)
 		if err != nil {
@@ -117,7 +113,7 @@ func (s *Store) RaiseFloor(identity, from, to string) error {
 		if old := all[identity]; old.State != from {
 			return fmt.Errorf("what was accepted last %w: %q and not %q", ErrRaised, old.State, from)
 		}
-		if err := t.setFloor(identity, Floor{State: to, Time: now()}); err != nil {
+		if err := t.setFloor(all, identity, Floor{State: to, Time: now()}); err != nil {
 			return err
 		}
 		failpoint.Here("history.floor-begin")
@@ -139,7 +135,11 @@ func (s *Store) ActFloor(e Entry, identity, state string) (Entry, error) {
 		if err := t.enter(&e); err != nil {
 			return err
 		}
-		return t.setFloor(identity, Floor{State: state, Time: now(), Act: e.Number})
+		all, err := t.readFloors()
+		if err != nil {
+			return err
+		}
+		return t.setFloor(all, identity, Floor{State: state, Time: now(), Act: e.Number})
 	})
 	if err != nil {
 		return Entry{}, err
