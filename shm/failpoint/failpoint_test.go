@@ -57,8 +57,11 @@ func TestNoTrace(t *testing.T) {
 	shmtest.Go(t, "build", "-o", nm, "cmd/nm")
 	for _, flags := range [][]string{nil, {"-tags=failpoints"}} {
 		args := append([]string{"-export", "-f", "{{.Export}}"}, flags...)
-		archives := shmtest.Go(t, "list", append(args, "../../shm/writer", "../../daemon", "../../daemon/plan/decode")...)
-		for _, archive := range strings.Fields(archives) {
+		archives, err := shmtest.GoCommand("list", append(args, "../../shm/writer", "../../daemon", "../../daemon/plan/decode")...).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for _, archive := range strings.Fields(string(archives)) {
 			symbols, err := exec.Command(nm, archive).Output()
 			if err != nil {
 				t.Fatal(err)
