@@ -14,6 +14,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // tenants are configs of so many tenants, beside two others.
@@ -164,7 +165,7 @@ func TestWatchPrefixUnderAFastWriter(t *testing.T) {
 		}
 		return true
 	})
-	for i := range times(500, 200) {
+	for i := range shmtest.Times(500, 200) {
 		name := fmt.Sprintf("tenants/%03d", i%50)
 		if i%7 == 0 {
 			delete(all, name)

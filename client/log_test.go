@@ -16,6 +16,7 @@ import (
 
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // logged collects what a client logs.
@@ -178,7 +179,7 @@ func TestLogHandlerThatBlocksOrPanics(t *testing.T) {
 		p := created(t, regionIn(t), 1, numbered(1))
 		c := open(t, p.dir(), client.WithLogger(slog.New(handler{slog.DiscardHandler, handle})))
 		b := client.Bind[number](c, "a")
-		for n := range uint64(times(1000, 300)) {
+		for n := range uint64(shmtest.Times(1000, 300)) {
 			must(t, p.publish(configs{"a": configs{"N": fmt.Sprint("wrong ", n)}}))
 			if n%100 == 0 {
 				eventually(t, "it is rejected, a handler "+name, func() bool { return b.Err() != nil })

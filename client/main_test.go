@@ -69,14 +69,6 @@ func (m closingDefault) Run() int {
 	return code
 }
 
-// times is how often a test tries what may go wrong by chance: less often with -short.
-func times(full, short int) int {
-	if testing.Short() {
-		return short
-	}
-	return full
-}
-
 // want fails the test unless two values are equal.
 func want[T comparable](t testing.TB, what string, got, expected T) {
 	t.Helper()

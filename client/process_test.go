@@ -73,7 +73,7 @@ func init() {
 // go on, forward, and never miss what a publication that returned has brought.
 func TestReadersSurviveTheirWriters(t *testing.T) {
 	t.Parallel()
-	rounds := times(6, 2)
+	rounds := shmtest.Times(6, 2)
 	temp := memoryTemp(t)
 	dir, word := filepath.Join(temp, "region"), filepath.Join(temp, "committed")
 	committed, err := sharedWord(word)

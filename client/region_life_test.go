@@ -19,10 +19,7 @@ import (
 // never back, and are with the new region as soon as there is one.
 func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
 	t.Parallel()
-	rounds := 200
-	if testing.Short() {
-		rounds = 3 * len(mishaps)
-	}
+	rounds := shmtest.Times(200, 3*len(mishaps))
 	if raceDetector {
 		rounds = 2 * len(mishaps)
 		shmtest.WithoutRaceDetector(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/shmtest"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -36,7 +37,7 @@ func TestSnapshotIsExact(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {
-			for last := uint64(0); last < uint64(times(2000, 600)) && !t.Failed(); {
+			for last := uint64(0); last < uint64(shmtest.Times(2000, 600)) && !t.Failed(); {
 				published := committed.Load()
 				s := c.Snapshot()
 				g := s.Generation()
@@ -185,7 +186,7 @@ func TestGetOfANewNameUnderAFastWriter(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {
-			for n := 0; n < times(15, 5) && !t.Failed(); n++ {
+			for n := 0; n < shmtest.Times(15, 5) && !t.Failed(); n++ {
 				reader, err := client.Open(dir)
 				if err != nil {
 					t.Error(err)

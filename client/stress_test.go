@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // rudeness is what code of the application does to the goroutine that runs it.
@@ -39,7 +40,7 @@ var rudeness = []func(c *client.Client) error{
 // which the end of the package's tests verifies.
 func TestRudeCodeUnderLoad(t *testing.T) {
 	t.Parallel()
-	for round := range times(8, 2) {
+	for round := range shmtest.Times(8, 2) {
 		dir := regionIn(t)
 		p := created(t, dir, 1, numbered(1))
 		c := open(t, dir)

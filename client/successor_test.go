@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/client"
+	"github.com/statesync/statesync/shm/shmtest"
 	"github.com/statesync/statesync/shm/writer"
 )
 
@@ -292,7 +293,7 @@ func TestSnapshotIsExactAfterAReplacementThatReadersWatch(t *testing.T) {
 	p := created(t, regionIn(t), 1, numbered(1))
 	c := open(t, p.dir())
 	stop := flatOut(t, func() error { c.Snapshot(); return nil })
-	for g := uint64(2); g < uint64(times(300, 80)); g++ {
+	for g := uint64(2); g < uint64(shmtest.Times(300, 80)); g++ {
 		must(t, p.create(g, numbered(g)))
 		want(t, "the generation when Create has returned", c.Snapshot().Generation(), g)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/statesync/statesync/client"
 	"github.com/statesync/statesync/client/clienttest"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // watched pulls what a Watch yields one by one.
@@ -234,7 +235,7 @@ func TestManyWait(t *testing.T) {
 	p := created(t, dir, 1, numbered(1))
 	c := open(t, dir)
 	const each = 3
-	last := uint64(times(6001, 1501)) // generations
+	last := uint64(shmtest.Times(6001, 1501)) // generations
 	seen := make(chan uint64, 100)
 	var loops []<-chan struct{}
 	for range 8 {

@@ -21,6 +21,7 @@ import (
 	"github.com/statesync/statesync/seqlock"
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/image"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // beDaemon makes the test's own binary the command.
@@ -293,10 +294,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 
 	p := first
 	var last uint64
-	kills, most, began := 0, 20, time.Now()
-	if testing.Short() {
-		most = 8
-	}
+	kills, most, began := 0, shmtest.Times(20, 8), time.Now()
 	for ; kills < most && (kills < 5 || time.Since(began) < 8*time.Second); kills++ { // fewer on a busy machine
 		_, m, err := h.look()
 		if err != nil {

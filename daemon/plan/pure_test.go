@@ -10,6 +10,7 @@ import (
 	"github.com/statesync/statesync/daemon/plan/plantest"
 	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // contentsOfFiles are what a file of TestPure may have: good and bad, of all that
@@ -45,10 +46,7 @@ func TestPure(t *testing.T) {
 		layers[i].Newest = &source.Snapshot{Version: "0"}
 	}
 	var refused, fell, made int
-	steps := 3000
-	if testing.Short() {
-		steps = 1000
-	}
+	steps := shmtest.Times(3000, 1000)
 	for step := range steps {
 		l := &layers[r.IntN(len(layers))]
 		switch r.IntN(20) {

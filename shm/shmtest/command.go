@@ -22,7 +22,7 @@ func GoCommand(verb string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Go runs a GoCommand and returns its output. It fails the test at once if the command
+// Go runs a GoCommand and returns what it writes, errors included. It fails the test at once if the command
 // fails.
 func Go(t testing.TB, verb string, args ...string) string {
 	t.Helper()
@@ -32,6 +32,14 @@ func Go(t testing.TB, verb string, args ...string) string {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 	return string(out)
+}
+
+// Times is how often a test tries what may go wrong by chance: less often with -short.
+func Times(full, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return full
 }
 
 // WithoutRaceDetector runs the calling test once more, in a binary without the race

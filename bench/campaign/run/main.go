@@ -5,7 +5,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -134,11 +133,13 @@ func fuzzTargets(root string) (targets []string, err error) {
 	})
 }
 
+var asksShort = regexp.MustCompile(`testing\.Short\(\)|shmtest\.Times\(`)
+
 // shortened are the packages of the module in a directory with tests that try less with
 // -short, as `make test` runs them: "./client".
 func shortened(root string) (packages []string, err error) {
 	err = eachTest(root, func(path string, text []byte) {
-		if bytes.Contains(text, []byte("testing.Short()")) {
+		if asksShort.Match(text) {
 			packages = append(packages, "./"+filepath.Dir(path))
 		}
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/plan/plantest"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // TestSchemaFormats has schemas, and files that they refer to, in each format.
@@ -213,11 +214,7 @@ func TestSharedVerdict(t *testing.T) {
 		"m.schema.json", `{"properties": {"a": {"$ref": "a.schema.json"}, "b": {"$ref": "b.schema.json"}}}`, "m.json", "{}",
 	}
 	const want = "m.schema.json: the schema has more than 20000 subschemas, with those it refers to; simplify it"
-	times := 3 // maps are walked in any order
-	if testing.Short() {
-		times = 1
-	}
-	for range times {
+	for range shmtest.Times(3, 1) { // maps are walked in any order
 		m := plan.New(plan.Options{})
 		r := made(m, plantest.Files(files...))
 		plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), []string{want})
