@@ -87,6 +87,7 @@ var wallClock = map[string]string{
 	"daemon/source/git/commit.go cutTime time.Unix":                     "shown to people",
 	"daemon/source/git/git.go gitSource.again time.Now":                 "a key's validity is of the calendar",
 	"daemon/source/git/repository.go repository.pull time.Now":          "a difference in one process",
+	"daemon/source/git/repository.go removeAll time.Now":                "a difference in one process",
 	"daemon/source/git/lsrefs.go gitSource.polled time.Since":           "a difference in one process",
 	"daemon/source/git/verify.go gitSource.verify time.Now":             "a key's validity is of the calendar",
 	"daemon/turn.go Daemon.turned time.Now":                             "a difference in one process; also shown to people",

@@ -103,6 +103,60 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	}
 }
 
+// TestOrphans cleans and deletes a repository into which the commands of a process that was
+// killed still write.
+func TestOrphans(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	s := open(t, "git:"+u.file(), source.Options{StateDir: filepath.Join(t.TempDir(), "state")})
+	fetch(t, s)
+	ended := make(chan struct{})
+	orphan := func(d time.Duration) {
+		defer func() { ended <- struct{}{} }()
+		for end := time.Now().Add(d); time.Now().Before(end); {
+			dir := filepath.Join(s.repo.git.dir, "objects", fmt.Sprintf("%02x", rand.IntN(8)))
+			_ = os.MkdirAll(dir, 0o700)
+			name := filepath.Join(dir, fmt.Sprint("tmp_obj_", rand.Uint64()))
+			if os.WriteFile(name, nil, 0o600) == nil && rand.IntN(2) == 0 {
+				_ = os.Remove(name)
+			}
+		}
+	}
+	for range 4 {
+		go orphan(100 * time.Millisecond)
+	}
+	last := filepath.Join(s.repo.git.dir, "shallow.lock")
+	for n := 4; n > 0; {
+		if err := os.WriteFile(last, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.repo.clean(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(last); err == nil {
+			t.Fatal("shallow.lock is still there")
+		}
+		select {
+		case <-ended:
+			n--
+		default:
+		}
+	}
+	for range 4 {
+		go orphan(100 * time.Millisecond)
+	}
+	err := s.repo.remove()
+	for range 4 {
+		<-ended
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(fetch(t, s)); got != "a.yaml=1" {
+		t.Errorf("the snapshot has %q", got)
+	}
+}
+
 func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1", "team/b.yaml", "b")

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/statesync/statesync/daemon/internal/plain"
@@ -30,6 +31,9 @@ const (
 	maxFetched = 1 << 30
 	// maxChanges is after how many changes the history is cut off and repacked.
 	maxChanges = 64
+	// orphanTime is how long a directory is tried to be deleted into which something else
+	// still writes.
+	orphanTime = time.Second
 )
 
 // errDamaged is the error of a repository that does not have what it should have: it is
@@ -124,18 +128,32 @@ func (r *repository) create(ctx context.Context, algorithm string) error {
 // remove deletes the repository.
 func (r *repository) remove() error {
 	r.ready, r.changes, r.begun = false, 0, ""
-	return os.RemoveAll(r.git.dir)
+	return removeAll(r.git.dir)
+}
+
+// removeAll deletes what is at a path. A process that was killed may have left commands
+// behind whose parent is gone: they end soon, and until then may write into it.
+func removeAll(path string) error {
+	for end := time.Now().Add(orphanTime); ; time.Sleep(orphanTime / 100) {
+		err := os.RemoveAll(path)
+		if !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // clean removes the locks and the temporary files that killed processes left.
 func (r *repository) clean() error {
-	err := filepath.WalkDir(r.git.dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	return filepath.WalkDir(r.git.dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // no repository, or what a command deletes that has not ended yet
+		case err != nil:
 			return err
 		}
 		name := entry.Name()
 		if strings.HasSuffix(name, ".lock") || strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, ".tmp-") {
-			if err := os.RemoveAll(path); err != nil {
+			if err := removeAll(path); err != nil {
 				return err
 			}
 			if entry.IsDir() {
@@ -144,10 +162,6 @@ func (r *repository) clean() error {
 		}
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // revision returns what a name leads to, of an object or of fetchedRef, and zero if the
