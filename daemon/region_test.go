@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func (s *setup) file() string { return filepath.Join(s.opt.Region, shm.FileName) }
@@ -93,7 +94,7 @@ func TestRegionLost(t *testing.T) {
 		}},
 		{"overwritten", func() error { return overwrite(s.file(), 0, bytes.Repeat([]byte{0xff}, 0x2000)) }},
 		{"another generation", func() error { return overwrite(s.file(), 0x80, []byte{0xfe, 0xff, 0xff, 0xff, 1, 0, 0, 0}) }},
-		{"the directory removed", func() error { return os.RemoveAll(s.opt.Region) }},
+		{"the directory removed", func() error { return shmtest.RemoveAll(s.opt.Region) }},
 		{"the directory replaced", func() error {
 			if err := os.Rename(s.opt.Region, s.opt.Region+".old"); err != nil {
 				return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func (s *setup) stateFile(name string) string { return filepath.Join(s.opt.StateDir, name) }
@@ -38,7 +39,7 @@ func (s *setup) reserved() uint64 {
 // loseRegion is what a reboot does.
 func (s *setup) loseRegion() {
 	s.Helper()
-	if err := os.RemoveAll(s.opt.Region); err != nil {
+	if err := shmtest.RemoveAll(s.opt.Region); err != nil {
 		s.Fatal(err)
 	}
 }

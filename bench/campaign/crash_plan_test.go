@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // crashScenario is one course of a daemon's life. A trace of one run finds the
@@ -69,7 +70,7 @@ var crashScenarios = []*crashScenario{
 	}},
 	{name: "directory lost", during: func(h *crashHost, d *crashDaemon) {
 		h.replaced = true
-		ok(h, os.RemoveAll(h.region))
+		ok(h, shmtest.RemoveAll(h.region))
 		h.publishes(d)
 	}},
 }

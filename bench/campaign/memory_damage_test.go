@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 var (
@@ -112,16 +113,16 @@ const memoryDirectory = 128 + 64 + 3*64
 
 var memoryHarms = []memoryHarm{
 	{name: "file removed", do: func(h *memoryHost) error { return os.Remove(h.file()) }},
-	{name: "directory removed", do: func(h *memoryHost) error { return os.RemoveAll(h.region) }},
+	{name: "directory removed", do: func(h *memoryHost) error { return shmtest.RemoveAll(h.region) }},
 	{name: "directory moved away", do: func(h *memoryHost) error {
-		return errors.Join(os.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"))
+		return errors.Join(shmtest.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"))
 	}},
 	{name: "directory replaced", do: func(h *memoryHost) error {
-		return errors.Join(os.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"), os.Mkdir(h.region, 0o755))
+		return errors.Join(shmtest.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"), os.Mkdir(h.region, 0o755))
 	}},
 	{name: "directory replaced by a copy", do: func(h *memoryHost) error {
 		b, err := os.ReadFile(h.file())
-		return errors.Join(err, os.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"),
+		return errors.Join(err, shmtest.RemoveAll(h.region+".old"), os.Rename(h.region, h.region+".old"),
 			os.Mkdir(h.region, 0o755), os.WriteFile(h.file(), b, 0o644))
 	}},
 	{name: "replaced by nothing much", do: func(h *memoryHost) error { return h.put([]byte("x")) }},
@@ -157,7 +158,7 @@ var memoryHarms = []memoryHarm{
 	{name: "directory chmodded to nothing", do: func(h *memoryHost) error { return os.Chmod(h.region, 0) }},
 	{name: "directory chmodded for all", do: func(h *memoryHost) error { return os.Chmod(h.region, 0o777) }},
 	{name: "file given a second name", do: func(h *memoryHost) error {
-		return errors.Join(os.RemoveAll(h.region+".link"), os.Link(h.file(), h.region+".link"))
+		return errors.Join(shmtest.RemoveAll(h.region+".link"), os.Link(h.file(), h.region+".link"))
 	}},
 	{name: "file given away", do: func(h *memoryHost) error { return os.Chown(h.file(), trustStranger, -1) }},
 	{name: "noise over everything", do: memoryNoise(0, memorySlots+memorySlotNum*memorySlot)},
@@ -327,7 +328,7 @@ func memoryUndo(h *memoryHost) {
 		return
 	}
 	if _, err := os.Stat(h.region + ".old"); err == nil {
-		_ = os.RemoveAll(h.region)
+		_ = shmtest.RemoveAll(h.region)
 		_ = os.Rename(h.region+".old", h.region)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 var trustAll = flag.Int("trust.squats", 4, "how many of the things that a squatter can do are tried, by chance")
@@ -157,7 +159,7 @@ func TestTrustSquattedWhileRunning(t *testing.T) {
 		ok(t, os.RemoveAll(aside))
 		ok(t, trustCopy(h.region, aside, 0o644))
 		good := h.number
-		ok(t, os.RemoveAll(h.region))
+		ok(t, shmtest.RemoveAll(h.region))
 		squatter := trustSpawn(t, trustAs(trustStranger), "trust-squat", what, h.region, aside)
 		for range squatter.Lines {
 		}
@@ -178,7 +180,7 @@ func TestTrustSquattedWhileRunning(t *testing.T) {
 		if exact, follows, _ := h.reader.numbers(); exact != good || follows != good {
 			t.Errorf("%s: readers are at %d and %d, and had %d", what, exact, follows, good)
 		}
-		ok(t, os.RemoveAll(h.region))
+		ok(t, shmtest.RemoveAll(h.region))
 		h.reader.sees(what+" went away", h.number)
 		h.alive()
 	}

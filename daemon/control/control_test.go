@@ -174,7 +174,7 @@ func TestSocketStaysInPlace(t *testing.T) {
 	for _, damage := range []func() error{
 		func() error { return os.Remove(filepath.Join(region, SocketName)) },
 		func() error { return os.Rename(region, region+"-away") },
-		func() error { return os.RemoveAll(region) },
+		func() error { return shmtest.RemoveAll(region) },
 	} {
 		if err := damage(); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -28,6 +29,17 @@ func Must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// RemoveAll deletes a directory that another process may make files in at the same time,
+// such as a daemon that runs in that of its region.
+func RemoveAll(path string) error {
+	for range patience {
+		if err := os.RemoveAll(path); !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+	}
+	return &os.PathError{Op: "remove", Path: path, Err: syscall.ENOTEMPTY}
 }
 
 // WantError fails the test unless err matches target and names every word.
