@@ -24,8 +24,8 @@
 // # What is promised about files that change
 //
 // A file that is replaced by rename is read as the old or as the new one, always,
-// and the hint comes at once after a calm of 10 ms, else about 2 ms later. This is the way to write configs; give the
-// temporary file a leading dot.
+// and the hint comes at once if nothing happened in the 2 ms before, else about 2 ms
+// later. This is the way to write configs; give the temporary file a leading dot.
 //
 // Directories that are swapped as a whole are read as one of them, never mixed, and
 // never half deleted:

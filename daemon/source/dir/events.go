@@ -23,17 +23,14 @@ import (
 const settleRename = 2 * time.Millisecond
 
 // atOnce is for what is certain to be whole: it is read at once if nothing happened in
-// the calm before. What follows settles like the rest.
-const (
-	atOnce = time.Nanosecond
-	calm   = 10 * time.Millisecond
-)
+// the settleRename before. What follows sooner settles like the rest.
+const atOnce = time.Nanosecond
 
 // crowd is how many events under one hint make a burst.
 const crowd = 16
 
 // debounce delays a hint until events have settled: trailing edge, bounded. What is
-// certain to be whole has its hint at once after a calm. After a burst it also keeps
+// certain to be whole has its hint at once where nothing came just before. After a burst it also keeps
 // hints apart, by more and more while the burst continues, since a busy writer pauses
 // often enough to look settled.
 type debounce struct {
@@ -59,7 +56,7 @@ func newDebounce(quiet, bound time.Duration) *debounce {
 // asked for that.
 func (d *debounce) event(now time.Time, settle time.Duration) {
 	d.events++
-	if settle == atOnce && now.Sub(d.last) < calm {
+	if settle == atOnce && now.Sub(d.last) < settleRename {
 		settle = settleRename
 	}
 	d.last = now

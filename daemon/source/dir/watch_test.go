@@ -410,15 +410,12 @@ func TestDebounce(t *testing.T) {
 	check(d, 550, "a rename after a burst")
 	d.fired(at(550))
 	d.event(at(560), settleRename)
-	check(d, 562, "a rename after the calm")
+	check(d, 562, "a rename where nothing came just before")
 	d.fired(at(562))
-	d.event(at(569), atOnce)
-	check(d, 571, "a rename that is certain, soon after another")
-	d.fired(at(571))
-	d.event(at(582), atOnce)
-	check(d, 582, "a rename that is certain, after the calm")
-	d.event(at(583), atOnce)
-	check(d, 585, "one more")
+	d.event(at(563), atOnce)
+	check(d, 563, "a rename that is certain, where nothing came just before")
+	d.event(at(564), atOnce)
+	check(d, 566, "one more, just after it")
 }
 
 // When events are lost, a hint still comes, and OnWatchError is called.
