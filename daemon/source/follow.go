@@ -16,10 +16,13 @@ import (
 const (
 	// DefaultInterval is the FollowOptions.Interval that is zero.
 	DefaultInterval = 5 * time.Second
-	// hintPause is the time from the end of a look to the next one because of a hint,
-	// at least: a source that hints all the time is looked at 100 times a second at
-	// most. A directory's hints are further apart when there are many.
+	// hintPause is the time from the end of a look to the next one because of a hint, in
+	// the mean: a source that hints all the time is looked at 100 times a second at most.
+	// hintBurst is how many of these pauses may be left out after a quiet time, so that a
+	// hint now and then is followed at once. What is never left out is as long as the look
+	// took. A directory's hints are further apart when there are many.
 	hintPause = 10 * time.Millisecond
+	hintBurst = 100
 	// failedInterval is the time from the end of a look that failed to the next one, at
 	// most.
 	failedInterval = 5 * time.Second
@@ -114,8 +117,9 @@ type Follower struct {
 
 	// Of the goroutine.
 	now         Look
-	unreachable int  // looks in a row that could not reach the server
-	triggered   bool // a Trigger came since the last look that reached the server
+	unreachable int       // looks in a row that could not reach the server
+	triggered   bool      // a Trigger came since the last look that reached the server
+	owed        time.Time // when all pauses between the looks would have ended
 }
 
 // PanicError is the error of a look in which the source panicked. The next look goes on
@@ -272,7 +276,7 @@ func (f *Follower) wait(ctx context.Context) bool {
 	}
 	poll := time.NewTimer(interval)
 	defer poll.Stop()
-	pause := time.NewTimer(hintPause)
+	pause := time.NewTimer(f.hintRest(time.Now()))
 	defer pause.Stop()
 	rest := time.NewTimer(f.triggerRest())
 	defer rest.Stop()
@@ -296,6 +300,15 @@ func (f *Follower) wait(ctx context.Context) bool {
 			return ctx.Err() == nil
 		}
 	}
+}
+
+// hintRest is the time from the end of a look, which is now, until a hint counts.
+func (f *Follower) hintRest(now time.Time) time.Duration {
+	if earliest := now.Add(-hintBurst * hintPause); f.owed.Before(earliest) {
+		f.owed = earliest
+	}
+	f.owed = f.owed.Add(hintPause)
+	return max(f.owed.Sub(now), min(now.Sub(f.now.Began), hintPause))
 }
 
 // triggerRest is the time from the end of a look until a trigger counts.

@@ -135,15 +135,19 @@ func TestFollowLooksAtHints(t *testing.T) {
 			t.Errorf("a look that was taken became %+v", first)
 		}
 
-		// A hint right after a look waits for the pause to end.
+		// A hint right after a look waits only for as long as the look took.
+		s.set(func() { s.slow = hintPause / 2 })
 		s.hint <- struct{}{}
+		time.Sleep(hintPause / 2)
+		s.hint <- struct{}{}
+		time.Sleep(hintPause/2 - 1)
 		synctest.Wait()
-		if n := s.count(); n != 2 {
+		if n := s.count(); n != 3 {
 			t.Errorf("%d looks before the pause has ended", n)
 		}
-		time.Sleep(hintPause)
+		time.Sleep(1 + hintPause/2)
 		synctest.Wait()
-		wants(t, f, 2, 3, 0)
+		wants(t, f, 2, 4, 0)
 	})
 }
 
@@ -341,17 +345,21 @@ func TestFollowSurvivesAPanic(t *testing.T) {
 	})
 }
 
-// A source that hints all the time is looked at once in each pause.
+// A source that hints all the time is looked at once in each pause, after a burst.
 func TestFollowBoundsHints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		always := make(chan struct{})
 		close(always)
 		s := &scripted{hint: always}
 		f := Follow(s, FollowOptions{})
-		time.Sleep(time.Second + 1)
-		synctest.Wait()
-		if n := s.count(); n != int(time.Second/hintPause)+1 {
-			t.Errorf("%d looks in a second, want one at the start and one each %v", n, hintPause)
+		before, wait := 0, hintPause/2 // away from the moments at which looks begin
+		for n, want := range []int{hintBurst + 1, int(time.Second / hintPause), int(time.Second / hintPause)} {
+			time.Sleep(wait)
+			synctest.Wait()
+			if got := s.count() - before; got != want {
+				t.Errorf("%d looks in part %d, want %d", got, n, want)
+			}
+			before, wait = s.count(), time.Second
 		}
 		if err := f.Close(); err != nil {
 			t.Error(err)
