@@ -381,11 +381,12 @@ func (d *Daemon) stop() error {
 	if d.region != nil {
 		errs = append(errs, d.region.close())
 	}
-	if !d.worker.stop() {
-		if !d.State().Stuck { // else it is asked to end because of that, as a failing /livez does
-			d.diary.end()
-		}
+	ended := d.worker.stop()
+	if !ended {
 		d.log.Warn("ending in the middle of decoding a file")
+	}
+	if d.diary != nil && (ended || !d.State().Stuck) { // a failing /livez ends one that is stuck, and its successor must know
+		d.diary.end()
 	}
 	if d.recorder != nil {
 		errs = append(errs, d.recorder.close())

@@ -113,43 +113,47 @@ func (d *diary) pause(inputs string) string {
 }
 
 // begin notes that these inputs are being decoded. The function that it returns
-// notes that this has ended, one way or the other.
-func (d *diary) begin(inputs string) (end func()) {
+// notes that this has ended, one way or the other, and does not wait for the file.
+func (d *diary) begin(inputs string) (ended func()) {
 	if d.state == nil {
-		return d.end
+		return func() {}
 	}
 	deaths := 0
 	if d.inputs == inputs {
 		deaths = d.deaths
 	}
 	text := fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version)
-	d.note(text)
-	return d.end
+	written(d.note(text))
+	return func() { d.note("") }
 }
 
 // end notes that nothing is being decoded.
 func (d *diary) end() {
 	if d.state != nil {
-		d.note("")
+		written(d.note(""))
 	}
 }
 
-// note has the file written on a goroutine of its own, and waits for that no longer than
-// diaryWait.
-func (d *diary) note(text string) {
+// note has the file written on a goroutine of its own. What it returns is closed then, and
+// nil if the file has the text already.
+func (d *diary) note(text string) <-chan struct{} {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.want = text
 	if d.writing == nil && d.want != d.has {
 		d.writing = make(chan struct{})
 		go d.write()
 	}
-	written := d.writing
-	d.mu.Unlock()
-	if written == nil {
+	return d.writing
+}
+
+// written waits for what note returned, but no longer than diaryWait.
+func written(done <-chan struct{}) {
+	if done == nil {
 		return
 	}
 	select {
-	case <-written:
+	case <-done:
 	case <-time.After(diaryWait):
 	}
 }

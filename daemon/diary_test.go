@@ -133,6 +133,7 @@ func TestDiary(t *testing.T) {
 		t.Errorf("%d deaths over %q", d.deaths, d.inputs)
 	}
 	d.begin("def")()
+	d.end()
 	if d = open("v1"); d.deaths != 0 {
 		t.Errorf("%d deaths after an end", d.deaths)
 	}
