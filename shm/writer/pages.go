@@ -20,9 +20,11 @@ import (
 // an image whose size goes up and down a little costs no syscalls.
 const punchSlack = layout.SlotAlign
 
-// reserveSlot gives slot n pages for size bytes.
+// reserveSlot gives slot n pages for size bytes. The rest of the last page counts, so that
+// an image that grows by a few bytes each time seldom has to ask for more.
 func (w *Writer) reserveSlot(n int, size int64) error {
 	from := w.reserved[n]
+	size = wholePages(size)
 	if err := w.reserve(w.file, w.l.SlotOffset(n)+from, size-from); err != nil {
 		return err
 	}
