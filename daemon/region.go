@@ -3,13 +3,13 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -252,9 +252,10 @@ func (r *region) publish(c *content) error {
 		}
 	}
 	if err == nil || grown {
-		// Most of it may have been in the slot before, unseen since: it is compared
-		// at the next heartbeat.
-		r.held, r.verified = m, time.Time{}
+		r.held, r.verified = m, time.Now()
+		if r.w.Kept() { // unseen since it was stored: it is compared at the next heartbeat
+			r.verified = time.Time{}
+		}
 	}
 	if err == nil || errors.Is(err, writer.ErrLost) { // a region may be lost right after the commit
 		r.top = max(r.top, g)
@@ -358,7 +359,7 @@ func (r *region) verify() {
 // equal compares a slot's words with an image's parts.
 func equal(words []uint64, parts [][]uint64) bool {
 	for _, part := range parts {
-		if len(words) < len(part) || !slices.Equal(words[:len(part)], part) {
+		if len(words) < len(part) || !bytes.Equal(seqlock.BytesOf(words[:len(part)]), seqlock.BytesOf(part)) {
 			return false
 		}
 		words = words[len(part):]

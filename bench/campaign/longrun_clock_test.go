@@ -59,6 +59,7 @@ var wallClock = map[string]string{
 	"daemon/owner.go Daemon.tend time.Now":                              "a difference in one process, for the log",
 	"daemon/refusal.go trouble.set time.Now":                            "a difference in one process",
 	"daemon/refusal.go trouble.set time.Since":                          "a difference in one process",
+	"daemon/region.go region.publish time.Now":                          "a difference in one process",
 	"daemon/region.go region.attach time.Now":                           "a difference in one process",
 	"daemon/region.go region.create time.Now":                           "a difference in one process",
 	"daemon/region.go region.published time.Since":                      "a difference in one process, for the log",

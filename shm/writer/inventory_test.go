@@ -59,11 +59,13 @@ func TestPublishStoresWhatChanged(t *testing.T) {
 			}
 			must(t, w.Publish(g, step.image))
 			at = 0
+			kept := false
 			for i, p := range step.image {
 				if len(p) == 0 {
 					continue
 				}
 				stored := slot[at] == p[0]
+				kept = kept || !stored
 				if !stored {
 					slot[at] -= mark
 				}
@@ -74,6 +76,9 @@ func TestPublishStoresWhatChanged(t *testing.T) {
 					t.Fatalf("%s: part %d is not in the slot", step.what, i)
 				}
 				at += len(p)
+			}
+			if w.Kept() != kept {
+				t.Errorf("%s: Kept is %v, want %v", step.what, w.Kept(), kept)
 			}
 		}
 	}

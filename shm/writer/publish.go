@@ -74,7 +74,7 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 		failpoint.Here("publish.punched")
 		stored := w.stored[n]
 		w.stored[n] = nil // after a fault, what the slot holds is not known
-		store(w.l, g, size, image, &stored)
+		w.kept = store(w.l, g, size, image, &stored)
 		w.stored[n] = stored
 		w.l.Ring.Commit(g)
 		failpoint.Here("publish.committed")
@@ -100,8 +100,8 @@ func (w *Writer) sizeOf(image [][]uint64) (int64, error) {
 
 // store writes generation g into its slot, whose sequence is odd already: the
 // protocol's steps 2 and 3. It leaves out the parts that the slot has by its
-// inventory, and updates that.
-func store(l *layout.Layout, g uint64, size int64, image [][]uint64, stored *inventory) {
+// inventory, and updates that. It reports whether there was such a part.
+func store(l *layout.Layout, g uint64, size int64, image [][]uint64, stored *inventory) (kept bool) {
 	n := l.Ring.Slot(g)
 	slot := l.Slot(n)
 	parts, at := 0, 0
@@ -109,7 +109,9 @@ func store(l *layout.Layout, g uint64, size int64, image [][]uint64, stored *inv
 		if len(part) == 0 {
 			continue
 		}
-		if !stored.has(parts, at, part) {
+		if stored.has(parts, at, part) {
+			kept = true
+		} else {
 			seqlock.StoreWords(slot[at:], part)
 			stored.put(parts, at, part)
 			failpoint.Here("store.part")
@@ -122,6 +124,7 @@ func store(l *layout.Layout, g uint64, size int64, image [][]uint64, stored *inv
 	failpoint.Here("store.length")
 	l.Ring.Complete(g)
 	failpoint.Here("store.complete")
+	return kept
 }
 
 // waker wakes a region's waiters on a goroutine of its own. Of several commits

@@ -153,7 +153,7 @@ func (w *Writer) fill(file *os.File, id shm.ID, g uint64, size int64, image [][]
 	failpoint.Here("create.identified")
 	l.Ring.Begin(g)
 	failpoint.Here("create.begun")
-	store(l, g, size, image, new(inventory))
+	w.kept = store(l, g, size, image, new(inventory))
 	l.Ring.Commit(g)
 	failpoint.Here("create.committed")
 	w.status.Heartbeat = shm.Boottime()

@@ -49,6 +49,7 @@ type Writer struct {
 	file          *os.File
 	reserved      []int64     // by slot: bytes from its start that have pages for its image
 	stored        []inventory // by slot: the parts that this writer stored there; nil: not known
+	kept          bool        // the last store left parts as the slot had them
 	current       uint64      // the generation that the hot word must name
 	currentLength uint64      // of its image, in bytes
 
@@ -195,6 +196,10 @@ func (w *Writer) release() error {
 	w.l, w.file, w.reserved, w.stored = nil, nil, nil, nil
 	return err
 }
+
+// Kept reports whether the last publication left parts of the image as the slot had them,
+// where memory may have been damaged since they were stored.
+func (w *Writer) Kept() bool { return w.kept }
 
 // Attached reports whether there is a file that can be published into.
 func (w *Writer) Attached() bool { return w.l != nil }
