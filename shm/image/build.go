@@ -274,8 +274,13 @@ func (m *Image) Sections() []*Section {
 // Same reports whether the sections, in any order, are exactly what the image
 // holds, so that a publication would change nothing.
 func (m *Image) Same(sections []*Section) bool {
-	return slices.EqualFunc(slices.SortedFunc(slices.Values(sections), byName), m.configs,
-		func(s *Section, c Config) bool { return s.Equal(c.Section) })
+	if len(sections) != len(m.configs) {
+		return false
+	}
+	if !m.hasNames(sections) {
+		sections = slices.SortedFunc(slices.Values(sections), byName)
+	}
+	return slices.EqualFunc(sections, m.configs, func(s *Section, c Config) bool { return s.Equal(c.Section) })
 }
 
 // Words are the image's parts in the order in which they are stored, one
