@@ -20,15 +20,21 @@ func DigestText(d Digest) string { return "sha256:" + d.String() }
 
 // contentDigest is ContentDigest of configs whose sums are known.
 func contentDigest(configs []headConfig) (d Digest) {
+	const block = 4 << 10 // many small writes cost more than the hashing
 	all := sha256.New()
-	var b []byte
-	for _, c := range configs {
-		b = binary.LittleEndian.AppendUint64(b[:0], uint64(len(c.Name)))
+	b := make([]byte, 0, 2*block)
+	for i := range configs {
+		c := &configs[i]
+		b = binary.LittleEndian.AppendUint64(b, uint64(len(c.Name)))
 		b = append(b, c.Name...)
 		b = binary.LittleEndian.AppendUint64(b, uint64(c.Kind))
 		b = append(b, c.Sum[:]...)
-		all.Write(b)
+		if len(b) >= block {
+			all.Write(b)
+			b = b[:0]
+		}
 	}
+	all.Write(b)
 	all.Sum(d[:0])
 	return d
 }
