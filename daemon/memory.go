@@ -12,7 +12,6 @@ import (
 	"go.uber.org/atomic"
 
 	"github.com/statesync/statesync/daemon/diff"
-	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/history"
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/failpoint"
@@ -104,10 +103,12 @@ func added(before, now *history.Publication) (bytes int64) {
 			old = before.Snapshots[i].Files
 		}
 		for _, f := range s.Files {
-			for len(old) > 0 && old[0].Path < f.Path {
+			for len(old) > 0 && old[0] != f && old[0].Path < f.Path {
 				old = old[1:]
 			}
-			if len(old) == 0 || old[0] != f {
+			if len(old) > 0 && old[0] == f {
+				old = old[1:]
+			} else {
 				bytes += int64(len(f.Data))
 			}
 		}
@@ -209,7 +210,7 @@ func (r *recorder) flush() (pause time.Duration) {
 	}
 	newest := pending[len(pending)-1].Generation
 	failpoint.Here("memory.record")
-	err := headroom.Check(copies * bytes)
+	err := roomFor(copies * bytes)
 	if err == nil {
 		err = r.store.Record(pending...)
 	}

@@ -172,10 +172,13 @@ func (w *worker) holdBack(layers []plan.Layer, need int64) (rest []plan.Layer, h
 	}
 }
 
-// roomFor reports whether there is memory for decoding what changed. A daemon that
-// is killed for it would be killed again at its next start.
+// roomFor reports whether there is memory for decoding or recording what changed. A daemon
+// that is killed for it would be killed again at its next start.
 func roomFor(need int64) error {
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
-	return headroom.Check(need - int64(idle[0].Value.Uint64()))
+	if need -= int64(idle[0].Value.Uint64()); need <= 0 {
+		return nil
+	}
+	return headroom.Check(need)
 }
