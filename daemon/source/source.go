@@ -111,16 +111,22 @@ type Commit struct {
 // names it, given its digest. A file that have has with the same content is replaced
 // with that of have; if everything is the same, the result is have itself.
 func NewSnapshot(files []*File, have *Snapshot, version func(Digest) string) *Snapshot {
-	slices.SortFunc(files, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
+	var old []*File
 	if have != nil {
-		old := have.Files
-		for i, f := range files {
-			for len(old) > 0 && old[0].Path < f.Path {
-				old = old[1:]
-			}
-			if len(old) > 0 && old[0].Path == f.Path && old[0].Sum == f.Sum {
-				files[i] = old[0]
-			}
+		old = have.Files
+	}
+	if !slices.EqualFunc(files, old, func(a, b *File) bool { return a == b || a.Path == b.Path }) {
+		slices.SortFunc(files, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
+	}
+	for i, f := range files {
+		for len(old) > 0 && old[0] != f && old[0].Path < f.Path {
+			old = old[1:]
+		}
+		if len(old) == 0 {
+			break
+		}
+		if old[0] == f || old[0].Path == f.Path && old[0].Sum == f.Sum {
+			files[i], old = old[0], old[1:]
 		}
 	}
 	s := &Snapshot{Files: files, Digest: digest(files)}

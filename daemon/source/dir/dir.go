@@ -44,6 +44,7 @@ type directory struct {
 	root     node
 	newest   *source.Snapshot
 	walked   []*source.File // the files of newest in the order of the walk
+	order    []int          // where in walked each file of newest is
 	round    uint64         // counts the content checks
 	compared time.Time      // when the round began
 	whole    time.Time      // when the last whole scan began
@@ -161,22 +162,29 @@ func (d *directory) finish(s *scan, have *source.Snapshot) (*source.Snapshot, er
 }
 
 // renew makes the newest snapshot of what a scan found, and has the next scans go on
-// with its files: where have holds the content that was read, the copy is dropped.
+// with its files: where have holds the content that was read, the copy is dropped. The
+// files of a walk that comes by the same paths as the last one are not sorted again.
 func (d *directory) renew(found []*content, have *source.Snapshot) {
-	sorted := slices.SortedFunc(slices.Values(found), func(a, b *content) int {
-		return strings.Compare(a.file.Path, b.file.Path)
-	})
-	files := make([]*source.File, len(sorted))
-	for i, c := range sorted {
-		files[i] = c.file
+	samePath := func(c *content, f *source.File) bool { return c.file == f || c.file.Path == f.Path }
+	if !slices.EqualFunc(found, d.walked, samePath) {
+		d.order = make([]int, len(found))
+		for i := range d.order {
+			d.order[i] = i
+		}
+		slices.SortFunc(d.order, func(a, b int) int { return strings.Compare(found[a].file.Path, found[b].file.Path) })
+	}
+	files := make([]*source.File, len(found))
+	for i, at := range d.order {
+		files[i] = found[at].file
 	}
 	d.newest = source.NewSnapshot(files, have, func(sum source.Digest) string { return "dir@sha256:" + sum.String() })
-	for i, c := range sorted {
-		c.file = d.newest.Files[i]
-	}
 	d.walked = make([]*source.File, len(found))
-	for i, c := range found {
-		d.walked[i] = c.file
+	for i, at := range d.order {
+		f := d.newest.Files[i]
+		if c := found[at]; c.file != f {
+			c.file = f
+		}
+		d.walked[at] = f
 	}
 }
 
