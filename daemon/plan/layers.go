@@ -63,10 +63,9 @@ type entry struct {
 
 	bottom   bool  // of the lowest layer, where null is no document
 	marks    int64 // see decode.Marks; -1: not yet counted
-	round    uint64
-	read     bool // the rest is known
-	null     bool // the document is just null
-	failed   bool // there are errors among problems
+	read     bool  // the rest is known
+	null     bool  // the document is just null
+	failed   bool  // there are errors among problems
 	problems []*Problem
 
 	id     string         // of a schema file: its $id, resolved
@@ -93,7 +92,7 @@ type settings struct {
 	bottom    bool
 }
 
-// cache is what is kept of one layer.
+// cache is what is kept of one layer. files has the files of the views, and no others.
 type cache struct {
 	settings
 	round uint64
@@ -146,8 +145,10 @@ func (m *Maker) arrange(layers []Layer) (newest, accepted []*view) {
 			accepted[i] = m.view(l, c, l.Accepted)
 			c.views = append(c.views, accepted[i])
 		}
-		if !slices.Equal(c.views, old) {
-			c.forget(m.round)
+		for _, v := range old {
+			if !slices.Contains(c.views, v) {
+				c.forget(v)
+			}
 		}
 	}
 	for name, c := range m.layers {
@@ -165,18 +166,14 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 			return v
 		}
 	}
+	for _, v := range c.views {
+		if next := m.changed(v, snapshot); next != nil {
+			return next
+		}
+	}
 	v := &view{layer: l.Name, cache: c, snapshot: snapshot, configs: make([]*entry, 0, len(snapshot.Files))}
 	for _, f := range snapshot.Files {
-		e := c.files[f]
-		if e == nil {
-			e = &entry{file: f, doc: tree.Doc{Layer: l.Name, File: f.Path}, bottom: c.bottom, marks: -1}
-			e.role, e.name = m.roleOf(f.Path)
-			e.name, e.path = c.prefix+e.name, c.prefix+f.Path
-			if e.role == schemaFile && c.noSchemas {
-				e.role = ignored
-			}
-			c.files[f] = e
-		}
+		e := m.entry(v, f)
 		switch e.role {
 		case document, opaque:
 			v.configs = append(v.configs, e)
@@ -192,12 +189,57 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 		}
 		v.wanted++
 	}
-	byName := func(a, b *entry) int { return strings.Compare(a.name, b.name) }
 	slices.SortStableFunc(v.configs, byName)
 	slices.SortStableFunc(v.schemas, byName)
 	v.configs = v.unique(v.configs, "the config %s also comes from %s; rename or remove one of the two files")
 	v.schemas = v.unique(v.schemas, "the config %s also has the schema %s; rename or remove one of the two files")
 	return v
+}
+
+func byName(a, b *entry) int { return strings.Compare(a.name, b.name) }
+
+// entry finds the entry of a file of a view.
+func (m *Maker) entry(v *view, f *source.File) *entry {
+	c := v.cache
+	e := c.files[f]
+	if e == nil {
+		e = &entry{file: f, doc: tree.Doc{Layer: v.layer, File: f.Path}, bottom: c.bottom, marks: -1}
+		e.role, e.name = m.roleOf(f.Path)
+		e.name, e.path = c.prefix+e.name, c.prefix+f.Path
+		if e.role == schemaFile && c.noSchemas {
+			e.role = ignored
+		}
+		c.files[f] = e
+	}
+	return e
+}
+
+// changed makes the view of a snapshot out of that of another one with the same paths, if
+// nothing but configs has another content: nothing is sorted, and only what changed is
+// looked up. It returns nil if there are other changes.
+func (m *Maker) changed(v *view, snapshot *source.Snapshot) *view {
+	old := v.snapshot.Files
+	if len(v.extra) > 0 || !slices.EqualFunc(old, snapshot.Files, func(a, b *source.File) bool { return a == b || a.Path == b.Path }) {
+		return nil
+	}
+	next := &view{
+		layer: v.layer, cache: v.cache, snapshot: snapshot, configs: slices.Clone(v.configs),
+		schemas: v.schemas, skipped: v.skipped, accepts: v.accepts, wanted: v.wanted,
+	}
+	for i, f := range snapshot.Files {
+		if f == old[i] {
+			continue
+		}
+		switch e := m.entry(next, f); e.role {
+		case document, opaque:
+			at, _ := slices.BinarySearchFunc(next.configs, e, byName)
+			next.configs[at] = e
+		case skipped:
+		default:
+			return nil
+		}
+	}
+	return next
 }
 
 // unique sets apart the entries whose name another file has already, and returns the
@@ -227,18 +269,24 @@ func (v *view) entries(visit func(*entry)) {
 	}
 }
 
-// forget drops the files that are in no view.
-func (c *cache) forget(round uint64) {
-	for _, v := range c.views {
-		for _, f := range v.snapshot.Files {
-			c.files[f].round = round
-		}
-	}
-	for f, e := range c.files {
-		if e.round != round {
+// forget drops the files of an old view that are in no present one.
+func (c *cache) forget(old *view) {
+	for i, f := range old.snapshot.Files {
+		if !slices.ContainsFunc(c.views, func(v *view) bool { return v.has(f, i) }) {
 			delete(c.files, f)
 		}
 	}
+}
+
+// has reports whether a file is in the view. It is looked for at its place in another
+// view first.
+func (v *view) has(f *source.File, at int) bool {
+	files := v.snapshot.Files
+	if at < len(files) && files[at] == f {
+		return true
+	}
+	at, found := slices.BinarySearchFunc(files, f.Path, func(f *source.File, p string) int { return strings.Compare(f.Path, p) })
+	return found && files[at] == f
 }
 
 // finished collects the errors of a view whose files were all read.

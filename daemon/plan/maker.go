@@ -36,6 +36,7 @@ type Maker struct {
 	allowEmpty bool
 	layers     map[string]*cache // by name
 	round      uint64
+	newest     combined
 
 	file        atomic.Pointer[string]
 	done, total atomic.Int64
@@ -94,7 +95,7 @@ func (m *Maker) Make(ctx context.Context, layers []Layer) (*Plan, error) {
 	stack := slices.Clone(newest)
 	fallBack(stack, accepted) // those that are known to be bad
 	for {
-		p := &pass{maker: m, stack: stack, combos: combine(stack), schemas: winners(stack)}
+		p := m.pass(stack)
 		plan := newPlan(layers, stack)
 		if need := p.memory(false); need > maxMemory {
 			return plan.refuse(&Problem{What: fmt.Sprintf("decoding all files takes about %d MiB of memory, and at most %d MiB are allowed; "+
@@ -114,6 +115,14 @@ func (m *Maker) Make(ctx context.Context, layers []Layer) (*Plan, error) {
 		m.fill(plan, p)
 		return plan, nil
 	}
+}
+
+// pass begins a pass over a stack. A stack is combined once: Make follows Memory.
+func (m *Maker) pass(stack []*view) *pass {
+	if !slices.Equal(m.newest.stack, stack) {
+		m.newest = combined{stack: slices.Clone(stack), combos: combine(stack), schemas: winners(stack)}
+	}
+	return &pass{maker: m, combined: m.newest}
 }
 
 // fallBack replaces the views that are known to have errors by the accepted ones, where

@@ -19,7 +19,7 @@ func (m *Maker) Memory(layers []Layer) int64 {
 	}
 	stack, accepted := m.arrange(layers)
 	fallBack(stack, accepted)
-	p := &pass{maker: m, stack: stack, combos: combine(stack), schemas: winners(stack)}
+	p := m.pass(stack)
 	need := p.memory(true)
 	var most int64
 	for i, v := range accepted {

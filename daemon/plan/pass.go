@@ -16,10 +16,8 @@ import (
 // pass decodes what is new in a stack of views, one config at a time: the trees of
 // one config are all that there are at any time.
 type pass struct {
-	maker   *Maker
-	stack   []*view
-	combos  []combo
-	schemas []*entry // that are applied, sorted by name
+	maker *Maker
+	combined
 
 	steps     int64 // of all configs up to here
 	most      *combo

@@ -104,6 +104,13 @@ type combo struct {
 	schema *entry   // of the highest layer that has one; nil if none has
 }
 
+// combined is what the views of a stack come to. It is immutable.
+type combined struct {
+	stack   []*view
+	combos  []combo  // sorted by name
+	schemas []*entry // that are applied, sorted by name
+}
+
 func (c *combo) top() *entry { return c.parts[len(c.parts)-1] }
 
 // combine groups the files of the layers by config, sorted by name.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,9 +13,9 @@ import (
 	"github.com/statesync/statesync/shm/image"
 )
 
-// dir is one layer of files.
+// dir is one layer of files. A snapshot is immutable, so callers may change their list.
 func dir(files []*source.File) []Layer {
-	return []Layer{{Name: "dir", Newest: &source.Snapshot{Version: "dir@1", Files: files}}}
+	return []Layer{{Name: "dir", Newest: &source.Snapshot{Version: "dir@1", Files: slices.Clone(files)}}}
 }
 
 // made is the plan of one layer of files.
