@@ -191,8 +191,8 @@ func (c *content) blame(p *plan.Problem, config string) {
 	if c.plan == nil {
 		return
 	}
-	for i := range c.plan.Configs {
-		if from := &c.plan.Configs[i]; from.Name == config {
+	for _, from := range c.plan.Configs {
+		if from.Name == config {
 			p.Layer, p.File = from.Layer, from.File
 		}
 	}

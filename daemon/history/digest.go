@@ -19,12 +19,11 @@ func ContentDigest(configs []*image.Section) Digest {
 func DigestText(d Digest) string { return "sha256:" + d.String() }
 
 // contentDigest is ContentDigest of configs whose sums are known.
-func contentDigest(configs []headConfig) (d Digest) {
+func contentDigest(configs []*headConfig) (d Digest) {
 	const block = 4 << 10 // many small writes cost more than the hashing
 	all := sha256.New()
 	b := make([]byte, 0, 2*block)
-	for i := range configs {
-		c := &configs[i]
+	for _, c := range configs {
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(c.Name)))
 		b = append(b, c.Name...)
 		b = binary.LittleEndian.AppendUint64(b, uint64(c.Kind))

@@ -12,10 +12,10 @@ import (
 
 // head is what the newest record published, in memory. It is immutable. Sections and
 // files are compared by pointer before anything else, so what did not change costs a
-// comparison.
+// comparison, and the next head has it, too.
 type head struct {
 	generation uint64
-	configs    []headConfig // sorted by name
+	configs    []*headConfig // sorted by name
 	layers     map[string]*headLayer
 }
 
@@ -27,7 +27,7 @@ type headConfig struct {
 // headLayer is a layer whose files are known.
 type headLayer struct {
 	snapshot *source.Snapshot // nil after Open
-	files    []headFile       // sorted by path
+	files    []*headFile      // sorted by path
 }
 
 type headFile struct {
@@ -45,7 +45,7 @@ func (t *tx) readHead() (*head, error) {
 	h := &head{generation: generation, layers: map[string]*headLayer{}}
 	err = t.configs.each(func(key, value []byte) error {
 		r, err := decodeHeadRef(string(key), value)
-		h.configs = append(h.configs, headConfig{Ref: r})
+		h.configs = append(h.configs, &headConfig{Ref: r})
 		return err
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func (t *tx) readHead() (*head, error) {
 			return fmt.Errorf("%w: the layer of the file %.255q is not known", ErrDamaged, key)
 		}
 		f, err := decodeHeadFile(path, value)
-		l.files = append(l.files, headFile{path: path, ref: f})
+		l.files = append(l.files, &headFile{path: path, ref: f})
 		return err
 	})
 	return h, err
@@ -83,8 +83,8 @@ func (s *Store) headOf(t *tx) (*head, error) {
 
 // compareConfigs returns what the head has if these are the configs, and the changes
 // that lead there.
-func compareConfigs(old []headConfig, sections []*image.Section) ([]headConfig, []Change) {
-	next := make([]headConfig, 0, len(sections))
+func compareConfigs(old []*headConfig, sections []*image.Section) ([]*headConfig, []Change) {
+	next := make([]*headConfig, 0, len(sections))
 	var changed []Change
 	for _, section := range sections {
 		if len(old) > 0 && old[0].section == section {
@@ -104,7 +104,7 @@ func compareConfigs(old []headConfig, sections []*image.Section) ([]headConfig, 
 		if change.Before != change.After {
 			changed = append(changed, change)
 		}
-		next = append(next, headConfig{now, section})
+		next = append(next, &headConfig{now, section})
 	}
 	for _, c := range old {
 		changed = append(changed, Change{Name: c.Name, Before: c.Ref})
@@ -146,14 +146,14 @@ func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headL
 
 // compareFiles is compareConfigs for the files of a layer.
 func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []fileChange) {
-	var old []headFile
+	var old []*headFile
 	if before != nil {
 		if before.snapshot == snapshot {
 			return before, nil
 		}
 		old = before.files
 	}
-	next := make([]headFile, 0, len(snapshot.Files))
+	next := make([]*headFile, 0, len(snapshot.Files))
 	var changed []fileChange
 	for _, file := range snapshot.Files {
 		if len(old) > 0 && old[0].file == file {
@@ -171,7 +171,7 @@ func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []f
 		if change.before != change.after {
 			changed = append(changed, change)
 		}
-		next = append(next, headFile{file.Path, change.after, file})
+		next = append(next, &headFile{file.Path, change.after, file})
 	}
 	for _, f := range old {
 		changed = append(changed, fileChange{path: f.path, before: f.ref})
@@ -216,7 +216,7 @@ func (p *Publication) check() error {
 
 // sectionOf returns the section of a config that the head has.
 func (h *head) sectionOf(name string) *image.Section {
-	i, ok := slices.BinarySearchFunc(h.configs, name, func(c headConfig, name string) int { return strings.Compare(c.Name, name) })
+	i, ok := slices.BinarySearchFunc(h.configs, name, func(c *headConfig, name string) int { return strings.Compare(c.Name, name) })
 	if !ok {
 		return nil
 	}
@@ -225,7 +225,7 @@ func (h *head) sectionOf(name string) *image.Section {
 
 // fileOf returns a file that the head has.
 func (l *headLayer) fileOf(path string) *source.File {
-	i, ok := slices.BinarySearchFunc(l.files, path, func(f headFile, path string) int { return strings.Compare(f.path, path) })
+	i, ok := slices.BinarySearchFunc(l.files, path, func(f *headFile, path string) int { return strings.Compare(f.path, path) })
 	if !ok {
 		return nil
 	}

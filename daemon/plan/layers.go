@@ -11,7 +11,6 @@ import (
 	"github.com/statesync/statesync/daemon/plan/schema"
 	"github.com/statesync/statesync/daemon/plan/tree"
 	"github.com/statesync/statesync/daemon/source"
-	"github.com/statesync/statesync/shm/image"
 )
 
 // role is what a file is for.
@@ -70,13 +69,12 @@ type entry struct {
 
 	id     string         // of a schema file: its $id, resolved
 	schema *schema.Schema // of a schema file: compiled; nil if it was not needed or cannot be read
-	result *result        // of the config whose highest part this is
+	combo  *combo         // that this is the highest part of, as it was combined last
 }
 
 // result is what became of one config.
 type result struct {
-	parts    []*entry       // of which it was made
-	section  *image.Section // nil if there are errors, and if a layer removed the config
+	config   Config // without a section if there are errors, and if a layer removed the config
 	problems []*Problem
 
 	schema     *schema.Schema // that it was validated with, if checked
@@ -112,10 +110,13 @@ type view struct {
 	skipped  []Skipped
 	accepts  []string // digests
 	wanted   int      // files that are not skipped
+	bytes    int64    // of all entries
+	unread   []*entry // that were not read yet when the view was made
 
-	read   bool       // all files were read: the rest is known
-	errors []*Problem // the first maxKept
-	count  int        // of all errors
+	read     bool       // all files were read: the rest is known
+	problems []*Problem // of the entries
+	errors   []*Problem // the first maxKept
+	count    int        // of all errors
 }
 
 // maxAccept is how much of an AcceptFile is read, in bytes.
@@ -140,11 +141,12 @@ func (m *Maker) arrange(layers []Layer) (newest, accepted []*view) {
 		c.round = m.round
 		old := c.views
 		newest[i] = m.view(l, c, l.Newest)
-		c.views = []*view{newest[i]}
+		views := []*view{newest[i]}
 		if l.Accepted != nil && l.Accepted != l.Newest {
 			accepted[i] = m.view(l, c, l.Accepted)
-			c.views = append(c.views, accepted[i])
+			views = append(views, accepted[i])
 		}
+		c.views = views
 		for _, v := range old {
 			if !slices.Contains(c.views, v) {
 				c.forget(v)
@@ -188,6 +190,9 @@ func (m *Maker) view(l *Layer, c *cache, snapshot *source.Snapshot) *view {
 		case ignored:
 		}
 		v.wanted++
+		if e.role != ignored {
+			v.add(e)
+		}
 	}
 	slices.SortStableFunc(v.configs, byName)
 	slices.SortStableFunc(v.schemas, byName)
@@ -214,17 +219,25 @@ func (m *Maker) entry(v *view, f *source.File) *entry {
 	return e
 }
 
+// add counts an entry.
+func (v *view) add(e *entry) {
+	v.bytes += int64(len(e.file.Data))
+	if !e.read {
+		v.unread = append(v.unread, e)
+	}
+}
+
 // changed makes the view of a snapshot out of that of another one with the same paths, if
 // nothing but configs has another content: nothing is sorted, and only what changed is
 // looked up. It returns nil if there are other changes.
 func (m *Maker) changed(v *view, snapshot *source.Snapshot) *view {
 	old := v.snapshot.Files
-	if len(v.extra) > 0 || !slices.EqualFunc(old, snapshot.Files, func(a, b *source.File) bool { return a == b || a.Path == b.Path }) {
+	if !v.read || len(v.extra) > 0 || !slices.EqualFunc(old, snapshot.Files, func(a, b *source.File) bool { return a == b || a.Path == b.Path }) {
 		return nil
 	}
 	next := &view{
 		layer: v.layer, cache: v.cache, snapshot: snapshot, configs: slices.Clone(v.configs),
-		schemas: v.schemas, skipped: v.skipped, accepts: v.accepts, wanted: v.wanted,
+		schemas: v.schemas, skipped: v.skipped, accepts: v.accepts, wanted: v.wanted, bytes: v.bytes,
 	}
 	for i, f := range snapshot.Files {
 		if f == old[i] {
@@ -234,6 +247,8 @@ func (m *Maker) changed(v *view, snapshot *source.Snapshot) *view {
 		case document, opaque:
 			at, _ := slices.BinarySearchFunc(next.configs, e, byName)
 			next.configs[at] = e
+			next.bytes -= int64(len(old[i].Data))
+			next.add(e)
 		case skipped:
 		default:
 			return nil
@@ -297,6 +312,7 @@ func (v *view) finished() {
 	v.read = true
 	errs := slices.Clone(v.clashes)
 	v.entries(func(e *entry) {
+		v.problems = append(v.problems, e.problems...)
 		if e.failed {
 			for _, p := range e.problems {
 				if !p.Warning {

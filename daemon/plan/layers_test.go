@@ -267,7 +267,7 @@ func TestLayersOfMany(t *testing.T) {
 	if len(p.Configs) != 101 || !strings.Contains(string(p.Configs[0].Section.Content()), `"k99":99,"last":99`) {
 		t.Errorf("%d configs, the first %s", len(p.Configs), p.Configs[0].Section.Content())
 	}
-	if parts := m.layers["l99"].views[0].configs[0].result.parts; cap(parts) > 2*100 {
+	if parts := m.layers["l99"].views[0].configs[0].combo.parts; cap(parts) > 2*100 {
 		t.Errorf("a config keeps %d parts", cap(parts))
 	}
 	make1(t, m, layers[0])

@@ -120,7 +120,7 @@ func (m *Maker) Make(ctx context.Context, layers []Layer) (*Plan, error) {
 // pass begins a pass over a stack. A stack is combined once: Make follows Memory.
 func (m *Maker) pass(stack []*view) *pass {
 	if !slices.Equal(m.newest.stack, stack) {
-		m.newest = combined{stack: slices.Clone(stack), combos: combine(stack), schemas: winners(stack)}
+		m.newest = combine(stack)
 	}
 	return &pass{maker: m, combined: m.newest}
 }
@@ -184,20 +184,16 @@ func (m *Maker) fill(plan *Plan, p *pass) {
 		plan.Accepts = append(plan.Accepts, v.accepts...)
 	}
 	plan.Problems = append(plan.Problems, p.schemaProblems()...)
-	for _, v := range p.stack {
-		v.entries(func(e *entry) { plan.Problems = append(plan.Problems, e.problems...) })
-	}
 	wanted := 0
 	for _, v := range p.stack {
+		plan.Problems = append(plan.Problems, v.problems...)
 		wanted += v.wanted
 	}
-	configs := make([]Config, 0, len(p.combos))
-	for i := range p.combos {
-		c := &p.combos[i]
-		r := c.top().result
-		plan.Problems = append(plan.Problems, r.problems...)
-		if r.section != nil {
-			configs = append(configs, Config{Name: c.name, Section: r.section, Layer: c.top().doc.Layer, File: c.top().doc.File})
+	configs := make([]*Config, 0, len(p.combos))
+	for _, c := range p.combos {
+		plan.Problems = append(plan.Problems, c.result.problems...)
+		if c.result.config.Section != nil {
+			configs = append(configs, &c.result.config)
 		}
 	}
 	if p.over != nil {
@@ -215,6 +211,9 @@ func (m *Maker) fill(plan *Plan, p *pass) {
 
 // schemaProblems are what the schemas say, of themselves and of the configs.
 func (p *pass) schemaProblems() (problems []*Problem) {
+	if len(p.schemas) == 0 {
+		return nil
+	}
 	referred := map[string]bool{} // by another schema, by path
 	for _, e := range p.schemas {
 		if e.schema == nil {
@@ -240,8 +239,8 @@ func (p *pass) schemaProblems() (problems []*Problem) {
 				"the config %s is opaque, so that its schema is not applied; remove the schema", plain.Text(e.name))})
 		}
 	}
-	for i := range p.combos[:p.validated] {
-		problems = append(problems, p.combos[i].top().result.violations...)
+	for _, c := range p.combos[:p.validated] {
+		problems = append(problems, c.result.violations...)
 	}
 	tree.Sort(problems)
 	return slices.CompactFunc(problems, func(a, b *Problem) bool { return *a == *b })

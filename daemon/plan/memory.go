@@ -26,12 +26,12 @@ func (m *Maker) Memory(layers []Layer) int64 {
 		if v == nil || stack[i].read { // it is known which of the two is used
 			continue
 		}
-		v.entries(func(e *entry) {
+		for _, e := range v.unread {
 			if !e.read {
 				need += perByte * int64(len(e.file.Data))
 				most = max(most, e.cost(true))
 			}
-		})
+		}
 	}
 	return need + most
 }
@@ -41,36 +41,49 @@ func (m *Maker) Memory(layers []Layer) int64 {
 func (p *pass) memory(fresh bool) int64 {
 	var keep, most int64
 	changed := !fresh // there is a schema that is new
-	for _, v := range p.stack {
-		v.entries(func(e *entry) {
-			if fresh && e.read {
-				return
-			}
-			keep += perByte * int64(len(e.file.Data))
-			if e.role == schemaFile {
+	schemaFiles := func(list []*entry) {
+		for _, e := range list {
+			if e.role == schemaFile && (!fresh || !e.read) {
 				changed = true
 				keep += e.cost(true) + schema.Memory(e.marks) // it is kept in its compiled form
 			}
-		})
+		}
+	}
+	for _, v := range p.stack {
+		if fresh {
+			for _, e := range v.unread {
+				if !e.read {
+					keep += perByte * int64(len(e.file.Data))
+				}
+			}
+		} else {
+			keep += perByte * v.bytes
+		}
+		schemaFiles(v.schemas)
+		schemaFiles(v.extra)
 		for _, e := range v.extra {
 			if !fresh || !e.read {
 				most = max(most, e.costOfTree(false))
 			}
 		}
 	}
-	for i := range p.combos {
-		c := &p.combos[i]
-		checked := c.schema != nil
-		if redo := !fresh || changed && checked; !redo && !p.stale(c) {
-			continue
+	for _, c := range p.combos {
+		if !fresh || changed && c.schema != nil || p.stale(c) {
+			most = max(most, c.cost())
 		}
-		var all int64
-		for _, e := range c.parts {
-			all += e.costOfTree(checked)
-		}
-		most = max(most, all)
 	}
 	return keep + most
+}
+
+// cost is about how much memory the trees of the config take, in bytes.
+func (c *combo) cost() int64 {
+	if c.memory < 0 {
+		c.memory = 0
+		for _, e := range c.parts {
+			c.memory += e.costOfTree(c.schema != nil)
+		}
+	}
+	return c.memory
 }
 
 // costOfTree is cost, of documents only.

@@ -123,11 +123,11 @@ func (p *Plan) combo(name string) *combo {
 	if p == nil {
 		return nil
 	}
-	i, ok := slices.BinarySearchFunc(p.combos, name, func(c combo, name string) int { return strings.Compare(c.name, name) })
+	i, ok := slices.BinarySearchFunc(p.combos, name, func(c *combo, name string) int { return strings.Compare(c.name, name) })
 	if !ok {
 		return nil
 	}
-	return &p.combos[i]
+	return p.combos[i]
 }
 
 // schemaOf is the schema that a config was validated with; nil if there is none.

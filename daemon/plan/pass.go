@@ -34,8 +34,7 @@ func (p *pass) run(ctx context.Context) error {
 	if err := p.readSchemas(ctx); err != nil {
 		return err
 	}
-	for i := range p.combos {
-		c := &p.combos[i]
+	for i, c := range p.combos {
 		if p.stale(c) {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -61,24 +60,23 @@ func (p *pass) run(ctx context.Context) error {
 
 // stale reports whether a config has to be made anew, or validated.
 func (p *pass) stale(c *combo) bool {
-	r := c.top().result
-	return r == nil || !slices.Equal(r.parts, c.parts) || p.over == nil && p.unchecked(c, r)
+	return c.result == nil || p.over == nil && p.unchecked(c, c.result)
 }
 
 // unchecked reports whether a config has to be validated.
 func (p *pass) unchecked(c *combo, r *result) bool {
-	return r.section != nil && (!r.checked || r.schema != c.compiled())
+	return r.config.Section != nil && (!r.checked || r.schema != c.compiled())
 }
 
 // bytes is how many bytes are to be read, as far as that is known before schemas are
 // compiled.
 func (p *pass) bytes() (total int64) {
 	for _, v := range p.stack {
-		v.entries(func(e *entry) {
+		for _, e := range v.unread {
 			if !e.read {
 				total += int64(len(e.file.Data))
 			}
-		})
+		}
 	}
 	return total
 }
@@ -170,7 +168,7 @@ func (p *pass) ids() map[string]schema.File {
 
 // config makes one config of its parts, and validates it while its tree is at hand.
 func (p *pass) config(c *combo) {
-	old := c.top().result
+	old := c.result
 	roots, ok := make([]*tree.Node, len(c.parts)), true
 	for i, e := range c.parts {
 		if !e.read {
@@ -178,8 +176,8 @@ func (p *pass) config(c *combo) {
 		}
 		ok = ok && !e.failed
 	}
-	r := &result{parts: slices.Clone(c.parts)} // not of the array that all combos share
-	c.top().result = r
+	r := &result{config: Config{Name: c.name, Layer: c.top().doc.Layer, File: c.top().doc.File}}
+	c.result = r
 	if !ok {
 		return
 	}
@@ -189,26 +187,26 @@ func (p *pass) config(c *combo) {
 	}
 	root := p.merge(c, report, roots)
 	switch {
-	case old != nil && slices.Equal(old.parts, c.parts) && report.Errors() == 0: // only its schema is another one
-		r.section, r.problems = old.section, old.problems
+	case old != nil && report.Errors() == 0: // only its schema is another one
+		r.config.Section, r.problems = old.config.Section, old.problems
 	case root != nil:
 		guarded(report, root, "building the config", func() {
 			var err error
-			if r.section, err = image.NewDocument(c.name, root.AppendCanonical(nil)); err != nil {
+			if r.config.Section, err = image.NewDocument(c.name, root.AppendCanonical(nil)); err != nil {
 				report.Error(tree.Place{Doc: uint16(len(c.parts) - 1)}, "", err.Error())
 			}
 		})
 		r.problems = report.Done()
 	case report.Errors() == 0 && c.top().role == opaque:
 		var err error
-		if r.section, err = image.NewOpaque(c.name, c.top().file.Data); err != nil {
+		if r.config.Section, err = image.NewOpaque(c.name, c.top().file.Data); err != nil {
 			report.Error(tree.Place{Doc: uint16(len(c.parts) - 1)}, "", err.Error())
 		}
 		fallthrough
 	default:
 		r.problems = report.Done()
 	}
-	if r.section == nil || p.over != nil {
+	if r.config.Section == nil || p.over != nil {
 		return
 	}
 	r.checked, r.schema = true, c.compiled()
@@ -323,7 +321,7 @@ func (p *pass) read(e *entry) (root *tree.Node) {
 // of their names whether they were validated now or before, so that the same one is
 // one too many on every host.
 func (p *pass) count(c *combo) {
-	r := c.top().result
+	r := c.result
 	if p.over != nil || !r.checked {
 		return
 	}

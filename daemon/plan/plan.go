@@ -45,8 +45,9 @@ type Plan struct {
 	// Layers are in the order in which they were given.
 	Layers []Used
 	// Configs are sorted by name. It is nil when there is an error among Problems: a
-	// plan is taken as a whole or not at all.
-	Configs []Config
+	// plan is taken as a whole or not at all. A config that did not change is the same
+	// one in the next plan.
+	Configs []*Config
 	// Problems are the errors that refuse the plan and all warnings, sorted by
 	// layer, file and place.
 	Problems []*Problem
@@ -56,7 +57,7 @@ type Plan struct {
 	// Skipped are the files that are neither of a known format nor opaque.
 	Skipped []Skipped
 
-	combos []combo // sorted by name, for Origins
+	combos []*combo // sorted by name, for Origins
 }
 
 // Used is what became of one layer.
@@ -71,7 +72,7 @@ type Used struct {
 	Count    int
 }
 
-// Config is one config of a plan.
+// Config is one config of a plan, immutable.
 type Config struct {
 	Name    string
 	Section *image.Section
@@ -97,45 +98,62 @@ func (p *Plan) Err() error {
 	return errors.Join(errs...)
 }
 
-// combo is the files that are one config together.
+// combo is the files that are one config together. It is kept from one plan to the next
+// while they are the same. The first three never change, and are read by plans.
 type combo struct {
 	name   string
 	parts  []*entry // the lowest layer's first; at least one
 	schema *entry   // of the highest layer that has one; nil if none has
+
+	result *result // nil: not yet made
+	memory int64   // see cost; -1: not yet counted
 }
 
 // combined is what the views of a stack come to. It is immutable.
 type combined struct {
 	stack   []*view
-	combos  []combo  // sorted by name
+	combos  []*combo // sorted by name
 	schemas []*entry // that are applied, sorted by name
 }
 
 func (c *combo) top() *entry { return c.parts[len(c.parts)-1] }
 
-// combine groups the files of the layers by config, sorted by name.
-func combine(stack []*view) []combo {
+// combine groups the files of the layers by config.
+func combine(stack []*view) combined {
 	total := 0
 	for _, v := range stack {
 		total += len(v.configs)
 	}
-	combos := make([]combo, 0, total)
-	parts := make([]*entry, 0, total)
+	all := combined{stack: slices.Clone(stack), combos: make([]*combo, 0, total), schemas: winners(stack)}
+	schemas := all.schemas
 	merge(stack, func(v *view) []*entry { return v.configs }, func(same []*entry) {
-		from := len(parts)
-		parts = append(parts, same...)
-		combos = append(combos, combo{name: same[0].name, parts: parts[from:len(parts):len(parts)]})
-	})
-	schemas := winners(stack)
-	for i := range combos {
-		for len(schemas) > 0 && schemas[0].name < combos[i].name {
+		for len(schemas) > 0 && schemas[0].name < same[0].name {
 			schemas = schemas[1:]
 		}
-		if len(schemas) > 0 && schemas[0].name == combos[i].name {
-			combos[i].schema = schemas[0]
+		var schema *entry
+		if len(schemas) > 0 && schemas[0].name == same[0].name {
+			schema = schemas[0]
 		}
+		all.combos = append(all.combos, comboOf(same, schema))
+	})
+	return all
+}
+
+// comboOf is the combo of some files: the one that is kept if they are the same. Where
+// only the schema is another one, what was made of the files is kept.
+func comboOf(parts []*entry, schema *entry) *combo {
+	top := parts[len(parts)-1]
+	c := top.combo
+	same := c != nil && slices.Equal(c.parts, parts)
+	if same && c.schema == schema {
+		return c
 	}
-	return combos
+	next := &combo{name: top.name, parts: slices.Clone(parts), schema: schema, memory: -1}
+	if same {
+		next.result = c.result
+	}
+	top.combo = next
+	return next
 }
 
 // winners are the schemas that are applied, sorted by name: of each name the one of the
@@ -152,6 +170,12 @@ func winners(stack []*view) []*entry {
 // merge calls visit for each name in order, with its entries from the lowest layer
 // up. Each list is sorted, and has a name once.
 func merge(stack []*view, list func(*view) []*entry, visit func(same []*entry)) {
+	if len(stack) == 1 {
+		for same := range slices.Chunk(list(stack[0]), 1) {
+			visit(same)
+		}
+		return
+	}
 	rest := make([][]*entry, len(stack))
 	for i, v := range stack {
 		rest[i] = list(v)

@@ -28,9 +28,10 @@ type Image struct {
 	generation uint64
 	revision   string
 	published  time.Time
-	configs    []Config // sorted by name, no name twice
-	directory  []uint64 // header, bucket lines, entries, revisions, padding
-	size       int      // of the directory and all padded sections, in bytes
+	configs    []Config   // sorted by name, no name twice
+	sections   []*Section // of the configs
+	directory  []uint64   // header, bucket lines, entries, revisions, padding
+	size       int        // of the directory and all padded sections, in bytes
 }
 
 // Build makes the image of a generation out of its configs' sections, in any
@@ -43,7 +44,9 @@ type Image struct {
 func Build(generation uint64, revision string, sections []*Section, prev *Image) (*Image, error) {
 	m := &Image{generation: generation, revision: revision, published: time.Now()}
 	sameNames := prev != nil && prev.hasNames(sections)
-	if !sameNames {
+	if sameNames {
+		sections = slices.Clone(sections)
+	} else {
 		sections = slices.SortedFunc(slices.Values(sections), byName)
 		for i := 1; i < len(sections); i++ {
 			if sections[i].name == sections[i-1].name {
@@ -51,7 +54,8 @@ func Build(generation uint64, revision string, sections []*Section, prev *Image)
 			}
 		}
 	}
-	m.setConfigs(sections, prev)
+	m.sections = sections
+	m.setConfigs(prev)
 	if !sameNames {
 		prev = nil
 	}
@@ -67,19 +71,19 @@ func byName(a, b *Section) int { return cmp.Compare(a.name, b.name) }
 // as most changes of a source leave them. Of a section that is also in m, it
 // compares the pointer only.
 func (m *Image) hasNames(sections []*Section) bool {
-	return slices.EqualFunc(sections, m.configs, func(s *Section, c Config) bool { return s == c.Section || s.name == c.name })
+	return slices.EqualFunc(sections, m.sections, func(a, b *Section) bool { return a == b || a.name == b.name })
 }
 
-// setConfigs takes the sorted sections, and from prev what it says of the
+// setConfigs makes configs of the sections, and takes from prev what it says of the
 // unchanged ones. The sections stay the new ones: a caller that passes the same
 // section again for an unchanged config has pointers compared and not bytes.
-func (m *Image) setConfigs(sections []*Section, prev *Image) {
+func (m *Image) setConfigs(prev *Image) {
 	var old []Config // those of prev that are still to be compared
 	if prev != nil {
 		old = prev.configs
 	}
-	m.configs = make([]Config, 0, len(sections))
-	for _, s := range sections {
+	m.configs = make([]Config, 0, len(m.sections))
+	for _, s := range m.sections {
 		for len(old) > 0 && old[0].Section != s && old[0].name < s.name {
 			old = old[1:]
 		}
@@ -262,14 +266,8 @@ func (m *Image) Len() int { return len(m.configs) }
 // Configs yields the configs, sorted by name.
 func (m *Image) Configs() iter.Seq[Config] { return slices.Values(m.configs) }
 
-// Sections lists the configs' sections, sorted by name.
-func (m *Image) Sections() []*Section {
-	sections := make([]*Section, len(m.configs))
-	for i := range m.configs {
-		sections[i] = m.configs[i].Section
-	}
-	return sections
-}
+// Sections lists the configs' sections, sorted by name. The list must not be changed.
+func (m *Image) Sections() []*Section { return m.sections }
 
 // Same reports whether the sections, in any order, are exactly what the image
 // holds, so that a publication would change nothing.
@@ -280,7 +278,7 @@ func (m *Image) Same(sections []*Section) bool {
 	if !m.hasNames(sections) {
 		sections = slices.SortedFunc(slices.Values(sections), byName)
 	}
-	return slices.EqualFunc(sections, m.configs, func(s *Section, c Config) bool { return s.Equal(c.Section) })
+	return slices.EqualFunc(sections, m.sections, (*Section).Equal)
 }
 
 // Words are the image's parts in the order in which they are stored, one

@@ -360,7 +360,7 @@ func Load(words []uint64, g uint64) (*Image, error) {
 		if err := c.verifyKeys(); err != nil {
 			return nil, fmt.Errorf("config %s: %w", c.name, err)
 		}
-		m.configs = append(m.configs, c)
+		m.configs, m.sections = append(m.configs, c), append(m.sections, c.Section)
 	}
 	// The layout follows from the configs alone. So one comparison proves the
 	// place of each section and that each name's search ends at its entry, in a
