@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -326,7 +327,7 @@ func TestUnchangedConfigIsNotCopied(t *testing.T) {
 	must(t, p.create(1, configs{"big": strings.Repeat("x", 1<<20), "small": number{1}}))
 	c := open(t, dir)
 	big, small := client.Bind[string](c, "big"), client.Bind[number](c, "small")
-	sections := p.current.Sections()
+	sections := slices.Clone(p.current.Sections())
 	allocated := func() uint64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

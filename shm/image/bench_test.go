@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,7 +110,7 @@ func BenchmarkBuild(b *testing.B) {
 	}{{"1MiB", 400, 30}, {"10000", 10000, 6}} {
 		sections := benchSections(b, bench.n, bench.keys)
 		prev := build(b, 1, "r1", sections, nil)
-		sections = prev.Sections() // sorted, as a daemon has them
+		sections = slices.Clone(prev.Sections()) // sorted, as a daemon has them
 		other := benchSections(b, 1, bench.keys+6)[0]
 		changed, err := NewDocument(sections[bench.n/2].Name(), other.Content())
 		if err != nil {

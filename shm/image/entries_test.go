@@ -152,8 +152,9 @@ func TestHostileEntries(t *testing.T) {
 			t.Errorf("%s: %q, %v", what, names, err)
 		}
 	}
-	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs)}
+	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs), sections: slices.Clone(m.sections)}
 	slices.Reverse(unsorted.configs)
+	slices.Reverse(unsorted.sections)
 	if err := unsorted.layOut(nil); err != nil {
 		t.Fatal(err)
 	}
