@@ -172,12 +172,16 @@ func (w *worker) holdBack(layers []plan.Layer, need int64) (rest []plan.Layer, h
 	}
 }
 
+// unasked is how many bytes are taken without a look at the memory cgroup, whose files
+// cost more to read than a small config to decode. Sources ask as seldom.
+const unasked = 1 << 20
+
 // roomFor reports whether there is memory for decoding or recording what changed. A daemon
 // that is killed for it would be killed again at its next start.
 func roomFor(need int64) error {
 	idle := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}} // the heap has these already
 	metrics.Read(idle)
-	if need -= int64(idle[0].Value.Uint64()); need <= 0 {
+	if need -= int64(idle[0].Value.Uint64()); need < unasked {
 		return nil
 	}
 	return headroom.Check(need)
