@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/statesync/statesync/daemon/plan/plantest"
@@ -156,6 +157,45 @@ func TestUnchangedWork(t *testing.T) {
 	}
 	if few, lots := count(100), count(3000); lots > few+5 {
 		t.Errorf("%v allocations for 100 unchanged files, %v for 3000", few, lots)
+	}
+}
+
+// TestChangedWork is TestUnchangedWork for one file that changes.
+func TestChangedWork(t *testing.T) {
+	count := func(n int) float64 {
+		d := New(Options{})
+		in := many(n)
+		made(d, in)
+		return testing.AllocsPerRun(10, func() {
+			changed := *in[n/2]
+			in[n/2] = &changed
+			made(d, in)
+		})
+	}
+	if few, lots := count(100), count(3000); lots > few+5 {
+		t.Errorf("%v allocations for one of 100 files, %v for one of 3000", few, lots)
+	}
+}
+
+// The views of both snapshots are kept from Memory to Make, and as long as these are given.
+func TestViewsAreKept(t *testing.T) {
+	m := New(Options{})
+	in := many(3)
+	layers := dir(in)
+	m.Memory(layers)
+	if _, err := m.Make(t.Context(), layers); err != nil {
+		t.Fatal(err)
+	}
+	in[1] = &source.File{Path: in[1].Path, Data: []byte("name: changed\n")}
+	next := dir(in)
+	next[0].Accepted = layers[0].Newest
+	m.Memory(next)
+	views := m.layers["dir"].views
+	if _, err := m.Make(t.Context(), next); err != nil {
+		t.Fatal(err)
+	}
+	if len(views) != 2 || !slices.Equal(views, m.layers["dir"].views) {
+		t.Errorf("the views %v are %v now", views, m.layers["dir"].views)
 	}
 }
 
