@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/statesync/statesync/daemon"
@@ -21,22 +20,26 @@ import (
 // metaSetting is one of the ways to run a script. All must have the same result.
 type metaSetting struct {
 	name   string
-	slots  [3]int // by the number in "start"
-	lazy   bool   // all clients are opened lazy
-	copy   bool   // "write" is done by rename, too
-	layers bool   // the daemon merges the two layers, and not the test
-	start  func(t testing.TB, base string, slots int) *process
+	slots  [3]int           // by the number in "start"
+	lazy   bool             // all clients are opened lazy
+	copy   bool             // "write" is done by rename, too
+	layers bool             // the daemon merges the two layers, and not the test
+	remote func(r *metaRun) // has the source fetched from elsewhere; nil: it is a directory
+	start  func(r *metaRun, slots int) *process
 }
 
 var metaSettings = []metaSetting{
-	{name: "command", slots: [3]int{4, 2, 9}, start: func(t testing.TB, base string, slots int) *process {
-		return start(t, exec.Command(build(t, "github.com/statesync/statesync/cmd/statesyncd"),
-			"--source", "dir:"+filepath.Join(base, "source"), "--region", filepath.Join(base, "region"),
-			"--state-dir", filepath.Join(base, "state"), "--slots", strconv.Itoa(slots), "--max-image", "1MiB"))
+	{name: "command", slots: [3]int{4, 2, 9}, start: metaCommand},
+	{name: "package", slots: [3]int{2, 32, 3}, lazy: true, copy: true, layers: true, start: func(r *metaRun, slots int) *process {
+		return spawn(r, "metamorphic-daemon", r.base, strconv.Itoa(slots))
 	}},
-	{name: "package", slots: [3]int{2, 32, 3}, lazy: true, copy: true, layers: true, start: func(t testing.TB, base string, slots int) *process {
-		return spawn(t, "metamorphic-daemon", base, strconv.Itoa(slots))
-	}},
+	{name: "git", slots: [3]int{3, 6, 2}, copy: true, remote: metaGit, start: metaCommand},
+	{name: "bundle", slots: [3]int{5, 2, 12}, lazy: true, copy: true, remote: metaBundle, start: metaCommand},
+}
+
+func metaCommand(r *metaRun, slots int) *process {
+	return start(r, exec.Command(build(r, "github.com/statesync/statesync/cmd/statesyncd"), "--source", r.source,
+		"--region", filepath.Join(r.base, "region"), "--state-dir", filepath.Join(r.base, "state"), "--slots", strconv.Itoa(slots), "--max-image", "1MiB"))
 }
 
 func init() {

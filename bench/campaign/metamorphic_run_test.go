@@ -24,6 +24,8 @@ type metaRun struct {
 	*metaModel
 	setting  metaSetting
 	base     string
+	source   string       // what the daemon follows, as --source takes it
+	deliver  func() error // makes that what the source's directory is
 	daemon   *process
 	clients  map[string]*metaClient
 	patience time.Duration
@@ -47,6 +49,7 @@ func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration
 	ok(t, err)
 	r := &metaRun{TB: t, metaModel: newMetaModel(), setting: s, base: base, clients: map[string]*metaClient{}, patience: patience}
 	ok(t, os.Mkdir(filepath.Join(base, "source"), 0o755))
+	r.source, r.deliver = "dir:"+filepath.Join(base, "source"), func() error { return nil }
 	// The lowest layer must not be empty. A schema without a config is no config.
 	ok(t, put(filepath.Join(base, "under", "none.schema.json"), "{}"))
 	defer func() {
@@ -58,6 +61,9 @@ func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration
 		}
 		ok(t, os.RemoveAll(base))
 	}()
+	if s.remote != nil {
+		s.remote(r)
+	}
 	for n, op := range ops {
 		if !r.possible(op) {
 			continue
@@ -76,28 +82,11 @@ func runScript(t testing.TB, s metaSetting, ops []metaOp, patience time.Duration
 
 // do performs an operation, after it was applied to the model.
 func (r *metaRun) do(op metaOp) error {
-	path := filepath.Join(r.base, "source", op.arg(0))
 	switch op.verb() {
-	case "write":
-		if r.setting.copy {
-			return replace(path+".yaml", metaText(op.number(1)))
-		}
-		return put(path+".yaml", metaText(op.number(1)))
-	case "rename":
-		return replace(path+".yaml", metaText(op.number(1)))
-	case "delete", "mask", "under", "bare":
-		return r.doLayer(op, path)
-	case "break":
-		return metaBreak(path, op.arg(1))
-	case "mend":
-		for _, beside := range []string{".schema.json", ".json"} {
-			if err := os.Remove(path + beside); err == nil {
-				return nil
-			}
-		}
-		return replace(path+".yaml", metaText(r.files[op.arg(0)]))
+	case "write", "rename", "delete", "mask", "under", "bare", "break", "mend":
+		return errors.Join(r.doSource(op), r.deliver())
 	case "start":
-		r.daemon = r.setting.start(r, r.base, r.setting.slots[op.number(0)])
+		r.daemon = r.setting.start(r, r.setting.slots[op.number(0)])
 		return nil
 	case "term":
 		ready := r.ready
@@ -132,6 +121,31 @@ func (r *metaRun) do(op metaOp) error {
 		return r.sync()
 	}
 	return r.doClient(op)
+}
+
+// doSource changes the source's directory.
+func (r *metaRun) doSource(op metaOp) error {
+	path := filepath.Join(r.base, "source", op.arg(0))
+	switch op.verb() {
+	case "write":
+		if r.setting.copy {
+			return replace(path+".yaml", metaText(op.number(1)))
+		}
+		return put(path+".yaml", metaText(op.number(1)))
+	case "rename":
+		return replace(path+".yaml", metaText(op.number(1)))
+	case "break":
+		return metaBreak(path, op.arg(1))
+	case "mend":
+		for _, beside := range []string{".schema.json", ".json"} {
+			if err := os.Remove(path + beside); err == nil {
+				return nil
+			}
+		}
+		return replace(path+".yaml", metaText(r.files[op.arg(0)]))
+	default:
+		return r.doLayer(op, path)
+	}
 }
 
 // doLayer changes what the two layers come to. With one source the test merges them:
@@ -226,7 +240,7 @@ func (r *metaRun) sync() error {
 	if len(r.broken) > 0 {
 		name := fmt.Sprintf("0sync-%d.yaml", r.syncs)
 		file := filepath.Join(r.base, "source", name)
-		if err := put(file, ""); err != nil {
+		if err := errors.Join(put(file, ""), r.deliver()); err != nil {
 			return err
 		}
 		complains := func(is bool) func() bool {
@@ -235,7 +249,7 @@ func (r *metaRun) sync() error {
 				return err == nil && stats.Problem != "" && strings.Contains(stats.Problem, name) == is
 			}
 		}
-		err := errors.Join(r.until("a complaint about "+name, complains(true)), os.Remove(file),
+		err := errors.Join(r.until("a complaint about "+name, complains(true)), os.Remove(file), r.deliver(),
 			r.until("a complaint about what is broken", complains(false)))
 		if err != nil {
 			return err
@@ -246,7 +260,7 @@ func (r *metaRun) sync() error {
 		}
 		r.settled(at)
 	} else {
-		if err := replace(filepath.Join(r.base, "source", "sync.yaml"), metaText(r.syncs)); err != nil {
+		if err := errors.Join(replace(filepath.Join(r.base, "source", "sync.yaml"), metaText(r.syncs)), r.deliver()); err != nil {
 			return err
 		}
 		expected := r.last()

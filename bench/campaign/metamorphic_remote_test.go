@@ -1,0 +1,110 @@
+//go:build linux
+
+package campaign
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/daemon/source/bundle"
+)
+
+// metaGit has the daemon follow a repository: each change of the source is a commit.
+func metaGit(r *metaRun) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return // the directory is followed, as in the other settings
+	}
+	repository := filepath.Join(r.base, "source.git")
+	git := func(args ...string) error {
+		cmd := exec.Command("git", append([]string{"--git-dir=" + repository, "--work-tree=" + filepath.Join(r.base, "source")}, args...)...)
+		cmd.Env = []string{
+			"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=maintenance.auto", "GIT_CONFIG_VALUE_0=false",
+			"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	}
+	r.source = "git:file://" + repository + "?interval=100ms"
+	r.deliver = func() error {
+		return errors.Join(git("add", "--all"), git("commit", "--quiet", "--allow-empty", "--message=a change"))
+	}
+	ok(r, git("init", "--quiet", "--template=", "--initial-branch=main"))
+	ok(r, r.deliver())
+}
+
+// metaBundle has the daemon follow a web server: each change of the source is a bundle. A
+// source without files cannot be one.
+func metaBundle(r *metaRun) {
+	private, public, err := bundle.GenerateKey("ops@example.com", nil)
+	ok(r, err)
+	signer, err := note.NewSigner(private)
+	ok(r, err)
+	keys := filepath.Join(r.base, "keys")
+	ok(r, os.WriteFile(keys, []byte(public+"\n"), 0o600))
+
+	var mu sync.Mutex
+	objects := map[string][]byte{} // by path
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if data := objects[q.URL.Path]; data != nil {
+			_, _ = w.Write(data)
+			return
+		}
+		http.NotFound(w, q)
+	}))
+	r.Cleanup(server.Close)
+	r.source = "bundle:" + server.URL + "/" + bundle.NoteName + "?interval=100ms&keys=" + keys
+	sequence := uint64(0)
+	r.deliver = func() error {
+		files, err := sourceFilesIn(filepath.Join(r.base, "source"))
+		if err != nil || len(files) == 0 {
+			return err
+		}
+		archive, err := bundle.Pack(files)
+		if err != nil {
+			return err
+		}
+		sequence++
+		now := time.Now().UTC().Truncate(time.Second)
+		n := bundle.Note{Origin: "example.com/prod", Sequence: sequence, NotBefore: now.Add(-time.Hour), Expires: now.Add(time.Hour)}
+		n.SetArchive(archive)
+		signed, err := bundle.Sign(&n, signer)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		objects["/"+n.ArchiveName()], objects["/"+bundle.NoteName] = archive, signed
+		return nil
+	}
+}
+
+// sourceFilesIn reads the files of a directory, in order.
+func sourceFilesIn(dir string) (files []*source.File, err error) {
+	root := os.DirFS(dir)
+	err = fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(root, path)
+		files = append(files, source.NewFile(path, data))
+		return err
+	})
+	return files, err
+}
