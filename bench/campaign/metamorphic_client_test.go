@@ -224,6 +224,9 @@ func (r *metaRun) snap(c *metaClient) error {
 func (r *metaRun) follows(b *metaBinding) error {
 	n := b.Get().N
 	at := r.next(b.at, func(entry metaContent) bool { return n == absent || entry != nil && entry[b.name] == n })
+	if at < 0 && r.passing(b.name, n) {
+		at = b.at
+	}
 	if at < 0 || n == absent && b.set {
 		return fmt.Errorf("the binding of %s has %d, and one of %v was to be expected", b.name, n, r.history[b.at:])
 	}
@@ -244,6 +247,9 @@ func (r *metaRun) get(c *metaClient, name string) error {
 		return err
 	}
 	at := r.next(r.from(c), func(entry metaContent) bool { return entry != nil && entry.has(name, n) })
+	if at < 0 && r.passing(name, n) {
+		at = r.from(c)
+	}
 	if at < 0 {
 		return fmt.Errorf("%s is %d, error %v, and one of %v was to be expected", name, n, err, r.history[r.from(c):])
 	}
@@ -339,6 +345,9 @@ func (r *metaRun) watched(w *metaWatch, expected metaContent) error {
 	}
 	for _, n := range yielded {
 		at := r.next(w.at, func(entry metaContent) bool { return entry != nil && entry.has(w.name, n) })
+		if at < 0 && r.passing(w.name, n) {
+			at = w.at
+		}
 		if at < 0 {
 			return fmt.Errorf("the watch of %s yielded %v, and %d was to be expected of %v", w.name, yielded, n, r.history[w.at:])
 		}

@@ -26,7 +26,9 @@ type metaModel struct {
 	moved   bool              // the region was or will be another file, since the last sync
 
 	history []metaContent
-	floor   int // the region holds this entry or a later one
+	floor   int           // the region holds this entry or a later one
+	atomic  bool          // the source is read as it was at one moment
+	passed  []metaContent // what the source came to since the last sync, also while a part of it was broken
 	syncs   int
 }
 
@@ -51,6 +53,7 @@ func (m *metaModel) merged() metaContent {
 
 // changed records what the daemon may publish now.
 func (m *metaModel) changed() {
+	m.passed = append(m.passed, m.merged())
 	if now := m.merged(); m.running && len(m.broken) == 0 && len(now) > 0 && !maps.Equal(m.last(), now) {
 		m.history = append(m.history, now)
 	}
@@ -62,7 +65,7 @@ func (m *metaModel) last() metaContent { return m.history[len(m.history)-1] }
 // published.
 func (m *metaModel) settled(at int) {
 	m.history = m.history[:at+1]
-	m.floor = at
+	m.floor, m.passed = at, nil
 }
 
 // next is the first entry, not before from, for which a condition holds, or -1.
@@ -79,16 +82,25 @@ func (m *metaModel) next(from int, is func(metaContent) bool) int {
 // replaced one after the other are read as they are found: a look that takes long has one
 // as it was and the next as it is.
 func (m *metaModel) mixed(from int, c metaContent) bool {
+	if m.atomic {
+		return false
+	}
 	for _, name := range append(slices.Collect(maps.Keys(c)), metaConfigs...) {
 		n, there := c[name]
 		if !there {
 			n = absent
 		}
-		if m.next(from, func(entry metaContent) bool { return entry != nil && entry.has(name, n) }) < 0 {
+		if m.next(from, func(entry metaContent) bool { return entry != nil && entry.has(name, n) }) < 0 && !m.passing(name, n) {
 			return false
 		}
 	}
 	return c != nil
+}
+
+// passing reports whether a config had a number since the last sync, absent included. A
+// look that finds it may have missed what was broken before that in another file.
+func (m *metaModel) passing(name string, n int) bool {
+	return !m.atomic && slices.ContainsFunc(m.passed, func(c metaContent) bool { return c.has(name, n) })
 }
 
 // newest is the last entry that is a content, or -1.

@@ -39,6 +39,7 @@ func metaGit(r *metaRun) {
 		}
 		return nil
 	}
+	r.atomic = true
 	r.source = "git:file://" + repository + "?interval=100ms"
 	r.deliver = func() error {
 		return errors.Join(git("add", "--all"), git("commit", "--quiet", "--allow-empty", "--message=a change"))
@@ -69,6 +70,7 @@ func metaBundle(r *metaRun) {
 		http.NotFound(w, q)
 	}))
 	r.Cleanup(server.Close)
+	r.atomic = true
 	r.source = "bundle:" + server.URL + "/" + bundle.NoteName + "?interval=100ms&keys=" + keys
 	sequence := uint64(0)
 	r.deliver = func() error {

@@ -255,6 +255,10 @@ func (r *metaRun) sync() error {
 			return err
 		}
 		at := r.newest(seen)
+		if at < r.floor && r.mixed(r.floor, seen) {
+			at = len(r.history)
+			r.history = append(r.history, seen)
+		}
 		if at < r.floor {
 			return fmt.Errorf("the region holds %v, and of %v was to be expected", seen, r.history[r.floor:])
 		}
