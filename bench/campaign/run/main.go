@@ -133,7 +133,7 @@ func fuzzTargets(root string) (targets []string, err error) {
 	})
 }
 
-var asksShort = regexp.MustCompile(`testing\.Short\(\)|shmtest\.Times\(`)
+var asksShort = regexp.MustCompile(`testing\.Short\(\)|shmtest\.(Times|Some)\(`)
 
 // shortened are the packages of the module in a directory with tests that try less with
 // -short, as `make test` runs them: "./client".

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // fetchForever is a child process of TestKilledFetches: it fetches from a URL into a
@@ -163,7 +164,7 @@ func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "state")
 	fetch(t, open(t, "git:"+u.file(), source.Options{StateDir: whole}))
 	empty := func(name string) error { return os.Truncate(name, 0) }
-	for name, damage := range map[string]func(dir string) error{
+	for name, damage := range shmtest.Some(map[string]func(dir string) error{
 		"deleted":  os.RemoveAll,
 		"no HEAD":  func(dir string) error { return os.Remove(filepath.Join(dir, "HEAD")) },
 		"config":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "config"), []byte("[core"), 0o600) },
@@ -172,7 +173,7 @@ func TestDamagedRepositoryIsFetchedAnew(t *testing.T) {
 		"objects":  func(dir string) error { return os.RemoveAll(filepath.Join(dir, "objects")) },
 		"contents": func(dir string) error { return each(dir, os.Remove) },
 		"emptied":  func(dir string) error { return each(dir, empty) },
-	} {
+	}, 3) {
 		for _, running := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, running %v", name, running), func(t *testing.T) {
 				t.Parallel()

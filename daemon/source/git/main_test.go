@@ -48,14 +48,25 @@ func newUpstream(t testing.TB, algorithm string) *upstream {
 	dir := t.TempDir()
 	u := &upstream{t: t, work: filepath.Join(dir, "work"), served: filepath.Join(dir, "config.git")}
 	u.env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=gc.auto", "GIT_CONFIG_VALUE_0=0", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
 	}
+	u.configure("")
 	u.run("init", "--quiet", "--template=", "--initial-branch=main", "--object-format="+algorithm, u.work)
 	if err := os.Symlink(filepath.Join(u.work, ".git"), u.served); err != nil {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// configure writes the configuration of the user who commits: without maintenance, which
+// would be one process more for each commit.
+func (u *upstream) configure(more string) {
+	u.t.Helper()
+	text := "[gc]\nauto = 0\n[maintenance]\nauto = false\n" + more
+	if err := os.WriteFile(filepath.Join(filepath.Dir(u.work), ".gitconfig"), []byte(text), 0o644); err != nil {
+		u.t.Fatal(err)
+	}
 }
 
 // run runs git, and returns what it writes.

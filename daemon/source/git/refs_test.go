@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 func TestHighestVersionIsChosen(t *testing.T) {
@@ -52,8 +53,7 @@ func TestHighestVersionIsChosen(t *testing.T) {
 func newTagging(t *testing.T) (u *signing, spec string) {
 	u = newSigning(t, "sha1")
 	u.allow("ada " + u.public("ada"))
-	u.signAs("")
-	u.git("config", "user.signingKey", u.key("ada"))
+	u.signTagsAs("ada")
 	return u, "?verify=tag=prod-*&signers=" + filepath.Join(u.dir, "signers")
 }
 
@@ -107,10 +107,11 @@ func TestNewestTagThatIsRefused(t *testing.T) {
 	floor := &kept{}
 	s := open(t, "git:"+u.upstream.file()+spec, source.Options{Floor: floor})
 	two := fetch(t, s)
-	for name, c := range map[string]struct {
+	type refused struct {
 		make func()
 		want string
-	}{
+	}
+	for name, c := range shmtest.Some(map[string]refused{
 		"lightweight":  {func() { u.git("tag", "prod-9") }, "not annotated"},
 		"not signed":   {func() { u.tag("prod-9") }, "not signed"},
 		"another name": {func() { u.git("update-ref", "refs/tags/prod-9", "refs/tags/prod-2") }, "made as \"prod-2\""},
@@ -119,11 +120,11 @@ func TestNewestTagThatIsRefused(t *testing.T) {
 		"moved":        {func() { u.tag("prod-2", "-s", "HEAD~1") }, "does not descend from"},
 		"deleted":      {func() { u.git("tag", "-d", "prod-2") }, "does not descend from"},
 		"another signer": {func() {
-			u.git("config", "user.signingKey", u.key("bob"))
+			u.signTagsAs("bob")
 			u.tag("prod-9", "-s")
-			u.git("config", "user.signingKey", u.key("ada"))
+			u.signTagsAs("ada")
 		}, "not among the allowed signers"},
-	} {
+	}, 3) {
 		t.Run(name, func(t *testing.T) {
 			c.make()
 			refusal(t, s, c.want)

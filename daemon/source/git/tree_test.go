@@ -11,6 +11,7 @@ import (
 
 	"github.com/statesync/statesync/daemon/headroom"
 	"github.com/statesync/statesync/daemon/source"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // link makes a symlink in the work tree.
@@ -40,10 +41,11 @@ func TestRefusedTrees(t *testing.T) {
 	good := u.push("a.yaml", "1")
 	s := open(t, "git:"+u.file(), small)
 	one := fetch(t, s)
-	for name, c := range map[string]struct {
+	type refused struct {
 		make  func(*upstream)
 		wants []string
-	}{
+	}
+	for name, c := range shmtest.Some(map[string]refused{
 		"link out":         {func(u *upstream) { u.link("../a.yaml", "b.yaml") }, []string{"b.yaml", "leads out of the source"}},
 		"absolute link":    {func(u *upstream) { u.link("/etc/passwd", "b.yaml") }, []string{"b.yaml", "not a relative path"}},
 		"link to link":     {func(u *upstream) { u.link("a.yaml", "b.yaml"); u.link("b.yaml", "c.yaml") }, []string{"c.yaml", "another symlink"}},
@@ -63,7 +65,7 @@ func TestRefusedTrees(t *testing.T) {
 		"large together": {func(u *upstream) { u.write("b.yaml", strings.Repeat("x", 90), "c.yaml", strings.Repeat("x", 90)) }, []string{"bytes together", "150"}},
 		"many":           {func(u *upstream) { u.write("b", "", "c", "", "d/e", "", "d/f", "", ".g", "") }, []string{"more than 6"}},
 		"empty":          {func(u *upstream) { u.git("rm", "-q", "--cached", "a.yaml"); os.Remove(filepath.Join(u.work, "a.yaml")) }, []string{source.ErrEmpty.Error(), "--allow-empty"}},
-	} {
+	}, 5) {
 		t.Run(name, func(t *testing.T) {
 			c.make(u)
 			if name == "submodule" {
