@@ -28,6 +28,9 @@ import (
 
 var actsKills = flag.Int("acts.kills", 0, "how often the campaign of acts kills the daemon at least, and once at each failpoint; 0 is at a few of them")
 
+// actsSome is at how many failpoints a short campaign of acts kills the daemon.
+var actsSome = 3
+
 // actsPoints are the failpoints that a daemon passes while an operator commands it.
 func actsPoints() (points []string) {
 	for _, name := range failpoint.Names {
@@ -58,7 +61,7 @@ func TestActs(t *testing.T) {
 	points, hit := actsPoints(), map[string]int{}
 	if *actsKills == 0 {
 		h.chance.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
-		points = points[:3]
+		points = points[:actsSome]
 	}
 	for said := time.Now(); !t.Failed(); {
 		missing := slices.DeleteFunc(slices.Clone(points), func(name string) bool { return hit[name] > 0 })

@@ -21,12 +21,16 @@ import (
 
 var crashKills = flag.Int("crash.kills", 0, "how often the crash campaign kills the daemon at least; 0 is at some of the failpoints, with few kills at random moments")
 
-// crashSome is at how many failpoints a short campaign kills the daemon, of those of
-// sealed regions and of the others, besides the first start.
-const crashSome = 5
-
-// crashTraced is how many of the scenarios a short campaign has.
-const crashTraced = 4
+// What a short campaign tries.
+var (
+	// crashSome is at how many failpoints it kills the daemon, of those of sealed regions
+	// and of the others, besides the first start.
+	crashSome = 5
+	// crashTraced is how many of the scenarios it has.
+	crashTraced = 4
+	// crashFirsts is at how many failpoints of the first start it kills the daemon.
+	crashFirsts = 2
+)
 
 // TestCrash kills the daemon at every failpoint and at random moments, while
 // readers prove all that they see. After each kill the region is whole, and the
@@ -38,7 +42,7 @@ func TestCrash(t *testing.T) {
 	began := time.Now()
 	limit := max(4, *crashKills/100)
 	if *crashKills == 0 {
-		limit = 2
+		limit = crashFirsts
 	}
 	first := crashFirst(t, limit)
 	sealed := crashSealed(t, limit, *crashKills == 0)

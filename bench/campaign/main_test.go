@@ -74,6 +74,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	flag.Parse()
+	if testing.Short() {
+		tryLess()
+	}
 	if *campaignSeed == 0 {
 		*campaignSeed = rand.Uint64()
 	}
@@ -90,6 +93,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}))
+}
+
+// tryLess has the campaigns try what is enough with -short, where their flags have them try
+// more: each promise has a try.
+func tryLess() {
+	crashSome, crashTraced, crashFirsts, actsSome, metaFew = 2, 2, 1, 1, 1
+	memoryHosts, memoryPace = 3, 10*time.Millisecond
+	for _, f := range []struct {
+		tries *int
+		least int
+	}{{memoryHarmed, 3}, {memorySizes, 2}, {memoryFlips, 200}, {sourcesRounds, 1}, {trustAll, 3}, {togetherUpdates, 2_000}} {
+		*f.tries = min(*f.tries, f.least)
+	}
+	*longrunFor = min(*longrunFor, 1500*time.Millisecond) // which has all samples
+	*metaFor = min(*metaFor, 300*time.Millisecond)
 }
 
 // patience is how long an event is waited for: far longer than it takes.

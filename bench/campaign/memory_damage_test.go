@@ -189,6 +189,9 @@ var memoryHarms = []memoryHarm{
 	{name: "a bit of the length", published: true, do: memoryFlip(memoryEntry(8), memoryEntry(16))},
 }
 
+// memoryHosts is how many regions are damaged at a time.
+var memoryHosts = 6
+
 // Whatever happens to a region's file and directory under a daemon and its readers,
 // readers keep the last good revision or get a documented error, and the daemon
 // repairs the region by itself.
@@ -196,7 +199,6 @@ func TestMemoryDamage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("readers that are other users take root")
 	}
-	const hosts = 6
 	done := map[string]int{}
 	reads, refusals, held := 0, 0, 0
 	var slowest time.Duration
@@ -208,7 +210,7 @@ func TestMemoryDamage(t *testing.T) {
 			memoryNeedsSeals(t, parent)
 		}
 		var all []*memoryHost
-		for i := range hosts {
+		for i := range memoryHosts {
 			dir := filepath.Join(parent, fmt.Sprint(i))
 			ok(t, os.Mkdir(dir, 0o755))
 			h := newMemoryHost(t, dir, "--slots=3", "--max-image=64KiB", fmt.Sprintf("--seal=%v", seal))
@@ -221,7 +223,7 @@ func TestMemoryDamage(t *testing.T) {
 		for len(order) < *memoryHarmed {
 			order = append(order, random.Perm(len(memoryHarms))...)
 		}
-		for batch := range slices.Chunk(order[:*memoryHarmed], hosts) {
+		for batch := range slices.Chunk(order[:*memoryHarmed], memoryHosts) {
 			took, kept := memoryBatch(t, all, batch, seal)
 			slowest = max(slowest, took)
 			held += kept

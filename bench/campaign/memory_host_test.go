@@ -48,14 +48,18 @@ func memoryKind(err error) string {
 }
 
 func init() {
-	// memory-read DIR reads a region in three ways until its input ends: as an exact
-	// reader and as a follower, which share one client, and with a new client each
-	// time. It prints "exact N", "follows N" and "fresh N" when the number of the
+	// memory-read DIR PAUSE reads a region in three ways until its input ends: as an
+	// exact reader and as a follower, which share one client, and with a new client each
+	// time. Each way pauses between two reads. It prints "exact N", "follows N" and "fresh N" when the number of the
 	// revision that the way reads changes, and "refused KIND" when the error of a
 	// new client changes. It ends with an error if it sees what a reader must never
 	// see.
 	roles["memory-read"] = func(ctx context.Context, args []string) error {
 		r := &memoryRole{dir: args[0]}
+		pause, err := time.ParseDuration(args[1])
+		if err != nil {
+			return err
+		}
 		c, err := client.Open(r.dir, client.Lazy())
 		if err != nil {
 			return err
@@ -77,7 +81,7 @@ func init() {
 						return
 					}
 					steps[i].Add(1)
-					time.Sleep(time.Millisecond)
+					time.Sleep(pause)
 				}
 			})
 		}
@@ -110,6 +114,9 @@ func init() {
 		return c.Close()
 	}
 }
+
+// memoryPace is how long each way of reading of the role memory-read pauses.
+var memoryPace = time.Millisecond
 
 // memoryRole is the state of the role memory-read.
 type memoryRole struct {
@@ -223,13 +230,13 @@ type memoryReader struct {
 
 func memoryRead(t testing.TB, dir string) *memoryReader {
 	t.Helper()
-	return memoryReads(t, spawn(t, "memory-read", dir))
+	return memoryReads(t, spawn(t, "memory-read", dir, memoryPace.String()))
 }
 
 // memoryReadAs is one of another user.
 func memoryReadAs(t testing.TB, uid uint32, dir string) *memoryReader {
 	t.Helper()
-	return memoryReads(t, trustSpawn(t, trustAs(uid), "memory-read", dir))
+	return memoryReads(t, trustSpawn(t, trustAs(uid), "memory-read", dir, memoryPace.String()))
 }
 
 func memoryReads(t testing.TB, p *process) *memoryReader {

@@ -22,12 +22,15 @@ var (
 
 const (
 	metaDir = "testdata/metamorphic"
-	// metaWorkers run scripts side by side: most of the time they wait. Each finishes
-	// the script that it has begun, and so a short run has fewer.
-	metaWorkers, metaFew = 8, 3
+	// metaWorkers run scripts side by side: most of the time they wait.
+	metaWorkers = 8
 	// reduceFor bounds how long a failing script is made shorter.
 	reduceFor = time.Minute
 )
+
+// metaFew are the workers of a short run, each of which finishes the script that it has
+// begun.
+var metaFew = 3
 
 // TestMetamorphic runs random scripts of operations on the source, the daemon, the
 // region and its readers, each in settings that must not affect the result. It

@@ -172,7 +172,8 @@ func TestTrustWrongDaemon(t *testing.T) {
 	trustStart(t, trustAs(trustStranger), args(strangers, "")...).finish(t)
 
 	before := trustTree(t, parent)
-	for _, c := range []struct {
+	readers := 0
+	for n, c := range []struct {
 		what   string
 		as     *syscall.SysProcAttr
 		region string
@@ -195,15 +196,19 @@ func TestTrustWrongDaemon(t *testing.T) {
 		if after := trustTree(t, parent); after != before {
 			t.Errorf("%s: there was\n%s\nand is\n%s", c.what, before, after)
 		}
+		if n < 4 && testing.Short() {
+			continue // readers after the last one
+		}
 		for _, uid := range []uint32{0, trustOther} {
 			for _, region := range []string{roots, strangers} {
+				readers++
 				if said := trustSays(t, trustAs(uid), "trust-read", region); said != "revision 1" {
 					t.Errorf("%s: uid %d reads %s: %s", c.what, uid, region, said)
 				}
 			}
 		}
 	}
-	report(t, "a daemon of the wrong user is refused with a message", "5 daemons on regions and a state of others, 20 readers", "nothing")
+	report(t, "a daemon of the wrong user is refused with a message", fmt.Sprintf("5 daemons on regions and a state of others, %d readers", readers), "nothing")
 }
 
 // A reader in a user namespace sees root's region as that of 65534, the overflow
@@ -249,7 +254,7 @@ func TestTrustGroup(t *testing.T) {
 	parent := trustParent(t)
 	h := newMemoryHost(t, parent, "--slots=2", "--max-image=64KiB", "--region-mode=0640", "--region-group="+strconv.Itoa(trustGroup))
 	h.start()
-	h.reader = memoryReads(t, trustSpawn(t, trustAs(trustOther, trustGroup), "memory-read", h.region))
+	h.reader = memoryReads(t, trustSpawn(t, trustAs(trustOther, trustGroup), "memory-read", h.region, memoryPace.String()))
 	h.reader.sees("a member", 1)
 	outsider := memoryReadAs(t, trustStranger, h.region)
 	outsider.tells("an outsider", "permission")
