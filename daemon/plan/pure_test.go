@@ -46,7 +46,7 @@ func TestPure(t *testing.T) {
 		layers[i].Newest = &source.Snapshot{Version: "0"}
 	}
 	var refused, fell, made int
-	steps := shmtest.Times(3000, 1000)
+	steps := shmtest.Times(3000, 500)
 	for step := range steps {
 		l := &layers[r.IntN(len(layers))]
 		switch r.IntN(20) {
