@@ -294,7 +294,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 
 	p := first
 	var last uint64
-	kills, most, began := 0, shmtest.Times(20, 8), time.Now()
+	kills, most, began := 0, shmtest.Times(20, 5), time.Now()
 	for ; kills < most && (kills < 5 || time.Since(began) < 8*time.Second); kills++ { // fewer on a busy machine
 		_, m, err := h.look()
 		if err != nil {

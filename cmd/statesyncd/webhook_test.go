@@ -88,7 +88,7 @@ func (f *forge) push(text string) {
 		f.Fatal(err)
 	}
 	f.git("-C", f.work, "add", "a.yaml")
-	f.git("-C", f.work, "-c", "gc.auto=0", "commit", "--quiet", "-m", "change a")
+	f.git("-C", f.work, "-c", "maintenance.auto=false", "commit", "--quiet", "-m", "change a")
 }
 
 // sees waits for the content of a.

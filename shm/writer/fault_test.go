@@ -247,7 +247,7 @@ func TestDamageUnderReaders(t *testing.T) {
 	if raceDetector || testing.Short() {
 		rounds = 2
 	}
-	for name, d := range damages {
+	for name, d := range shmtest.Some(damages, 8) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(memoryTemp(t), "region")
 			w := created(t, dir, small(), 1)

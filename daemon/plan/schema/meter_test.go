@@ -7,6 +7,7 @@ import (
 	"github.com/statesync/statesync/daemon/plan"
 	"github.com/statesync/statesync/daemon/plan/plantest"
 	"github.com/statesync/statesync/daemon/plan/schema"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // TestSteps has schemas that would take minutes, or memory without end, because
@@ -24,7 +25,7 @@ func TestSteps(t *testing.T) {
 	mapping := "{" + plantest.Repeated(20_000, `"`+strings.Repeat("x", 60)+`%": 0`) + "}"
 	ones := strings.Repeat("1,", 5_000)
 	text := strings.Repeat("a", 1<<20)
-	for name, s := range map[string]struct{ schema, config string }{
+	for name, s := range shmtest.Some(map[string]struct{ schema, config string }{
 		"pattern":           {`{"items": {"pattern": "` + costly + `"}}`, `["` + text + `"]`},
 		"patternProperties": {`{"patternProperties": {` + plantest.Repeated(1000, `"x*%y": {}`) + `}}`, mapping},
 		"propertyNames":     {`{"propertyNames": {"pattern": "` + costly + `"}}`, `{"` + text + `": 0}`},
@@ -44,7 +45,7 @@ func TestSteps(t *testing.T) {
 		"items":                 {`{"if": {"anyOf": [` + plantest.Repeated(2000, `{"items": {"type": "string"}}`) + "]}}", list},
 		"unevaluatedProperties": {`{"anyOf": [` + plantest.Repeated(4000, `{"type": "string"}`) + `, {}], "unevaluatedProperties": true}`, mapping},
 		"dependentRequired":     {`{"contains": {"dependentRequired": {"a": [` + plantest.Repeated(10_000, `"a%"`) + "]}}}", "[" + plantest.Repeated(20_000, `{"a": 0}`) + "]"},
-	} {
+	}, 4) {
 		t.Run(name, func(t *testing.T) {
 			r := made(plan.New(plan.Options{}), plantest.Files("m.schema.json", s.schema, "m.json", s.config))
 			plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), []string{steps})
@@ -66,7 +67,7 @@ func TestStepsOfUsual(t *testing.T) {
 				"limits": {"oneOf": [{"type": "null"}, {"type": "object", "patternProperties": {"^(cpu|memory)$": {"type": "number"}}, "additionalProperties": false}]}
 			}
 		}}}`
-	config := "{" + plantest.Repeated(20_000, `"service-%": {"id": "01234567-89ab-cdef-0123-456789abcdef", "kind": "cron", "port": 80, "tags": ["a", "b", "c"], `+
+	config := "{" + plantest.Repeated(shmtest.Times(20_000, 5_000), `"service-%": {"id": "01234567-89ab-cdef-0123-456789abcdef", "kind": "cron", "port": 80, "tags": ["a", "b", "c"], `+
 		`"limits": {"cpu": 1, "memory": 2.5}}`) + "}"
 	r := made(plan.New(plan.Options{}), plantest.Files("m.schema.json", schema, "m.json", config))
 	plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), nil)
