@@ -20,9 +20,11 @@ demo: build ## The main job, on this machine, in under a minute
 build: ## bin/statesyncd, bin/statesync and the examples
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/... ./examples/...
 
+# Tests wait for timers and other processes as long as they compute, so that more packages
+# than a small machine has processors run at a time.
 test: ## Everything that must hold, with the race detector
 	$(GO) vet -race ./... # with what the tests are compiled with: nothing is compiled twice
-	$(GO) test -race -short -vet=off -timeout 10m ./... # go test would vet all again, and does not reuse what go vet found
+	$(GO) test -race -short -vet=off -p 4 -timeout 10m ./... # go test would vet all again, and does not reuse what go vet found
 	CGO_ENABLED=0 $(GO) -C bench/guard test -trimpath -vet=off ./... # as make build compiles; test-nested vets it
 
 vet: ## The other systems: those that applications are developed on, and arm64

@@ -19,9 +19,9 @@ import (
 // never back, and are with the new region as soon as there is one.
 func TestReadersSurviveWhatHappensToTheFile(t *testing.T) {
 	t.Parallel()
-	rounds := shmtest.Times(200, 3*len(mishaps))
+	rounds := shmtest.Times(200, len(mishaps))
 	if raceDetector {
-		rounds = 2 * len(mishaps)
+		rounds = shmtest.Times(2, 1) * len(mishaps)
 		shmtest.WithoutRaceDetector(t)
 	}
 	dir := regionIn(t)

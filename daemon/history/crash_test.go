@@ -138,7 +138,7 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "writer")
 	shmtest.Go(t, "test", "-c", "-tags=failpoints", "-o", binary, ".")
-	kills, arrivals := 6, 1
+	kills, arrivals := shmtest.Times(6, 3), 1
 	if *long {
 		kills, arrivals = 1000, 20
 	}
