@@ -32,10 +32,10 @@ const (
 // diary notes which inputs are being decoded, so that a daemon that a parser killed
 // (by a stack overflow, by all of the memory, or by an endless loop that the watchdog or
 // a failing liveness probe ended) does not begin with them again and again. It is written
-// before decoding and removed after it, without an fsync: a death of the process is what
-// it is for, and a reboot clears it by the boot's id. The death of a neighbour, a kill or
-// an upgrade in the middle of a plan counts too, which costs a good revision a pause, and
-// no more. A disk that hangs holds decoding up for diaryWait.
+// while they are decoded and removed after that, without an fsync: a death of the process
+// is what it is for, and a reboot clears it by the boot's id. The death of a neighbour, a
+// kill or an upgrade in the middle of a plan counts too, which costs a good revision a
+// pause, and no more. A disk that hangs holds nothing up.
 type diary struct {
 	state   *stateDir
 	version string // of the daemon: another one may have the fault mended
@@ -55,7 +55,12 @@ type diary struct {
 	writing chan struct{} // closed when it has what it is to have; nil if it has
 }
 
-// diaryWait is how long a write to the state directory is waited for.
+// noteAfter is how long decoding goes on before it is noted: most plans are made sooner, and
+// cost no writes. Nothing that kills a daemon is as fast: a panic is caught, and to run out
+// of stack or memory takes a hundred times as long.
+const noteAfter = time.Millisecond
+
+// diaryWait is how long the end of a daemon waits for a write to the state directory.
 const diaryWait = 100 * time.Millisecond
 
 // openDiary reads what the process before left.
@@ -112,8 +117,8 @@ func (d *diary) pause(inputs string) string {
 	return fmt.Sprintf("the daemon died %d times in a row while it decoded this revision, which is tried again at %s", d.deaths, d.until.Format(time.TimeOnly))
 }
 
-// begin notes that these inputs are being decoded. The function that it returns
-// notes that this has ended, one way or the other, and does not wait for the file.
+// begin notes that these inputs are being decoded, from noteAfter on. The function that it
+// returns notes that this has ended, one way or the other. Neither waits for the file.
 func (d *diary) begin(inputs string) (ended func()) {
 	if d.state == nil {
 		return func() {}
@@ -122,24 +127,34 @@ func (d *diary) begin(inputs string) (ended func()) {
 	if d.inputs == inputs {
 		deaths = d.deaths
 	}
-	text := fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version)
-	written(d.note(text))
-	return func() { d.note("") }
-}
-
-// end notes that nothing is being decoded.
-func (d *diary) end() {
-	if d.state != nil {
-		written(d.note(""))
+	d.wants(fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version))
+	time.AfterFunc(noteAfter, func() { d.update() }) // of a plan that has ended it updates nothing
+	return func() {
+		d.wants("")
+		d.update()
 	}
 }
 
-// note has the file written on a goroutine of its own. What it returns is closed then, and
-// nil if the file has the text already.
-func (d *diary) note(text string) <-chan struct{} {
+// end notes that nothing is being decoded, and waits for the file.
+func (d *diary) end() {
+	if d.state == nil {
+		return
+	}
+	d.wants("")
+	d.settle()
+}
+
+func (d *diary) wants(text string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.want = text
+}
+
+// update has the file written on a goroutine of its own if it does not have what it is to
+// have. What it returns is closed then, and nil if there is nothing to wait for.
+func (d *diary) update() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.writing == nil && d.want != d.has {
 		d.writing = make(chan struct{})
 		go d.write()
@@ -147,8 +162,9 @@ func (d *diary) note(text string) <-chan struct{} {
 	return d.writing
 }
 
-// written waits for what note returned, but no longer than diaryWait.
-func written(done <-chan struct{}) {
+// settle updates the file, and waits for that no longer than diaryWait.
+func (d *diary) settle() {
+	done := d.update()
 	if done == nil {
 		return
 	}

@@ -31,6 +31,7 @@ func TestInputsThatKill(t *testing.T) {
 		await(t, "a look", func() bool { return d.layers[0].follower.Look() != nil })
 		d.layers[0].look = d.layers[0].follower.Look()
 		d.diary.begin(inputsDigest(d.layers.inputs(d.label)))
+		d.diary.settle()
 		note, err := os.ReadFile(s.stateFile(decodingFile))
 		if err != nil {
 			t.Fatal(err)
@@ -74,6 +75,7 @@ func TestEndInTheMiddle(t *testing.T) {
 		}
 		d.worker.cancel, d.worker.job = func() {}, job{since: time.Now().Add(-since)} // that never ends
 		d.diary.begin("abc")
+		d.diary.settle()
 		d.turned()
 		if err := d.stop(); err != nil {
 			t.Fatal(err)
@@ -123,17 +125,21 @@ func TestDiary(t *testing.T) {
 			t.Error("the pause has no end")
 		}
 		d.begin("abc")
+		d.settle()
 	}
 	if d := open("v2"); d.deaths != 0 {
 		t.Error("another version has the deaths of this one")
 	}
 	d := open("v1")
 	d.begin("def")
+	d.settle()
 	if d = open("v1"); d.inputs != "def" || d.deaths != 1 {
 		t.Errorf("%d deaths over %q", d.deaths, d.inputs)
 	}
-	d.begin("def")()
-	d.end()
+	ended := d.begin("def")
+	d.settle()
+	ended()
+	d.settle()
 	if d = open("v1"); d.deaths != 0 {
 		t.Errorf("%d deaths after an end", d.deaths)
 	}
