@@ -53,8 +53,8 @@ func newDebounce(quiet, bound time.Duration) *debounce {
 }
 
 // event puts the hint off until settle from now, or longer where an earlier event
-// asked for that.
-func (d *debounce) event(now time.Time, settle time.Duration) {
+// asked for that. It reports whether the hint is due already, which no timer is needed for.
+func (d *debounce) event(now time.Time, settle time.Duration) bool {
 	d.events++
 	if settle == atOnce && now.Sub(d.last) < settleRename {
 		settle = settleRename
@@ -72,11 +72,16 @@ func (d *debounce) event(now time.Time, settle time.Duration) {
 	}
 	if due.After(d.due) {
 		d.due = due
-		d.timer.Reset(due.Sub(now))
 	}
+	if d.due.Sub(now) <= atOnce {
+		d.timer.Stop()
+		return true
+	}
+	d.timer.Reset(d.due.Sub(now))
+	return false
 }
 
-// fired starts over after the timer has fired.
+// fired starts over after a hint.
 func (d *debounce) fired(now time.Time) {
 	if d.events >= crowd {
 		d.hold = min(max(2*d.hold, d.quiet), d.bound)
@@ -92,14 +97,21 @@ func (d *debounce) fired(now time.Time) {
 func (w *watcher) run(n *fsnotify.Watcher) {
 	wait := newDebounce(w.opt.Quiet, w.opt.MaxWait)
 	defer wait.timer.Stop()
+	hint := func(now time.Time) {
+		wait.fired(now)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.signal()
+	}
 	for {
 		select {
 		case ev, ok := <-n.Events:
 			if !ok {
 				return
 			}
-			if settle := w.weigh(ev); settle > 0 {
-				wait.event(time.Now(), settle)
+			settle, now := w.weigh(ev), time.Now()
+			if settle > 0 && wait.event(now, settle) {
+				hint(now)
 			}
 		case err, ok := <-n.Errors:
 			if !ok {
@@ -111,10 +123,7 @@ func (w *watcher) run(n *fsnotify.Watcher) {
 			w.trouble(err)
 			wait.event(time.Now(), w.opt.Quiet)
 		case <-wait.timer.C:
-			wait.fired(time.Now())
-			w.mu.Lock()
-			w.signal()
-			w.mu.Unlock()
+			hint(time.Now())
 		}
 	}
 }
