@@ -90,6 +90,7 @@ type gitSource struct {
 	refused error          // why seen did not become a snapshot; nil: it did
 	signed  *signedObject  // of newest; nil: signatures are not looked at
 	recheck bool
+	answers bool // the last poll was answered
 }
 
 // Open returns the repository of a spec that passed Scheme.Check as a source. It touches
@@ -150,7 +151,10 @@ func (s *gitSource) fetch(ctx context.Context, have *source.Snapshot) (*source.S
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
-	polled := s.polled(ctx)
+	polled, err := s.polled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if polled.is(s.seen) {
 		return s.again(ctx, have)
 	}

@@ -177,6 +177,40 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
+// A server that answered and now gives no answer is asked no more than that.
+func TestServerThatIsTooBusy(t *testing.T) {
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	server := u.serve()
+	s := open(t, "git:"+server.repository(), source.Options{})
+	fetch(t, s)
+	busy := map[string]http.HandlerFunc{
+		"503":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusServiceUnavailable) },
+		"429":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusTooManyRequests) },
+		"ends": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	}
+	for _, polls := range []bool{true, false} {
+		for name, answer := range busy {
+			fetch(t, s) // by a poll that is answered
+			s.answers = polls
+			server.answer(answer)
+			server.asked()
+			if _, err := s.Fetch(t.Context(), s.newest); !errors.Is(err, source.ErrUnreachable) {
+				t.Errorf("%s: the error is %v", name, err)
+			}
+			byGit := slices.ContainsFunc(server.asked(), func(q string) bool { return strings.HasPrefix(q, "GET ") })
+			if byGit == polls {
+				t.Errorf("%s: asked by git: %v, where polls were answered: %v", name, byGit, polls)
+			}
+			server.answer(nil)
+		}
+	}
+	u.push("a.yaml", "2")
+	if got := text(fetch(t, s)); got != "a.yaml=2" {
+		t.Errorf("afterwards the snapshot has %q", got)
+	}
+}
+
 func TestHangingServer(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1")

@@ -5,6 +5,7 @@ package git
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,6 +66,10 @@ func command(name string, like oid, args ...string) string {
 	return b.String() + "0000"
 }
 
+// errNoAnswer matches the error of a request that the server did not answer, or only with
+// that it cannot.
+var errNoAnswer = errors.New("the server does not answer")
+
 // ask sends the remote a request, over http or https. An answer that git would have to deal
 // with is an error: a redirect, one that asks for credentials, and one that is not in
 // protocol version 2.
@@ -89,7 +94,11 @@ func (s *gitSource) ask(ctx context.Context, request string) (io.ReadCloser, err
 	}
 	answer, err := client.Do(q)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	if answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests {
+		_ = answer.Body.Close()
+		return nil, fmt.Errorf("%w: %s", errNoAnswer, http.StatusText(answer.StatusCode))
 	}
 	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "application/x-"+service+"-result" {
 		_ = answer.Body.Close()
