@@ -223,16 +223,15 @@ func (r *metaRun) snap(c *metaClient) error {
 // published, and the binding never goes back.
 func (r *metaRun) follows(b *metaBinding) error {
 	n := b.Get().N
-	at := r.next(b.at, func(entry metaContent) bool { return n == absent || entry != nil && entry[b.name] == n })
-	if at < 0 && r.passing(b.name, n) {
-		at = b.at
+	if n == absent && !b.set {
+		r.compared++
+		return nil
 	}
-	if at < 0 || n == absent && b.set {
+	at := r.nextWith(b.at, b.name, n)
+	if at < 0 || n == absent {
 		return fmt.Errorf("the binding of %s has %d, and one of %v was to be expected", b.name, n, r.history[b.at:])
 	}
-	if n != absent {
-		b.at, b.set = at, true
-	}
+	b.at, b.set = at, true
 	r.compared++
 	return nil
 }
@@ -246,10 +245,7 @@ func (r *metaRun) get(c *metaClient, name string) error {
 		}
 		return err
 	}
-	at := r.next(r.from(c), func(entry metaContent) bool { return entry != nil && entry.has(name, n) })
-	if at < 0 && r.passing(name, n) {
-		at = r.from(c)
-	}
+	at := r.nextWith(r.from(c), name, n)
 	if at < 0 {
 		return fmt.Errorf("%s is %d, error %v, and one of %v was to be expected", name, n, err, r.history[r.from(c):])
 	}
@@ -344,10 +340,7 @@ func (r *metaRun) watched(w *metaWatch, expected metaContent) error {
 		return err
 	}
 	for _, n := range yielded {
-		at := r.next(w.at, func(entry metaContent) bool { return entry != nil && entry.has(w.name, n) })
-		if at < 0 && r.passing(w.name, n) {
-			at = w.at
-		}
+		at := r.nextWith(w.at, w.name, n)
 		if at < 0 {
 			return fmt.Errorf("the watch of %s yielded %v, and %d was to be expected of %v", w.name, yielded, n, r.history[w.at:])
 		}

@@ -90,17 +90,22 @@ func (m *metaModel) mixed(from int, c metaContent) bool {
 		if !there {
 			n = absent
 		}
-		if m.next(from, func(entry metaContent) bool { return entry != nil && entry.has(name, n) }) < 0 && !m.passing(name, n) {
+		if m.nextWith(from, name, n) < 0 {
 			return false
 		}
 	}
 	return c != nil
 }
 
-// passing reports whether a config had a number since the last sync, absent included. A
-// look that finds it may have missed what was broken before that in another file.
-func (m *metaModel) passing(name string, n int) bool {
-	return !m.atomic && slices.ContainsFunc(m.passed, func(c metaContent) bool { return c.has(name, n) })
+// nextWith is the first entry, not before from, in which a config has a number, absent
+// included. It is from itself if the config only passed by that number since the last
+// sync: a look that finds it may have missed what was broken before that in another file.
+func (m *metaModel) nextWith(from int, name string, n int) int {
+	at := m.next(from, func(entry metaContent) bool { return entry != nil && entry.has(name, n) })
+	if at < 0 && !m.atomic && slices.ContainsFunc(m.passed, func(c metaContent) bool { return c.has(name, n) }) {
+		return from
+	}
+	return at
 }
 
 // newest is the last entry that is a content, or -1.

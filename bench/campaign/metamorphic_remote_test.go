@@ -6,16 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/daemon/source/bundle"
@@ -29,11 +29,7 @@ func metaGit(r *metaRun) {
 	repository := filepath.Join(r.base, "source.git")
 	git := func(args ...string) error {
 		cmd := exec.Command("git", append([]string{"--git-dir=" + repository, "--work-tree=" + filepath.Join(r.base, "source")}, args...)...)
-		cmd.Env = []string{
-			"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
-			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=maintenance.auto", "GIT_CONFIG_VALUE_0=false",
-			"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
-		}
+		cmd.Env = append(gitEnv(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=maintenance.auto", "GIT_CONFIG_VALUE_0=false")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
@@ -51,19 +47,16 @@ func metaGit(r *metaRun) {
 // metaBundle has the daemon follow a web server: each change of the source is a bundle. A
 // source without files cannot be one.
 func metaBundle(r *metaRun) {
-	private, public, err := bundle.GenerateKey("ops@example.com", nil)
-	ok(r, err)
-	signer, err := note.NewSigner(private)
-	ok(r, err)
+	signer, public := bundleKey(r)
 	keys := filepath.Join(r.base, "keys")
 	ok(r, os.WriteFile(keys, []byte(public+"\n"), 0o600))
 
 	var mu sync.Mutex
-	objects := map[string][]byte{} // by path
+	objects := map[string][]byte{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		if data := objects[q.URL.Path]; data != nil {
+		if data := objects[path.Base(q.URL.Path)]; data != nil {
 			_, _ = w.Write(data)
 			return
 		}
@@ -78,21 +71,14 @@ func metaBundle(r *metaRun) {
 		if err != nil || len(files) == 0 {
 			return err
 		}
-		archive, err := bundle.Pack(files)
-		if err != nil {
-			return err
-		}
 		sequence++
-		now := time.Now().UTC().Truncate(time.Second)
-		n := bundle.Note{Origin: "example.com/prod", Sequence: sequence, NotBefore: now.Add(-time.Hour), Expires: now.Add(time.Hour)}
-		n.SetArchive(archive)
-		signed, err := bundle.Sign(&n, signer)
+		made, err := bundleOf(files, sequence, time.Hour, signer)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		objects["/"+n.ArchiveName()], objects["/"+bundle.NoteName] = archive, signed
+		maps.Copy(objects, made)
 		return nil
 	}
 }

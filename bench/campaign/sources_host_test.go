@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -183,10 +184,7 @@ func (h *sourcesHost) newRepository(mux *http.ServeMux, url string) {
 		h.Helper()
 		cmd := exec.Command(command, args...)
 		cmd.Dir = h.base
-		cmd.Env = []string{
-			"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
-			"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
-		}
+		cmd.Env = gitEnv()
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			h.Fatalf("%s %v: %v\n%s", command, args, err, out)
@@ -243,25 +241,13 @@ func (h *sourcesHost) newRepository(mux *http.ServeMux, url string) {
 func (h *sourcesHost) newBundles(mux *http.ServeMux, url string) {
 	h.Helper()
 	o := h.bundle
-	key := func(name string) (note.Signer, string) {
-		private, public, err := bundle.GenerateKey(name, nil)
-		ok(h, err)
-		signer, err := note.NewSigner(private)
-		ok(h, err)
-		return signer, public
-	}
-	signer, public := key("ops@example.com")
-	stranger, _ := key("ops@example.com")
+	signer, public := bundleKey(h)
+	stranger, _ := bundleKey(h)
 	keys := filepath.Join(h.base, "keys")
 	ok(h, os.WriteFile(keys, []byte(public+"\n"), 0o600))
 
 	var mu sync.Mutex
 	objects := map[string][]byte{}
-	set := func(name string, data []byte) {
-		mu.Lock()
-		defer mu.Unlock()
-		objects[name] = data
-	}
 	sequence := uint64(0)
 	h.publish = func(sequence uint64, number int, valid time.Duration, by note.Signer) {
 		h.Helper()
@@ -270,21 +256,14 @@ func (h *sourcesHost) newBundles(mux *http.ServeMux, url string) {
 		for _, name := range []string{"bundle-a.json", "bundle-b.json"} {
 			files = append(files, source.NewFile(name, all[name]))
 		}
-		archive, err := bundle.Pack(files)
-		ok(h, err)
-		now := time.Now().UTC()
-		n := bundle.Note{
-			Origin: "example.com/prod", Sequence: sequence,
-			NotBefore: now.Add(-24 * time.Hour).Truncate(time.Second), Expires: now.Add(valid).Truncate(time.Second),
-		}
-		n.SetArchive(archive)
 		if by == nil {
 			by = signer
 		}
-		msg, err := bundle.Sign(&n, by)
+		made, err := bundleOf(files, sequence, valid, by)
 		ok(h, err)
-		set(n.ArchiveName(), archive)
-		set(bundle.NoteName, msg)
+		mu.Lock()
+		defer mu.Unlock()
+		maps.Copy(objects, made)
 	}
 	o.push = func() {
 		o.number++
@@ -314,6 +293,40 @@ func (h *sourcesHost) newBundles(mux *http.ServeMux, url string) {
 		http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(data))
 	})))
 	o.spec = "bundle=bundle:" + url + "/prod/bundle.note?interval=100ms&keys=" + keys
+}
+
+// bundleKey makes a key, and returns what signs with it and what the file of keys has.
+func bundleKey(t testing.TB) (signer note.Signer, public string) {
+	t.Helper()
+	private, public, err := bundle.GenerateKey("ops@example.com", nil)
+	ok(t, err)
+	signer, err = note.NewSigner(private)
+	ok(t, err)
+	return signer, public
+}
+
+// bundleOf makes a bundle of some files: the archive and the note, by name.
+func bundleOf(files []*source.File, sequence uint64, valid time.Duration, by note.Signer) (map[string][]byte, error) {
+	archive, err := bundle.Pack(files)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	n := bundle.Note{
+		Origin: "example.com/prod", Sequence: sequence,
+		NotBefore: now.Add(-24 * time.Hour).Truncate(time.Second), Expires: now.Add(valid).Truncate(time.Second),
+	}
+	n.SetArchive(archive)
+	signed, err := bundle.Sign(&n, by)
+	return map[string][]byte{n.ArchiveName(): archive, bundle.NoteName: signed}, err
+}
+
+// gitEnv is the environment of a git that commits.
+func gitEnv() []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
+	}
 }
 
 func (h *sourcesHost) origins() []*origin { return []*origin{h.git, h.bundle} }
