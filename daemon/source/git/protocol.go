@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/statesync/statesync/daemon/internal/plain"
 	"github.com/statesync/statesync/daemon/internal/web"
 )
 
@@ -68,7 +69,7 @@ func command(name string, like oid, args ...string) string {
 
 // errNoAnswer matches the error of a request that the server did not answer, or only with
 // that it cannot.
-var errNoAnswer = errors.New("the server does not answer")
+var errNoAnswer = errors.New("the server gives no answer")
 
 // ask sends the remote a request, over http or https. An answer that git would have to deal
 // with is an error: a redirect, one that asks for credentials, and one that is not in
@@ -98,7 +99,7 @@ func (s *gitSource) ask(ctx context.Context, request string) (io.ReadCloser, err
 	}
 	if answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests {
 		_ = answer.Body.Close()
-		return nil, fmt.Errorf("%w: %s", errNoAnswer, http.StatusText(answer.StatusCode))
+		return nil, fmt.Errorf("%w: %s", errNoAnswer, plain.Quote(answer.Status))
 	}
 	if kind := answer.Header.Get("Content-Type"); answer.StatusCode != http.StatusOK || kind != "application/x-"+service+"-result" {
 		_ = answer.Body.Close()
