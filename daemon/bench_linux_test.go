@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/statesync/statesync/shm"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // program is statesyncd as a process of its own: what a benchmark does to watch it is not
@@ -26,9 +27,7 @@ type program struct {
 func startProgram(t testing.TB, base string) *program {
 	t.Helper()
 	file := filepath.Join(base, "statesyncd")
-	if out, err := exec.Command("go", "build", "-o", file, "github.com/statesync/statesync/cmd/statesyncd").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	shmtest.Go(t, "build", "-o", file, "github.com/statesync/statesync/cmd/statesyncd")
 	region := filepath.Join(base, "region")
 	cmd := exec.Command(file, "--source", "dir:"+filepath.Join(base, "source"), "--region", region,
 		"--state-dir", filepath.Join(base, "state"), "--resync", "1h")

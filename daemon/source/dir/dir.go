@@ -181,10 +181,7 @@ func (d *directory) renew(found []*content, have *source.Snapshot) {
 	d.walked = make([]*source.File, len(found))
 	for i, at := range d.order {
 		f := d.newest.Files[i]
-		if c := found[at]; c.file != f {
-			c.file = f
-		}
-		d.walked[at] = f
+		found[at].file, d.walked[at] = f, f
 	}
 }
 
