@@ -50,10 +50,10 @@ func memoryKind(err error) string {
 func init() {
 	// memory-read DIR PAUSE reads a region in three ways until its input ends: as an
 	// exact reader and as a follower, which share one client, and with a new client each
-	// time. Each way pauses between two reads. It prints "exact N", "follows N" and "fresh N" when the number of the
-	// revision that the way reads changes, and "refused KIND" when the error of a
-	// new client changes. It ends with an error if it sees what a reader must never
-	// see.
+	// time. Each way pauses between two reads. It prints "exact N", "follows N" and
+	// "fresh N" when the number of the revision that the way reads changes, and "refused
+	// KIND" when the error of a new client changes. It ends with an error if it sees what
+	// a reader must never see.
 	roles["memory-read"] = func(ctx context.Context, args []string) error {
 		r := &memoryRole{dir: args[0]}
 		pause, err := time.ParseDuration(args[1])

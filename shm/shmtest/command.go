@@ -23,8 +23,8 @@ func GoCommand(verb string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Go runs a GoCommand and returns what it writes, errors included. It fails the test at once if the command
-// fails.
+// Go runs a GoCommand and returns what it writes, errors included. It fails the test at
+// once if the command fails.
 func Go(t testing.TB, verb string, args ...string) string {
 	t.Helper()
 	cmd := GoCommand(verb, args...)

@@ -30,9 +30,9 @@ const atOnce = time.Nanosecond
 const crowd = 16
 
 // debounce delays a hint until events have settled: trailing edge, bounded. What is
-// certain to be whole has its hint at once where nothing came just before. After a burst it also keeps
-// hints apart, by more and more while the burst continues, since a busy writer pauses
-// often enough to look settled.
+// certain to be whole has its hint at once where nothing came just before. After a burst
+// it also keeps hints apart, by more and more while the burst continues, since a busy
+// writer pauses often enough to look settled.
 type debounce struct {
 	timer *time.Timer
 	quiet time.Duration // between the hints of a burst, at least

@@ -59,8 +59,8 @@ func newUpstream(t testing.TB, algorithm string) *upstream {
 	return u
 }
 
-// configure writes the configuration of the user who commits: without maintenance, which
-// would be one process more for each commit.
+// configure writes Git's configuration for the commits. They start no maintenance, which
+// would be one process more for each of them.
 func (u *upstream) configure(more string) {
 	u.t.Helper()
 	text := "[gc]\nauto = 0\n[maintenance]\nauto = false\n" + more

@@ -29,9 +29,10 @@ var errIndirect = errors.New("it is left to git fetch")
 
 // direct brings an object that a poll has named to a repository that has a commit, by one
 // request, and has git index the pack. git fetch does the same by four programs and two
-// requests, and takes 2.7 times the processor time (BenchmarkChange). Whatever is not as usual is left to it: direct returns an error then,
-// and the repository is as before. fetchedRef stays where git fetch has put it: what is here
-// besides is lost to nothing but shrink, which has git fetch first.
+// requests, and takes 2.7 times the processor time (BenchmarkChange). Whatever is not as
+// usual is left to it: direct returns an error then, and the repository is as before.
+// fetchedRef stays where git fetch has put it: what is here besides is lost to nothing but
+// shrink, which has git fetch first.
 //
 // That all is there that the object leads to is checked by index-pack (--strict: what a new
 // object names is in the pack or in the repository), and once more where the tree is read.
