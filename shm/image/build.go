@@ -63,7 +63,7 @@ func Build(generation uint64, revision string, sections []*Section, prev *Image)
 		m.setConfigs(prev)
 		prev = nil
 	}
-	if err := m.layOut(prev); err != nil {
+	if err := m.layOut(prev, 0); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -119,13 +119,16 @@ func (m *Image) changeConfigs(prev *Image) {
 
 // layOut gives each part its place, and writes the directory. sameNames is an
 // image that has configs of the same names, and therefore the same bucket lines
-// but for their sums; nil if there is none.
-func (m *Image) layOut(sameNames *Image) error {
+// but for their sums; nil if there is none. The sections begin at the word sections,
+// if that is not 0 and a place where they can begin.
+func (m *Image) layOut(sameNames *Image, sections int) error {
 	lines := linesFor(len(m.configs))
 	entries := headerWords + lines*lineWords
 	revisions := entries + len(m.configs)*entryWords
 	records, end := m.placeRevisions(revisions)
-	sections := aligned(end)
+	if sections < end || sections != aligned(sections) {
+		sections = m.placeSections(end)
+	}
 
 	m.directory = make([]uint64, sections)
 	if m.parts == nil {
@@ -181,6 +184,18 @@ func (m *Image) placeRevisions(at int) (records map[string]int, end int) {
 		}
 	}
 	return records, end
+}
+
+// placeSections returns the word at which the sections begin, when the revisions end at
+// the word end. Where there are many configs, it leaves room: the record of another
+// revision would else move all sections, so that a publication had to store them all. On
+// average that is at most a thirty-second of the size of the entries.
+func (m *Image) placeSections(end int) int {
+	align := sectionAlign
+	for 2*align*sectionRoom <= len(m.configs)*entryWords {
+		align *= 2
+	}
+	return (end + align - 1) &^ (align - 1)
 }
 
 // recordWords is the size of a revision's record: length, bytes, sum.

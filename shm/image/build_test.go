@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -179,5 +180,54 @@ func TestRevisions(t *testing.T) {
 	}
 	if n := strings.Count(string(seqlock.BytesOf(flatten(m))), long); n != 1 {
 		t.Fatalf("a revision is %d times in the image", n)
+	}
+}
+
+// TestSectionsStay is about revisions that come one after the other: the sections of a
+// large image stay where they are, and so in the slot.
+func TestSectionsStay(t *testing.T) {
+	const n, changes = 1000, 60
+	var sections []*Section
+	for i := range n {
+		sections = append(sections, document(t, fmt.Sprintf("c%04d", i), `{"n": 0}`))
+	}
+	sectionsAt := func(m *Image) uint64 { return m.directory[headerSections] }
+	m := build(t, 1, "the first revision", sections, nil)
+	moved := 0
+	for i := range changes {
+		at := sectionsAt(m)
+		sections[i] = document(t, fmt.Sprintf("c%04d", i), `{"n": 1}`)
+		m = build(t, uint64(2+i), fmt.Sprintf("revision %064d", i), sections, m)
+		if sectionsAt(m) != at {
+			moved++
+		}
+		if loaded, err := loadAny(flatten(m)); err != nil || !slices.Equal(flatten(loaded), flatten(m)) {
+			t.Fatalf("after change %d: %v", i, err)
+		}
+	}
+	if moved > changes/10 {
+		t.Errorf("%d of %d changes moved the sections", moved, changes)
+	}
+	room := sectionsAt(m) - m.directory[headerRevisions]
+	if most := uint64(changes*(64+16+8+16) + n*entryWords*wordBytes/sectionRoom); room > most {
+		t.Errorf("the revisions and the room behind them have %d bytes, more than %d", room, most)
+	}
+
+	// Where the sections begin is the writer's decision: none leaves no room in a region
+	// that an earlier version wrote, and one of a later version may leave more.
+	_, end := m.placeRevisions(int(m.directory[headerRevisions] / wordBytes))
+	for _, at := range []int{aligned(end), aligned(end) + 5*sectionAlign} {
+		if err := m.layOut(nil, at); err != nil || sectionsAt(m) != uint64(at*wordBytes) {
+			t.Fatalf("the sections are at word %d, want %d: %v", sectionsAt(m)/wordBytes, at, err)
+		}
+		words := flatten(m)
+		if loaded, err := loadAny(words); err != nil || !slices.Equal(flatten(loaded), words) {
+			t.Errorf("sections at word %d, behind revisions to word %d: %v", at, end, err)
+		}
+		if words[at-1] = 1; end < at {
+			if _, err := loadAny(words); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("padding that is not zero: %v", err)
+			}
+		}
 	}
 }

@@ -155,7 +155,7 @@ func TestHostileEntries(t *testing.T) {
 	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs), sections: slices.Clone(m.sections)}
 	slices.Reverse(unsorted.configs)
 	slices.Reverse(unsorted.sections)
-	if err := unsorted.layOut(nil); err != nil {
+	if err := unsorted.layOut(nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	v := open(t, flatten(unsorted))

@@ -308,7 +308,7 @@ func TestLoadRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	}
 	unsorted := &Image{generation: 5, configs: slices.Clone(m.configs)}
 	slices.Reverse(unsorted.configs)
-	if err := unsorted.layOut(nil); err != nil {
+	if err := unsorted.layOut(nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := loadAny(flatten(unsorted)); !errors.Is(err, ErrCorrupt) {

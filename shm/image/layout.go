@@ -26,6 +26,9 @@ const (
 	// and not its neighbour.
 	sectionAlign = 64 / wordBytes
 
+	// The first one begins at a multiple of at most this part of the entries.
+	sectionRoom = 16
+
 	sectionHeaderWords = 4 // 32 bytes
 	keyWords           = 3 // 24 bytes
 )

@@ -362,11 +362,11 @@ func Load(words []uint64, g uint64) (*Image, error) {
 		}
 		m.configs, m.sections = append(m.configs, c), append(m.sections, c.Section)
 	}
-	// The layout follows from the configs alone. So one comparison proves the
-	// place of each section and that each name's search ends at its entry, in a
-	// time that does not depend on what the tables claim.
+	// The layout follows from the configs and where the sections begin. So one
+	// comparison proves the place of each section and that each name's search ends
+	// at its entry, in a time that does not depend on what the tables claim.
 	directory, size := m.directory, m.size
-	if err := m.layOut(nil); err != nil || m.size != size || len(m.directory) != len(directory) {
+	if err := m.layOut(nil, len(directory)); err != nil || m.size != size || len(m.directory) != len(directory) {
 		return nil, corrupt("directory of generation", v.generation, "it is not the one that its configs make")
 	}
 	m.adoptReserved(directory)
