@@ -51,7 +51,7 @@ type region struct {
 	// left is the unusable region that was found at the start, until another takes
 	// its place.
 	left     *shm.Region
-	verified time.Time       // when held was last compared with the file
+	verified time.Time       // when the current image was last compared with memory, or stored whole
 	seenGood time.Duration   // by the previous writer
 	before   shm.Observation // what the previous writer saw last
 }
@@ -252,9 +252,9 @@ func (r *region) publish(c *content) error {
 		}
 	}
 	if err == nil || grown {
-		r.held, r.verified = m, time.Now()
-		if r.w.Kept() { // unseen since it was stored: it is compared at the next heartbeat
-			r.verified = time.Time{}
+		r.held = m
+		if !r.w.Kept() { // else parts of it are unseen since they were stored
+			r.verified = time.Now()
 		}
 	}
 	if err == nil || errors.Is(err, writer.ErrLost) { // a region may be lost right after the commit

@@ -15,7 +15,7 @@ import (
 
 // TestOlderSlotDamaged damages a config in slots that are not the current one.
 // A publication leaves there what did not change, and so makes the damage
-// current: the heartbeat after it finds that.
+// current: the heartbeat finds that, a minute after the last comparison.
 func TestOlderSlotDamaged(t *testing.T) {
 	s := newSetup(t)
 	s.put("a.yaml", "word: harmless\n")
@@ -72,6 +72,7 @@ func TestOlderSlotDamaged(t *testing.T) {
 	if p, err := s.read(); !errors.Is(err, image.ErrCorrupt) {
 		t.Fatalf("the publication itself repaired it, and nothing is tried here: %+v, %v", p, err)
 	}
+	d.region.verified = d.region.verified.Add(-verifyInterval)
 	if err := d.tend(ctx); err != nil {
 		t.Fatal(err)
 	}
