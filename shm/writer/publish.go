@@ -14,18 +14,19 @@ import (
 )
 
 // Publish commits an image as generation g, which must be the current one plus
-// 1. Readers that look from now on see it, and waiting ones are woken in the
-// background: with many of them that takes milliseconds. image is the image's
-// parts, which are stored one after the other. Their words must never change
-// afterwards: a part that is the same memory at the same place as in the slot's
-// image, which is that of K generations before, is not stored again.
+// 1. Readers that look from now on see it. A few waiting ones are awake when it
+// returns, the others are woken in the background: with many of them that takes
+// milliseconds. image is the image's parts, which are stored one after the other.
+// Their words must never change afterwards: a part that is the same memory at the
+// same place as in the slot's image, which is that of K generations before, is not
+// stored again.
 //
 // An image that outgrows its slot goes into a larger file, which takes the old
 // one's place and keeps its id: the region grows, and its generations continue.
 //
 // Errors match ErrNoSpace, ErrTooLarge, or ErrLost, after which Create is the
 // way out. They leave the current generation as it is. A publication into pages
-// that the slot already has makes one syscall, which looks at the file's size.
+// that the slot already has makes two syscalls: a look at the file's size, and the wake.
 func (w *Writer) Publish(g uint64, image [][]uint64) error {
 	size, err := w.sizeOf(image)
 	if err != nil {
@@ -85,6 +86,7 @@ func (w *Writer) Publish(g uint64, image [][]uint64) error {
 		return fmt.Errorf("%s: %w: %w", w.path, ErrLost, err)
 	}
 	w.waker.wake(w.l.HotWord())
+	failpoint.Here("publish.woken")
 	return nil
 }
 
@@ -127,25 +129,29 @@ func store(l *layout.Layout, g uint64, size int64, image [][]uint64, stored *inv
 	return kept
 }
 
-// waker wakes a region's waiters on a goroutine of its own. Of several commits
-// in a short time it wakes for the last one.
+// waker wakes a region's waiters: a few at once, so that they need not wait for another
+// goroutine to begin, and the others on a goroutine of its own. Of several commits
+// in a short time that one wakes for the last.
 type waker struct {
 	asked atomic.Bool // a wake for all commits so far has yet to begin
 	turn  sync.Mutex  // one at a time
 	ended sync.WaitGroup
 }
 
+// wokenAtOnce is how many waiters are woken at once, in some microseconds each.
+const wokenAtOnce = 16
+
 // wake wakes every waiter on the hot word soon. The caller has committed.
 func (k *waker) wake(hot *uint64) {
-	if k.asked.Swap(true) {
+	// After an error the next Check finds memory that is gone.
+	if woken, _ := futex.WakeSome(hot, futex.EveryWaiter, wokenAtOnce); woken < wokenAtOnce || k.asked.Swap(true) {
 		return
 	}
 	k.ended.Go(func() {
 		k.turn.Lock()
 		defer k.turn.Unlock()
-		k.asked.Store(false)                   // later commits ask again
-		_ = futex.Wake(hot, futex.EveryWaiter) // the next Check finds memory that is gone
-		failpoint.Here("publish.woken")
+		k.asked.Store(false) // later commits ask again
+		_ = futex.Wake(hot, futex.EveryWaiter)
 	})
 }
 

@@ -38,15 +38,20 @@ func Wait(word *uint64, low uint32, until time.Duration, bits uint32) error {
 // layout.ErrFault where the word's page is gone: the kernel finds the waiters by
 // it.
 func Wake(word *uint64, bits uint32) error {
-	const all = 1<<31 - 1
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wakeBitset, all, 0, 0, uintptr(bits))
+	_, err := WakeSome(word, bits, 1<<31-1)
+	return err
+}
+
+// WakeSome is Wake of at most so many waiters. It returns how many it woke.
+func WakeSome(word *uint64, bits uint32, most int) (woken int, err error) {
+	n, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), wakeBitset, uintptr(most), 0, 0, uintptr(bits))
 	switch errno {
 	case 0:
-		return nil
+		return int(n), nil
 	case unix.EFAULT:
-		return errors.Join(errno, layout.ErrFault)
+		return 0, errors.Join(errno, layout.ErrFault)
 	}
-	return errno
+	return 0, errno
 }
 
 // Monotonic is the clock of Wait's until.

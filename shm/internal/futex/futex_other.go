@@ -8,3 +8,6 @@ const EveryWaiter = ^uint32(0)
 
 // Wake does nothing: no wait lasts.
 func Wake(*uint64, uint32) error { return nil }
+
+// WakeSome does nothing, too.
+func WakeSome(*uint64, uint32, int) (int, error) { return 0, nil }
