@@ -84,6 +84,7 @@ var wallClock = map[string]string{
 	"daemon/source/dir/watch.go watcher.watch time.Now":                 "a difference in one process",
 	"daemon/source/follow.go Follower.look time.Now":                    "differences in one process; also shown to people",
 	"daemon/source/follow.go Follower.wait time.Now":                    "the phase of polls; a jump moves one of them",
+	"daemon/source/follow.go Follower.wait time.Until":                  "a difference in one process",
 	"daemon/source/follow.go Poll.after now.UnixNano":                   "the phase of polls; a jump moves one of them",
 	"daemon/source/git/commit.go cutTime time.Unix":                     "shown to people",
 	"daemon/source/git/git.go gitSource.again time.Now":                 "a key's validity is of the calendar",

@@ -261,45 +261,58 @@ func guard(call func() error) (err error) {
 	return call()
 }
 
-// wait waits for the next look's time, and returns false when there is none. A hint that
-// comes during a look or the pause after it waits in its channel.
+// wait waits for the next look's time, and returns false when there is none. A hint or a
+// trigger that comes before its time sets the timer, so that a source at rest wakes the
+// follower for its polls only.
 func (f *Follower) wait(ctx context.Context) bool {
+	now := time.Now()
 	interval := f.interval
 	if f.triggered { // what is new at the server may cause no other trigger
 		interval = min(interval, maxBackoff)
 	}
 	switch {
 	case f.poll != nil:
-		interval = f.poll.after(time.Now(), interval, f.unreachable)
+		interval = f.poll.after(now, interval, f.unreachable)
 	case f.now.Err != nil:
 		interval = min(interval, failedInterval)
 	}
-	poll := time.NewTimer(interval)
-	defer poll.Stop()
-	pause := time.NewTimer(f.hintRest(time.Now()))
-	defer pause.Stop()
-	rest := time.NewTimer(f.triggerRest())
-	defer rest.Stop()
-	var hint, trigger <-chan struct{}
-	for {
+	next, hintAt, triggerAt := now.Add(interval), now.Add(f.hintRest(now)), now.Add(f.triggerRest())
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	// sooner has the look at a time, if that is before the next one. It reports whether that
+	// is now.
+	sooner := func(at time.Time) bool {
+		rest := time.Until(at)
+		if rest > 0 && at.Before(next) {
+			next = at
+			timer.Reset(rest)
+		}
+		return rest <= 0
+	}
+	hint, trigger := f.hint, f.trigger
+	for come := false; !come; {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-pause.C:
-			hint = f.hint
-		case <-rest.C:
-			trigger = f.trigger
 		case <-hint:
-			return ctx.Err() == nil
+			hint = nil
+			come = sooner(hintAt)
 		case <-trigger:
-			f.triggered = true
-			return ctx.Err() == nil
-		case <-poll.C:
-			return ctx.Err() == nil
+			f.triggered, trigger = true, nil
+			come = sooner(triggerAt)
+		case <-timer.C:
+			come = true
 		case <-f.ask:
-			return ctx.Err() == nil
+			come = true
 		}
 	}
+	if hint == nil { // the look is for those, too, that came since
+		select {
+		case <-f.hint:
+		default:
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // hintRest is the time from the end of a look, which is now, until a hint counts.
