@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/statesync/statesync/daemon/internal/pace"
 	"github.com/statesync/statesync/shm"
 )
 
@@ -17,7 +18,7 @@ import (
 // source, a parser or a client does. It ends with the context, with an error that ends
 // the daemon, and, if once is set, with the first verdict on what all sources have.
 func (d *Daemon) loop(ctx context.Context, once bool) error {
-	beat := time.NewTicker(shm.HeartbeatInterval)
+	beat := time.NewTimer(pace.Next(shm.HeartbeatInterval))
 	defer beat.Stop()
 	if err := d.settle(time.Now()); err != nil { // what is pinned needs no source
 		return err
@@ -37,6 +38,7 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 		case a := <-d.recorder.acted:
 			err = d.acted(ctx, a)
 		case <-beat.C:
+			beat.Reset(pace.Next(shm.HeartbeatInterval))
 			err = d.tend(ctx)
 		}
 		if err != nil {

@@ -46,6 +46,8 @@ var wallClock = map[string]string{
 	"daemon/history/intent.go now time.Now":                             "shown to people",
 	"daemon/intent.go Daemon.forget time.Now":                           "shown to people",
 	"daemon/internal/httpd/connections.go connections.changed time.Now": "a difference in one process",
+	"daemon/internal/pace/pace.go - time.Now":                           "differences in one process",
+	"daemon/internal/pace/pace.go Next time.Since":                      "a difference in one process",
 	"daemon/layers.go layers.fresh time.Since":                          "a difference in one process",
 	"daemon/notify/notify.go Notifier.Observe time.Now":                 "a difference in one process",
 	"daemon/notify/notify.go Notifier.Observe time.Since":               "a difference in one process",

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/statesync/statesync/daemon/internal/pace"
 )
 
 // The sockets' names: in the region's directory, and in that of the control socket.
@@ -59,7 +61,7 @@ func (s *socket) listen() *socket {
 
 // keep makes the socket, and makes it again if it is not in its place.
 func (s *socket) keep() {
-	look := time.NewTicker(placeInterval)
+	look := time.NewTimer(pace.Next(placeInterval))
 	defer look.Stop()
 	for {
 		s.place()
@@ -71,6 +73,7 @@ func (s *socket) keep() {
 			s.drop()
 			return
 		case <-look.C:
+			look.Reset(pace.Next(placeInterval))
 		}
 	}
 }
