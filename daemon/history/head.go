@@ -82,12 +82,17 @@ func (s *Store) headOf(t *tx) (*head, error) {
 }
 
 // compareConfigs returns what the head has if these are the configs, and the changes
-// that lead there.
-func compareConfigs(old []*headConfig, sections []*image.Section) ([]*headConfig, []Change) {
+// that lead there. Two that are in the old ones, one behind the other, are sorted.
+func compareConfigs(old []*headConfig, sections []*image.Section) ([]*headConfig, []Change, error) {
 	next := make([]*headConfig, 0, len(sections))
 	var changed []Change
-	for _, section := range sections {
-		if len(old) > 0 && old[0].section == section {
+	known := true // the one before is among the old ones
+	for i, section := range sections {
+		same := len(old) > 0 && old[0].section == section
+		if (!known || !same) && i > 0 && sections[i-1].Name() >= section.Name() {
+			return nil, nil, fmt.Errorf("the configs are not sorted by name at %q", section.Name())
+		}
+		if known = same; same {
 			next, old = append(next, old[0]), old[1:]
 			continue
 		}
@@ -96,7 +101,7 @@ func compareConfigs(old []*headConfig, sections []*image.Section) ([]*headConfig
 			changed = append(changed, Change{Name: old[0].Name, Before: old[0].Ref})
 			old = old[1:]
 		}
-		now := Ref{Name: name, Kind: section.Kind(), Sum: sha256.Sum256(section.Content())}
+		now := refOf(section)
 		change := Change{Name: name, After: now}
 		if len(old) > 0 && old[0].Name == name {
 			change.Before, old = old[0].Ref, old[1:]
@@ -109,12 +114,12 @@ func compareConfigs(old []*headConfig, sections []*image.Section) ([]*headConfig
 	for _, c := range old {
 		changed = append(changed, Change{Name: c.Name, Before: c.Ref})
 	}
-	return next, changed
+	return next, changed, nil
 }
 
 // compareLayers returns what the head has if these are the layers, and the changes that
 // lead there.
-func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headLayer, []layerChange) {
+func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headLayer, []layerChange, error) {
 	next := make(map[string]*headLayer, len(p.Layers))
 	var changed []layerChange
 	for i, layer := range p.Layers {
@@ -125,7 +130,10 @@ func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headL
 			}
 			continue
 		}
-		now, files := compareFiles(before, p.Snapshots[i])
+		now, files, err := compareFiles(before, p.Snapshots[i])
+		if err != nil {
+			return nil, nil, fmt.Errorf("layer %s: %w", layer.Name, err)
+		}
 		next[layer.Name] = now
 		if before == nil || len(files) > 0 {
 			changed = append(changed, layerChange{layer.Name, before != nil, true, files})
@@ -141,22 +149,27 @@ func compareLayers(old map[string]*headLayer, p *Publication) (map[string]*headL
 		}
 	}
 	slices.SortFunc(changed, func(a, b layerChange) int { return strings.Compare(a.name, b.name) })
-	return next, changed
+	return next, changed, nil
 }
 
 // compareFiles is compareConfigs for the files of a layer.
-func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []fileChange) {
+func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []fileChange, error) {
 	var old []*headFile
 	if before != nil {
 		if before.snapshot == snapshot {
-			return before, nil
+			return before, nil, nil
 		}
 		old = before.files
 	}
 	next := make([]*headFile, 0, len(snapshot.Files))
 	var changed []fileChange
-	for _, file := range snapshot.Files {
-		if len(old) > 0 && old[0].file == file {
+	known := true // the one before is among the old ones
+	for i, file := range snapshot.Files {
+		same := len(old) > 0 && old[0].file == file
+		if (!known || !same) && (file.Path == "" || i > 0 && snapshot.Files[i-1].Path >= file.Path) {
+			return nil, nil, fmt.Errorf("the files are not sorted by path at %q", file.Path)
+		}
+		if known = same; same {
 			next, old = append(next, old[0]), old[1:]
 			continue
 		}
@@ -176,7 +189,11 @@ func compareFiles(before *headLayer, snapshot *source.Snapshot) (*headLayer, []f
 	for _, f := range old {
 		changed = append(changed, fileChange{path: f.path, before: f.ref})
 	}
-	return &headLayer{snapshot, next}, changed
+	return &headLayer{snapshot, next}, changed, nil
+}
+
+func refOf(s *image.Section) Ref {
+	return Ref{Name: s.Name(), Kind: s.Kind(), Sum: sha256.Sum256(s.Content())}
 }
 
 func refOfFile(f *source.File) fileRef {
@@ -186,30 +203,18 @@ func refOfFile(f *source.File) fileRef {
 	return fileRef{wholeFile, f.Sum}
 }
 
-// check refuses a publication that the store could not read back.
+// check refuses a publication that the store could not read back, but for the order of
+// configs and files, which the comparison with the head verifies.
 func (p *Publication) check() error {
-	for i, c := range p.Configs {
-		if i > 0 && p.Configs[i-1].Name() >= c.Name() {
-			return fmt.Errorf("the configs of generation %d are not sorted by name at %q", p.Generation, c.Name())
-		}
-	}
 	if p.Generation == 0 || len(p.Snapshots) > len(p.Layers) {
 		return fmt.Errorf("generation %d has %d snapshots of %d layers", p.Generation, len(p.Snapshots), len(p.Layers))
 	}
 	names := map[string]bool{}
-	for i, layer := range p.Layers {
+	for _, layer := range p.Layers {
 		if layer.Name == "" || strings.Contains(layer.Name, "\x00") || names[layer.Name] {
 			return fmt.Errorf("generation %d has two layers %q, or that is not a name", p.Generation, layer.Name)
 		}
 		names[layer.Name] = true
-		if i >= len(p.Snapshots) || p.Snapshots[i] == nil {
-			continue
-		}
-		for j, f := range p.Snapshots[i].Files {
-			if f.Path == "" || j > 0 && p.Snapshots[i].Files[j-1].Path >= f.Path {
-				return fmt.Errorf("the files of layer %s of generation %d are not sorted by path at %q", layer.Name, p.Generation, f.Path)
-			}
-		}
 	}
 	return nil
 }

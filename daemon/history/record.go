@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/statesync/statesync/shm/failpoint"
 )
@@ -60,8 +61,13 @@ func (s *Store) Record(p ...Publication) error {
 func (t *tx) record(h *head, p *Publication) (*head, error) {
 	next := &head{generation: p.Generation}
 	c := &changes{}
-	next.configs, c.configs = compareConfigs(h.configs, p.Configs)
-	next.layers, c.layers = compareLayers(h.layers, p)
+	var err error
+	if next.configs, c.configs, err = compareConfigs(h.configs, p.Configs); err == nil {
+		next.layers, c.layers, err = compareLayers(h.layers, p)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generation %d: %w", p.Generation, err)
+	}
 
 	r := p.Record
 	r.Added, r.Changed, r.Removed = 0, 0, 0

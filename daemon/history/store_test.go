@@ -1,7 +1,6 @@
 package history
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,14 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/statesync/statesync/daemon/source"
 	"github.com/statesync/statesync/shm/image"
 	"github.com/statesync/statesync/shm/shmtest"
 )
-
-// refOf is the Ref of a section.
-func refOf(s *image.Section) Ref {
-	return Ref{Name: s.Name(), Kind: s.Kind(), Sum: sha256.Sum256(s.Content())}
-}
 
 // A reader beside writing, pruning, purging and the replacing of the file sees whole
 // records: configs that have the record's content.
@@ -172,4 +167,32 @@ func TestAuditBound(t *testing.T) {
 	}
 	shmtest.WantError(t, s.Done(more, "done", 1), ErrNotKept)
 	shmtest.Must(t, s.Done(more+1, "done", 1))
+}
+
+// The order of configs and files is what a search for one relies on. It is verified also
+// where most of them are those of the record before.
+func TestRecordWantsOrder(t *testing.T) {
+	s := open(t, "")
+	a, b, c, x := document(t, "a", "[1]"), document(t, "b", "[2]"), document(t, "c", "[3]"), document(t, "x", "[4]")
+	file := func(path string) *source.File { return &source.File{Path: path, Data: []byte("{}")} }
+	fa, fb, fc := file("a"), file("b"), file("c")
+	record := func(g uint64, configs []*image.Section, files ...*source.File) error {
+		p := publication(g, configs...)
+		p.Snapshots[0] = source.NewSnapshot(nil, nil, Digest.String)
+		p.Snapshots[0].Files = files
+		return s.Record(p)
+	}
+	sorted := []*image.Section{a, b, c}
+	shmtest.Must(t, record(1, sorted, fa, fb, fc))
+	for _, configs := range [][]*image.Section{{b, a, c}, {a, c, b}, {c, a, b}, {a, b, b}, {a, b, document(t, "b", "[5]")}, {a, b, x, c}, {x, a, b, c}} {
+		if err := record(2, configs, fa, fb, fc); err == nil {
+			t.Errorf("%v was recorded", configs)
+		}
+	}
+	for _, files := range [][]*source.File{{fb, fa, fc}, {fa, fc, fb}, {fa, fb, fb}, {fa, fb, file("b")}, {fa, file("x"), fb}, {file(""), fa}} {
+		if err := record(2, sorted, files...); err == nil {
+			t.Errorf("files %v were recorded", files)
+		}
+	}
+	shmtest.Must(t, record(2, []*image.Section{a, c, x}, fa, fc))
 }
