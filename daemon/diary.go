@@ -117,9 +117,10 @@ func (d *diary) pause(inputs string) string {
 	return fmt.Sprintf("the daemon died %d times in a row while it decoded this revision, which is tried again at %s", d.deaths, d.until.Format(time.TimeOnly))
 }
 
-// begin notes that these inputs are being decoded, from noteAfter on. The function that it
-// returns notes that this has ended, one way or the other. Neither waits for the file.
-func (d *diary) begin(inputs string) (ended func()) {
+// begin notes that these inputs are being decoded. The file has that if the plan, which
+// was begun then, takes longer than noteAfter, and update is called. The function that
+// begin returns notes that this has ended, one way or the other. Neither waits for the file.
+func (d *diary) begin(inputs string, then time.Time) (ended func()) {
 	if d.state == nil {
 		return func() {}
 	}
@@ -128,7 +129,9 @@ func (d *diary) begin(inputs string) (ended func()) {
 		deaths = d.deaths
 	}
 	d.wants(fmt.Sprintf("%d %s %s %q\n", deaths, d.boot, inputs, d.version))
-	time.AfterFunc(noteAfter, func() { d.update() }) // of a plan that has ended it updates nothing
+	if time.Since(then) > noteAfter {
+		d.update()
+	}
 	return func() {
 		d.wants("")
 		d.update()

@@ -30,7 +30,7 @@ func TestInputsThatKill(t *testing.T) {
 		}
 		await(t, "a look", func() bool { return d.layers[0].follower.Look() != nil })
 		d.layers[0].look = d.layers[0].follower.Look()
-		d.diary.begin(inputsDigest(d.layers.inputs(d.label)))
+		d.diary.begin(inputsDigest(d.layers.inputs(d.label)), time.Now())
 		d.diary.settle()
 		note, err := os.ReadFile(s.stateFile(decodingFile))
 		if err != nil {
@@ -74,7 +74,7 @@ func TestEndInTheMiddle(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.worker.cancel, d.worker.job = func() {}, job{since: time.Now().Add(-since)} // that never ends
-		d.diary.begin("abc")
+		d.diary.begin("abc", time.Now())
 		d.diary.settle()
 		d.turned()
 		if err := d.stop(); err != nil {
@@ -124,19 +124,19 @@ func TestDiary(t *testing.T) {
 		if d.until = d.until.Add(-maxPause); d.pause("abc") != "" {
 			t.Error("the pause has no end")
 		}
-		d.begin("abc")
+		d.begin("abc", time.Now())
 		d.settle()
 	}
 	if d := open("v2"); d.deaths != 0 {
 		t.Error("another version has the deaths of this one")
 	}
 	d := open("v1")
-	d.begin("def")
+	d.begin("def", time.Now())
 	d.settle()
 	if d = open("v1"); d.inputs != "def" || d.deaths != 1 {
 		t.Errorf("%d deaths over %q", d.deaths, d.inputs)
 	}
-	ended := d.begin("def")
+	ended := d.begin("def", time.Now())
 	d.settle()
 	ended()
 	d.settle()

@@ -47,6 +47,7 @@ func (d *Daemon) loop(ctx context.Context, once bool) error {
 		d.reloaded()
 		d.effected()
 		d.turned()
+		d.worker.watch()
 		for _, reply := range d.replies {
 			reply()
 		}

@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"time"
@@ -20,9 +21,10 @@ type worker struct {
 	room  func(bytes int64) error // roomFor
 	done  chan made               // capacity 1, so that a plan that is not taken ends
 
-	cancel context.CancelFunc // of the plan that is being made; nil: none is
-	job    job
-	gaveUp bool // the plan before was abandoned
+	cancel  context.CancelFunc // of the plan that is being made; nil: none is
+	job     job
+	watched bool // the diary will be written should the job take long
+	gaveUp  bool // the plan before was abandoned
 }
 
 // inputs are what a plan is made of, and what is set over it.
@@ -69,8 +71,19 @@ func (w *worker) busy() bool { return w.cancel != nil }
 func (w *worker) start(ctx context.Context, j job) {
 	ctx, w.cancel = context.WithCancel(ctx)
 	j.since = time.Now()
-	w.job = j
+	w.job, w.watched = j, false
 	go func() { w.done <- w.make(ctx, j) }()
+	runtime.Gosched() // the job begins now; the owner goes on beside it, or after it if it is short
+}
+
+// watch sets the timer by which the diary is written, unless the job has ended: most have by
+// now, and to set a timer wakes a thread.
+func (w *worker) watch() {
+	if w.watched || !w.busy() || len(w.done) > 0 {
+		return
+	}
+	w.watched = true
+	time.AfterFunc(time.Until(w.job.since.Add(noteAfter)), func() { w.diary.update() }) // of a job that has ended it updates nothing
 }
 
 // finished takes note of what came from done.
@@ -139,7 +152,7 @@ func (w *worker) plan(ctx context.Context, m *made) bool {
 		}
 	}
 	if need > 0 { // else nothing is decoded that was not decoded before
-		defer w.diary.begin(inputsDigest(m.layers))()
+		defer w.diary.begin(inputsDigest(m.layers), m.since)()
 	}
 	m.plan, m.err = w.maker.Make(ctx, m.layers)
 	return m.err == nil
