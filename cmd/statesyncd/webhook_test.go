@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,7 +46,9 @@ func newForge(t *testing.T) *forge {
 	f.git("init", "--quiet", "--template=", "--initial-branch=main", f.work)
 	f.push("x: 1\n")
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.Header.Get("User-Agent") == "git/statesync" {
+		body, _ := io.ReadAll(q.Body) // what it lacks, the backend reports
+		q.Body = io.NopCloser(bytes.NewReader(body))
+		if q.Header.Get("User-Agent") == "git/statesync" && bytes.Contains(body, []byte("command=ls-refs")) {
 			f.polls.Add(1)
 			if hold := f.hold.Load(); hold != nil {
 				select {
@@ -174,6 +178,7 @@ func TestFloodOfTheWebhook(t *testing.T) {
 	f.sees(`{"x":1}`)
 	hold := make(chan struct{})
 	f.hold.Store(&hold)
+	defer close(hold) // the server ends when no request is held
 	await(t, "the webhook", func() bool { return f.call(secretText) == http.StatusAccepted })
 	await(t, "the first poll", func() bool { return f.polls.Load() == 1 })
 	f.push("x: 2\n")

@@ -90,7 +90,7 @@ type gitSource struct {
 	refused error          // why seen did not become a snapshot; nil: it did
 	signed  *signedObject  // of newest; nil: signatures are not looked at
 	recheck bool
-	answers bool // the last poll was answered
+	answers bool // a poll was answered
 }
 
 // Open returns the repository of a spec that passed Scheme.Check as a source. It touches

@@ -27,11 +27,10 @@ const (
 // polled asks the remote for the ref that is followed, and returns zero if that is to be left
 // to git: over ssh and file, after a start, now and then, and if the answer is a redirect,
 // one that asks for credentials, or one that is not in protocol version 2. A remote that
-// answered before and now gives no answer is not asked by git as well, which would cost a
-// server that is too busy to answer eight times as much.
+// does not answer in time, or that answered before and now gives no answer, is not asked by
+// git as well, which would cost a server that is too busy to answer eight times as much.
 func (s *gitSource) polled(ctx context.Context) (ref, error) {
 	if s.repo.ask == nil || s.seen.tip == "" || s.recheck || time.Since(s.repo.pulled) >= trustTime {
-		s.answers = false // unless a poll says so again
 		return ref{}, nil
 	}
 	found, err := s.askRef(ctx)
@@ -39,7 +38,7 @@ func (s *gitSource) polled(ctx context.Context) (ref, error) {
 	case err == nil:
 		s.answers = true
 		return found, nil
-	case s.answers && (errors.Is(err, errNoAnswer) || errors.Is(err, context.DeadlineExceeded)):
+	case errors.Is(err, context.DeadlineExceeded), s.answers && errors.Is(err, errNoAnswer):
 		return ref{}, source.Unreachable(err)
 	}
 	return ref{}, nil

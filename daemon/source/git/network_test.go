@@ -211,6 +211,45 @@ func TestServerThatIsTooBusy(t *testing.T) {
 	}
 }
 
+// Nor is one that does not answer in time, whether it answered before or not.
+func TestServerThatIsTooSlow(t *testing.T) {
+	t.Parallel()
+	for _, what := range []string{"poll", "pack"} {
+		t.Run(what, func(t *testing.T) {
+			if what == "pack" && testing.Short() {
+				t.Skip("takes 20 s; without -short")
+			}
+			t.Parallel()
+			u := newUpstream(t, "sha1")
+			u.push("a.yaml", "1")
+			server := u.serve()
+			s := open(t, "git:"+server.repository(), source.Options{})
+			fetch(t, s)
+			u.push("a.yaml", "2")
+			server.answer(func(w http.ResponseWriter, q *http.Request) {
+				if asksForPack(q) == (what == "pack") {
+					<-q.Context().Done()
+					return
+				}
+				server.backend.ServeHTTP(w, q)
+			})
+			server.asked()
+			if _, err := s.Fetch(t.Context(), s.newest); !errors.Is(err, source.ErrUnreachable) {
+				t.Errorf("the error is %v", err)
+			}
+			for _, q := range server.asked() {
+				if strings.HasPrefix(q, "GET ") {
+					t.Errorf("git asked: %s", q)
+				}
+			}
+			server.answer(nil)
+			if got := text(fetch(t, s)); got != "a.yaml=2" {
+				t.Errorf("afterwards the snapshot has %q", got)
+			}
+		})
+	}
+}
+
 func TestHangingServer(t *testing.T) {
 	u := newUpstream(t, "sha1")
 	u.push("a.yaml", "1")

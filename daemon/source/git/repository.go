@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/statesync/statesync/daemon/internal/plain"
+	"github.com/statesync/statesync/daemon/source"
 )
 
 // fetchedRef is the one ref of the repository: what the remote had at the last git fetch.
@@ -212,9 +213,12 @@ func (r *repository) fetch(ctx context.Context, from ref, have oid) (revision, e
 		return revision{}, err
 	}
 	if r.ready && from.tip != "" {
-		if got, err := r.direct(ctx, from.tip, have); err == nil {
+		switch got, err := r.direct(ctx, from.tip, have); {
+		case err == nil:
 			got.ref = from.name
 			return got, nil
+		case errors.Is(err, errNoAnswer) && errors.Is(err, context.DeadlineExceeded): // as for a poll
+			return revision{}, source.Unreachable(err)
 		}
 	}
 	first := !r.ready
