@@ -59,7 +59,8 @@ func (f *fleet) start(n int, statesyncd, dir, shm string) error {
 		h := &host{region: filepath.Join(shm, name)}
 		h.query = control.Dial(h.region, []int{os.Geteuid()})
 		h.daemon = exec.Command(statesyncd, append(args, "--region="+h.region, "--state-dir="+filepath.Join(dir, "state", name), "--control-dir=")...)
-		h.daemon.Env = append(os.Environ(), "SSL_CERT_FILE="+ca)
+		// With more threads each, the daemons would mostly wake threads that have nothing to do.
+		h.daemon.Env = append(os.Environ(), "SSL_CERT_FILE="+ca, "GOMAXPROCS=1")
 		h.daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 		log, err := os.Create(filepath.Join(dir, name+".log"))
 		if err != nil {
