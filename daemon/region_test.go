@@ -302,6 +302,7 @@ func TestRegionGrows(t *testing.T) {
 			after.generation, after.id, after.changed["a"], before.generation, before.id, before.changed["a"])
 	}
 	s.logs("the region grew into a larger file")
+	await(t, "the state of that turn", func() bool { return d.State().Generation == after.generation })
 	if stats := d.State(); stats.Regions != 2 || stats.Losses != 0 {
 		t.Errorf("%d files were made, and %d lost", stats.Regions, stats.Losses)
 	}

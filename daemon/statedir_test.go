@@ -233,7 +233,8 @@ func TestWaitsForTheSource(t *testing.T) {
 	if line := s.logs("refused"); line["reason"] != "source" || !strings.Contains(line["what"].(string), s.dir) {
 		t.Errorf("the log line is %v", line)
 	}
-	if stats := d.State(); stats.Converged || stats.Generation != 0 || stats.Refusals[ReasonSource] == 0 || !stats.LastGood.IsZero() {
+	await(t, "the state of that turn", func() bool { return d.State().Refusals[ReasonSource] > 0 })
+	if stats := d.State(); stats.Converged || stats.Generation != 0 || !stats.LastGood.IsZero() {
 		t.Errorf("the stats are %+v", stats)
 	}
 	s.put("a.yaml", "x: 1\n")
@@ -316,9 +317,7 @@ func TestStateCantBeWritten(t *testing.T) {
 	s.logs("generations cannot be reserved: if the region is lost before they are, some are given out twice")
 	s.put("a.yaml", "x: 2\n")
 	s.sees(map[string]string{"a": `{"x":2}`})
-	if n := d.State().StateErrors; n < 1 {
-		t.Errorf("%d state errors", n)
-	}
+	await(t, "a state error", func() bool { return d.State().StateErrors > 0 })
 	if n := len(s.journal.find("generations cannot be reserved: if the region is lost before they are, some are given out twice")); n != 1 {
 		t.Errorf("it was said %d times", n)
 	}
