@@ -121,9 +121,12 @@ func (r *Region) Client(options ...client.Option) *client.Client {
 // config's value is what encoding/json makes of it, or Opaque. It returns the
 // new generation, or the present one when nothing changed. When it returns, every
 // binding of the region's clients has settled it, and its hooks have returned.
-// From a hook it would wait for itself, which is an error of the test.
+// From a hook it would wait for itself, which is an error of the test, and returns 0.
 func (r *Region) Publish(configs map[string]any) uint64 {
 	r.t.Helper()
+	if r.inHook() {
+		return 0
+	}
 	clear(r.sections)
 	for name, value := range configs {
 		r.sections[name] = r.section(name, value)
@@ -134,6 +137,9 @@ func (r *Region) Publish(configs map[string]any) uint64 {
 // Set commits one config and leaves the others; see Publish.
 func (r *Region) Set(name string, value any) uint64 {
 	r.t.Helper()
+	if r.inHook() {
+		return 0
+	}
 	r.sections[name] = r.section(name, value)
 	return r.publish()
 }
@@ -141,6 +147,9 @@ func (r *Region) Set(name string, value any) uint64 {
 // Delete commits that there is no such config; see Publish.
 func (r *Region) Delete(name string) uint64 {
 	r.t.Helper()
+	if r.inHook() {
+		return 0
+	}
 	delete(r.sections, name)
 	return r.publish()
 }
@@ -176,6 +185,9 @@ func (r *Region) SetProblem(problem string) {
 // region's clients have gone over, and settled its generation; see Publish.
 func (r *Region) Replace() uint64 {
 	r.t.Helper()
+	if r.inHook() {
+		return 0
+	}
 	return r.commit(r.sectionList(), (*writer.Writer).Create)
 }
 
@@ -183,12 +195,26 @@ func (r *Region) Replace() uint64 {
 // does when they outgrow the old one. It takes two generations; see Publish.
 func (r *Region) Grow() uint64 {
 	r.t.Helper()
+	if r.inHook() {
+		return 0
+	}
 	ballast, err := image.NewOpaque("clienttest.ballast", make([]byte, r.current.Size()+growBy))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.commit(append(r.sectionList(), ballast), (*writer.Writer).Publish)
 	return r.publish()
+}
+
+// inHook reports whether the caller is a hook, which is an error of the test. A publication
+// in another goroutine may be waiting for it, so nothing of the region is touched before.
+func (r *Region) inHook() bool {
+	r.t.Helper()
+	if !hook.InApplication() {
+		return false
+	}
+	r.t.Errorf("clienttest: a publication in a hook would wait for that hook; nothing was published")
+	return true
 }
 
 func (r *Region) section(name string, value any) *image.Section {
@@ -237,10 +263,6 @@ func (r *Region) publish() uint64 {
 // commit writes the next generation, and returns when the clients have settled it.
 func (r *Region) commit(sections []*image.Section, write func(*writer.Writer, uint64, [][]uint64) error) uint64 {
 	r.t.Helper()
-	if hook.InApplication() {
-		r.t.Errorf("clienttest: a publication in a hook would wait for that hook; nothing was published")
-		return r.current.Generation()
-	}
 	g := uint64(1)
 	if r.current != nil {
 		g = r.current.Generation() + 1
