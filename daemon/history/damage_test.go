@@ -115,7 +115,7 @@ func TestFlippedBits(t *testing.T) {
 		}
 		file[bit/8] ^= 1 << (bit % 8)
 	}
-	if found < flips/10 {
+	if found == 0 || *long && found < flips/10 { // of a few, how many mean something is chance
 		t.Errorf("%d of %d flipped bits were found; most bytes mean something", found, flips)
 	}
 }
