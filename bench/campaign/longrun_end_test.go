@@ -138,6 +138,8 @@ func TestLongRunLastGenerationOfDaemon(t *testing.T) {
 	}
 	change(4)
 	stuck("a second change")
+	// The log is written behind what it tells of.
+	await(t, "the second refusal in the log", func() bool { return strings.Count(daemon.log(), "refused") > 1 })
 	daemon.kill()
 	if n := strings.Count(daemon.log(), "refused"); n != 2 {
 		t.Errorf("the log says %d times that a change is refused, of 2", n)
