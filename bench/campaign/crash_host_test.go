@@ -87,8 +87,9 @@ func newCrashHost(t testing.TB) *crashHost {
 	}
 	h.write()
 	t.Cleanup(func() {
-		if h.current != nil {
-			h.current.kill()
+		if d := h.current; d != nil {
+			d.kill()
+			h.logs = append(h.logs, "the one that was running:\n"+d.log())
 		}
 		if h.seal {
 			_ = exec.Command("chattr", "-a", filepath.Join(h.region, shm.FileName)).Run()
