@@ -167,6 +167,19 @@ func (s *server) asked() []string {
 
 func (s *server) repository() string { return s.URL + "/config.git" }
 
+// behind makes a server, and a source that follows it and lacks its newest commit, with
+// which a.yaml is 2.
+func behind(t testing.TB) (*server, *gitSource) {
+	t.Helper()
+	u := newUpstream(t, "sha1")
+	u.push("a.yaml", "1")
+	server := u.serve()
+	s := open(t, "git:"+server.repository(), source.Options{})
+	fetch(t, s)
+	u.push("a.yaml", "2")
+	return server, s
+}
+
 // open opens a source that the test's end closes. Its state directory is kept between
 // calls with the same one in the options.
 func open(t testing.TB, spec string, o source.Options) *gitSource {

@@ -65,12 +65,7 @@ func TestPollAsksForTheRefAlone(t *testing.T) {
 
 // What a poll names may be gone when git asks for it: then git asks for the ref.
 func TestPolledCommitIsGone(t *testing.T) {
-	u := newUpstream(t, "sha1")
-	u.push("a.yaml", "1")
-	server := u.serve()
-	s := open(t, "git:"+server.repository(), source.Options{})
-	fetch(t, s)
-	u.push("a.yaml", "2")
+	server, s := behind(t)
 	server.answer(func(w http.ResponseWriter, q *http.Request) {
 		if q.UserAgent() != agent {
 			server.backend.ServeHTTP(w, q)
@@ -220,12 +215,7 @@ func TestServerThatIsTooSlow(t *testing.T) {
 				t.Skip("takes 20 s; without -short")
 			}
 			t.Parallel()
-			u := newUpstream(t, "sha1")
-			u.push("a.yaml", "1")
-			server := u.serve()
-			s := open(t, "git:"+server.repository(), source.Options{})
-			fetch(t, s)
-			u.push("a.yaml", "2")
+			server, s := behind(t)
 			server.answer(func(w http.ResponseWriter, q *http.Request) {
 				if asksForPack(q) == (what == "pack") {
 					<-q.Context().Done()
@@ -251,12 +241,7 @@ func TestServerThatIsTooSlow(t *testing.T) {
 }
 
 func TestHangingServer(t *testing.T) {
-	u := newUpstream(t, "sha1")
-	u.push("a.yaml", "1")
-	server := u.serve()
-	s := open(t, "git:"+server.repository(), source.Options{})
-	fetch(t, s)
-	u.push("a.yaml", "2")
+	server, s := behind(t)
 	arrived, release := make(chan struct{}, 10), make(chan struct{})
 	polls := false
 	server.answer(func(w http.ResponseWriter, q *http.Request) {
