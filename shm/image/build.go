@@ -195,7 +195,7 @@ func (m *Image) placeSections(end int) int {
 	for 2*align*sectionRoom <= len(m.configs)*entryWords {
 		align *= 2
 	}
-	return (end + align - 1) &^ (align - 1)
+	return roundUp(end, align)
 }
 
 // recordWords is the size of a revision's record: length, bytes, sum.

@@ -88,7 +88,10 @@ func (k Kind) String() string {
 }
 
 // aligned rounds a number of words up to where a section can begin.
-func aligned(n int) int { return (n + sectionAlign - 1) &^ (sectionAlign - 1) }
+func aligned(n int) int { return roundUp(n, sectionAlign) }
+
+// roundUp rounds n up to a multiple of a power of two.
+func roundUp(n, multiple int) int { return (n + multiple - 1) &^ (multiple - 1) }
 
 // wordsFor is how many words hold n bytes.
 func wordsFor(n int) int { return (n + wordBytes - 1) / wordBytes }
