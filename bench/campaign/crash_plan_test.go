@@ -135,13 +135,12 @@ func (h *crashHost) trace(s *crashScenario) (points []crashPoint) {
 		s.during(h, d)
 	}
 	h.until(d, "the history to have it", func() bool { return strings.Contains(d.log(), "failpoint memory.recorded\n") })
-	if s.name == "close" {
+	if d.asked {
 		<-d.ended
-		h.current = nil
 	} else {
 		d.kill()
-		h.inspect(d, s.name+", traced")
 	}
+	h.inspect(d, s.name+", traced")
 	arrivals := map[string]int{}
 	began := s.from == ""
 	for line := range strings.Lines(d.log()) {
