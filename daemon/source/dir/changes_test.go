@@ -443,9 +443,10 @@ func (m *mutator) repair() {
 	}))
 }
 
-// Whatever changes, what is read because of hints is what a source that is opened anew
-// reads. The last change of each step is a marker: where it is seen, the events of all
-// changes before it have been seen, too.
+// Whatever changes, what is read because of hints comes to be what a source that is opened
+// anew reads. The last change of each step is a marker. A scan that a late hint of the step
+// before asks for may see the marker before the events of the changes; a hint for those
+// follows.
 func TestHintedFetchEqualsFreshSource(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -476,23 +477,23 @@ func TestHintedFetchEqualsFreshSource(t *testing.T) {
 		if errors.Is(freshErr, source.ErrUnstable) {
 			t.Fatalf("step %d, %q: %v", n, made, freshErr)
 		}
+		var want any = freshErr
+		if freshErr == nil {
+			want = contents(fresh)
+		}
 		for done := false; !done; {
 			awaitHint(t, s)
 			whole := s.whole
 			snap, err := fetch(s)
 			switch {
-			case err == nil && contents(snap)["marker.yaml"] == marker:
-				if freshErr != nil {
-					t.Fatalf("step %d, %q: partial is %v; afresh: %v", n, made, s.whole.Equal(whole), freshErr)
-				}
-				if snap.Digest != fresh.Digest {
-					t.Fatalf("step %d, %q: partial is %v; read\n%q\nand afresh\n%q", n, made, s.whole.Equal(whole), contents(snap), contents(fresh))
-				}
+			case err == nil && freshErr == nil && snap.Digest == fresh.Digest:
 				done = true
 				good++
 				if s.whole.Equal(whole) {
 					partial++
 				}
+			case err == nil && contents(snap)["marker.yaml"] == marker:
+				t.Logf("step %d: partial is %v; read\n%q\nand afresh\n%q", n, s.whole.Equal(whole), contents(snap), want)
 			case err != nil && freshErr != nil && sameProblem(err, freshErr):
 				done = true
 			}

@@ -70,6 +70,7 @@ func Open(path string, o source.Options) (source.Source, error) {
 	}
 	if !o.NoWatch {
 		d.watch = newWatcher(d.opt)
+		d.watch.start()
 	}
 	return d, nil
 }

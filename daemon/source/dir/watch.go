@@ -36,11 +36,12 @@ type watcher struct {
 	wait sync.WaitGroup
 
 	// For the goroutine that reads.
-	blind   bool      // a directory of the source, or one that a link leads by, is not watched
-	scan    uint64    // counts the whole scans
-	round   uint64    // counts the content checks
-	root    string    // the real path that is being scanned
-	retryAt time.Time // when to ask inotify for more again
+	asked   map[inode]string // the paths that inotify was asked to watch directories under
+	blind   bool             // a directory of the source, or one that a link leads by, is not watched
+	scan    uint64           // counts the whole scans
+	round   uint64           // counts the content checks
+	root    string           // the real path that is being scanned
+	retryAt time.Time        // when to ask inotify for more again
 
 	// fsnotify holds its own lock while it waits for its errors to be received:
 	// it must not be called with mu held, which the receiving goroutine needs.
@@ -74,18 +75,17 @@ type arrival struct {
 }
 
 func newWatcher(o source.Options) *watcher {
-	w := &watcher{
+	return &watcher{
 		opt:     o,
 		hint:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
+		asked:   map[inode]string{},
 		told:    map[string]time.Time{},
 		dirs:    map[string]*watched{},
 		passed:  map[string]uint64{},
 		arrived: map[string]arrival{},
 		names:   map[string]bool{},
 	}
-	w.start()
-	return w
 }
 
 // start asks the kernel for an inotify instance; a user has few of them (128).
@@ -222,12 +222,27 @@ func (w *watcher) watch(path string, is inode, at *place) bool {
 	}
 	d.failed, d.round = time.Time{}, w.round
 	w.dirs[path] = d // before its first event
+	old := w.asked[is]
+	switch at := w.dirs[old]; {
+	case at == nil:
+	case at.inode == is && old != path:
+		delete(w.dirs, old)
+	default:
+		old = ""
+	}
 	w.mu.Unlock()
 
+	// fsnotify keeps a directory that moved under its old path, and ends the watch when it
+	// comes to the event of the move.
+	if old != "" {
+		_ = n.Remove(old) // it may have gone on its own
+	}
 	err := n.Add(path)
 	if err == nil {
+		w.asked[is] = path
 		return true
 	}
+	delete(w.asked, is)
 	keep := false
 	switch {
 	case gone(err), errors.Is(err, fsnotify.ErrClosed):
@@ -253,7 +268,6 @@ func (w *watcher) end(complete bool) {
 	}
 	now := time.Now()
 	var stale []string
-	ended := map[inode]bool{}
 	w.mu.Lock()
 	for path, a := range w.arrived {
 		if now.Sub(a.at) > w.opt.Quiet {
@@ -275,29 +289,21 @@ func (w *watcher) end(complete bool) {
 		}
 		if d.scan != w.scan {
 			delete(w.dirs, path)
+		}
+	}
+	for is, path := range w.asked {
+		switch d := w.dirs[path]; {
+		case d == nil:
 			stale = append(stale, path)
-			ended[d.inode] = true
+			fallthrough
+		case d.inode != is:
+			delete(w.asked, is)
 		}
 	}
 	n := w.inotify
 	w.mu.Unlock()
-	if len(stale) == 0 || n == nil {
-		return
-	}
 	for _, path := range stale {
 		_ = n.Remove(path) // it may have gone on its own
-	}
-
-	// A directory that moved inside the source has one watch under two paths:
-	// removing it under the old one ended it under the new one.
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for path, d := range w.dirs {
-		if ended[d.inode] {
-			delete(w.dirs, path)
-			w.blind = true
-			w.signal()
-		}
 	}
 }
 

@@ -452,3 +452,30 @@ func TestOverflow(t *testing.T) {
 	must(t, save(root, "a.yaml", "a: 3"))
 	awaitHint(t, s)
 }
+
+// A directory that moves is watched where it went, also if a scan comes by between the two
+// events of the move: that of its parent, and its own, at which fsnotify ends its watch.
+func TestScanBetweenTheEventsOfAMove(t *testing.T) {
+	t.Parallel()
+	root := memDir(t)
+	put(t, root, "d/x.yaml", "x: 1")
+	o := onlyHints()
+	o.NoWatch = true
+	s := open(t, root, o)
+	n, err := fsnotify.NewWatcher()
+	must(t, err)
+	s.watch = newWatcher(s.opt)
+	s.watch.inotify = n
+	read(t, s)
+	must(t, os.Rename(filepath.Join(root, "d"), filepath.Join(root, "e")))
+	for ev := range n.Events {
+		if s.watch.weigh(ev); ev.Name == filepath.Join(root, "d") && ev.Has(fsnotify.Rename) {
+			break
+		}
+	}
+	read(t, s)
+	s.watch.wait.Go(func() { s.watch.run(n) })
+	quietly(t, s)
+	put(t, root, "e/x.yaml", "x: 2")
+	awaitHint(t, s)
+}
