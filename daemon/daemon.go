@@ -294,7 +294,7 @@ func (d *Daemon) sourceOptions(spec source.Spec, i int, watch bool) source.Optio
 		Wanted:     d.worker.maker.Wanted,
 		MaxFile:    d.opt.Writer.MaxImage,
 		NoWatch:    !watch,
-		Room:       headroom.Check,
+		Room:       func(bytes int64) error { return d.opt.advise(headroom.Check(bytes)) },
 		StateDir:   d.sourceDir(i),
 		Warn:       func(err error) { d.log.Warn("warning", "source", spec.Text, "what", err) },
 		OnWatchError: func(err error) {

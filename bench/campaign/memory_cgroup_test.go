@@ -15,7 +15,7 @@ import (
 
 // Before it decodes, the daemon checks that there is memory for it, by an estimate that
 // allows for garbage: with much less room than this it refuses every revision.
-var memoryRoom = flag.Int("memory.room", 6, "how many MiB the first limit is above what the daemon uses")
+var memoryRoom = flag.Int("memory.room", 8, "how many MiB the first limit is above what the daemon uses")
 
 var memoryLimits = flag.Int("memory.limits", 1, "how many limits of a memory cgroup are tried")
 

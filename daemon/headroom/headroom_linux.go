@@ -12,8 +12,9 @@ import (
 )
 
 // pagesOverhead is what the kernel's own records of pages take, and what the
-// daemon needs to continue.
-func pagesOverhead(size int64) int64 { return size/256 + 2<<20 }
+// daemon needs to continue: what it reads, decodes and records next may each take up
+// to 1 MiB without a look at the limit.
+func pagesOverhead(size int64) int64 { return size/256 + 4<<20 }
 
 // ForPages is Check for size bytes of a region's pages, and for what they cost
 // besides.
@@ -40,6 +41,7 @@ type hierarchy struct {
 	controller string // in /proc/self/cgroup and among the mount's options; v2 names none
 	counters   []counter
 	cache      []string // keys of memory.stat that count pages which a limit's reclaim gives back
+	unwritten  []string // keys that count those of them which the disk has first to take
 }
 
 // counter is a limit and the usage that is held against it: files of a cgroup.
@@ -64,7 +66,8 @@ var hierarchies = []hierarchy{
 			// fallocate. A refused image is better than a writer that hangs.
 			{"memory.high", "memory.current"},
 		},
-		cache: []string{"inactive_file", "active_file", "slab_reclaimable"},
+		cache:     []string{"inactive_file", "active_file", "slab_reclaimable"},
+		unwritten: []string{"file_dirty", "file_writeback"},
 	},
 	{
 		fsType:     "cgroup",
@@ -76,12 +79,14 @@ var hierarchies = []hierarchy{
 			{"memory.memsw.limit_in_bytes", "memory.memsw.usage_in_bytes"},
 		},
 		// Without "total_" these would leave out the groups below.
-		cache: []string{"total_inactive_file", "total_active_file"},
+		cache:     []string{"total_inactive_file", "total_active_file"},
+		unwritten: []string{"total_dirty", "total_writeback"},
 	},
 }
 
 // headroom returns how many more bytes of memory this process's cgroups allow,
-// where page cache that the kernel would drop counts as free. It is the least
+// where page cache that the kernel would drop counts as free. What the disk does not have
+// yet is not dropped: a process that writes more beside it is killed. It is the least
 // over the process's memory cgroup and those of its ancestors that are visible;
 // where is the directory of the one that sets it. It is for asking before pages
 // are allocated, since going over the limit is not an error but the OOM killer,
@@ -125,16 +130,19 @@ func (h *hierarchy) room(dir string) (free int64, limited bool) {
 		return 0, false
 	}
 	// No memory.stat: nothing is known to be reclaimable.
-	var cache int64
+	var cache, unwritten int64
 	for line := range strings.Lines(readHead(dir+"/memory.stat", 64<<10)) {
 		key, value, _ := strings.Cut(line, " ")
-		if slices.Contains(h.cache, key) {
-			n, _ := parseBytes(value)
+		n, _ := parseBytes(value)
+		switch {
+		case slices.Contains(h.cache, key):
 			cache = min(cache+n, noLimit)
+		case slices.Contains(h.unwritten, key):
+			unwritten = min(unwritten+n, noLimit)
 		}
 	}
 	// The files are read one after the other, so they may not fit together.
-	return max(0, min(left+cache, tightest)), true
+	return max(0, min(left+max(0, cache-unwritten), tightest)), true
 }
 
 // locate finds the directory of this process's cgroup, and top, the mount point

@@ -69,10 +69,12 @@ func TestHeadroomTrees(t *testing.T) {
 	const v2, v1 = "/sys/fs/cgroup", "/sys/fs/cgroup/memory"
 	// Every line but the ones that count has a number that would be noticed.
 	statV2 := fmt.Sprintf("anon 1\nfile %d\nshmem %[1]d\ninactive_anon %[1]d\nactive_anon %[1]d\n"+
-		"inactive_file %[2]d\nactive_file %[3]d\nunevictable %[1]d\nslab_reclaimable %[4]d\nslab %[1]d\n", 50*mib, 4*mib, 2*mib, mib)
+		"inactive_file %[2]d\nactive_file %[3]d\nunevictable %[1]d\nslab_reclaimable %[4]d\nslab %[1]d\n"+
+		"file_dirty %[4]d\nfile_writeback %[3]d\n", 50*mib, 4*mib, 2*mib, mib)
 	statV1 := fmt.Sprintf("cache %d\nshmem %[1]d\ninactive_file %[1]d\nactive_file %[1]d\n"+
 		"hierarchical_memory_limit %[1]d\ntotal_cache %[1]d\ntotal_inactive_anon %[1]d\n"+
-		"total_inactive_file %d\ntotal_active_file %d\ntotal_unevictable %[1]d\n", 50*mib, 4*mib, 2*mib)
+		"total_inactive_file %d\ntotal_active_file %d\ntotal_unevictable %[1]d\n"+
+		"dirty %[1]d\nwriteback %[1]d\ntotal_dirty %[3]d\ntotal_writeback %[4]d\n", 50*mib, 4*mib, 2*mib, mib)
 
 	tests := []struct {
 		name  string
@@ -90,9 +92,9 @@ func TestHeadroomTrees(t *testing.T) {
 			-1, "",
 		},
 		{
-			"v2, the group's own limit, page cache is free, shmem is not",
+			"v2, the group's own limit, page cache that was written is free, shmem is not",
 			proc(mountRoot+mountV2, "0::/a\n").with(v2+"/a", "memory.max", mebibytes(64), "memory.current", mebibytes(60), "memory.stat", statV2),
-			11 * mib, v2 + "/a",
+			8 * mib, v2 + "/a",
 		},
 		{
 			"v2, an ancestor has less",
@@ -197,11 +199,11 @@ func TestHeadroomTrees(t *testing.T) {
 			28 * mib, v2,
 		},
 		{
-			"v1, page cache of the whole tree is free, shmem is not",
+			"v1, page cache of the whole tree that was written is free, shmem is not",
 			proc(mountV1CPU+mountV1, "4:memory:/a\n1:cpu:/\n0::/\n").
 				with(v1+"/a", "memory.limit_in_bytes", mebibytes(64), "memory.usage_in_bytes", mebibytes(60), "memory.stat", statV1).
 				with(v1, "memory.limit_in_bytes", "9223372036854771712\n", "memory.usage_in_bytes", mebibytes(900)),
-			10 * mib, v1 + "/a",
+			7 * mib, v1 + "/a",
 		},
 		{
 			"v1, no limit, pages of 4 and of 64 KiB",
