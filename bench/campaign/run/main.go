@@ -93,7 +93,7 @@ func plan(total time.Duration, seed uint64) ([]step, error) {
 	} else {
 		steps = append(steps,
 			step{name: "model", args: []string{"-timeout=0", "-v", "-count=1", "./seqlock", "./seqlock/model", "-args", "-full"}},
-			campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=1", "-memory.limits=12", "-memory.minute"),
+			campaign("memory", "^TestMemory", "-memory.sizes=140", "-memory.harms=74", "-memory.flips=0", "-memory.room=4", "-memory.limits=12", "-memory.minute"),
 			campaign("trust", "^TestTrust", "-trust.squats=18", "-trust.publications=20", "-trust.touched=10", "-trust.bound=1s"),
 			campaign("flood", "^TestLongRun$", "-longrun.for=1m", "-longrun.rate=1000", "-longrun.readers=50", "-longrun.look=10ms"),
 			campaign("together", "^TestTogether$", "-together.updates=1000000"),
