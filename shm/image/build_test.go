@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/statesync/statesync/seqlock"
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // line is what TestBuildCarries says of a config: its generation of last
@@ -186,7 +187,8 @@ func TestRevisions(t *testing.T) {
 // TestSectionsStay is about revisions that come one after the other: the sections of a
 // large image stay where they are, and so in the slot.
 func TestSectionsStay(t *testing.T) {
-	const n, changes = 1000, 60
+	const n = 1000
+	changes := shmtest.Times(60, 20)
 	var sections []*Section
 	for i := range n {
 		sections = append(sections, document(t, fmt.Sprintf("c%04d", i), `{"n": 0}`))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // inverse is that of an odd number modulo 2^64, by Newton's method.
@@ -175,7 +177,7 @@ func TestNamesThatNoSeedSpreadsAreRefused(t *testing.T) {
 // TestOrdinaryTablesFit has the fullest tables of many hashes.
 func TestOrdinaryTablesFit(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	for _, n := range []int{1, 2, 3, 7, 8, 64, 1 << 10, 1 << 20} {
+	for _, n := range []int{1, 2, 3, 7, 8, 64, 1 << 10, shmtest.Times(1<<20, 1<<16)} {
 		hashes := make([]uint64, n)
 		for range max(4, 4096/n) {
 			for i := range hashes {

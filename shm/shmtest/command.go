@@ -3,7 +3,6 @@
 package shmtest
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,12 +59,16 @@ func Some[C any](cases map[string]C, n int) map[string]C {
 }
 
 // WithoutRaceDetector runs the calling test once more, in a binary without the race
-// detector, whose atomic operations are the machine's own instructions.
+// detector, whose atomic operations are the machine's own instructions. With -short it
+// does not, since that compiles the package and its tests anew.
 func WithoutRaceDetector(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		return
+	}
 	binary := filepath.Join(t.TempDir(), "norace.test")
 	Go(t, "test", "-c", "-o", binary, ".")
-	cmd := exec.Command(binary, "-test.run=^"+t.Name()+"$", fmt.Sprintf("-test.short=%v", testing.Short()))
+	cmd := exec.Command(binary, "-test.run=^"+t.Name()+"$")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("without the race detector: %v\n%s", err, out)
 	}

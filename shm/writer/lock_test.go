@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/statesync/statesync/shm"
 	"github.com/statesync/statesync/shm/internal/access"
 	"github.com/statesync/statesync/shm/shmtest"
-	"golang.org/x/sys/unix"
 )
 
 func init() {
@@ -35,7 +36,13 @@ func init() {
 		return w.Close()
 	}
 	// contend DIR: contends for the lock.
-	roles["contend"] = func(args []string) error { return contend(args[0]) }
+	roles["contend"] = func(args []string) error {
+		times, err := strconv.Atoi(args[1])
+		if err == nil {
+			err = contend(args[0], times)
+		}
+		return err
+	}
 }
 
 // try is Own without waiting for the lock.
@@ -105,12 +112,12 @@ func TestRefusedWriterLeavesAccessAlone(t *testing.T) {
 	wantMode(t, w.Path(), 0o644)
 }
 
-// contend takes the lock 40 times, looks that it is alone, and often takes the
+// contend takes the lock so many times, looks that it is alone, and often takes the
 // lock's file away at the end, as a writer that cleans up does. It does not
 // wait, so that many are between opening and locking when that happens.
-func contend(dir string) error {
+func contend(dir string, times int) error {
 	alone := dir + ".alone"
-	for times := 0; times < 40; {
+	for times > 0 {
 		w, err := try(dir)
 		if errors.Is(err, ErrLocked) {
 			continue
@@ -131,7 +138,7 @@ func contend(dir string) error {
 		if err = errors.Join(err, w.Close()); err != nil {
 			return err
 		}
-		times++
+		times--
 	}
 	return nil
 }
@@ -139,11 +146,12 @@ func contend(dir string) error {
 // Lock files that vanish under waiting writers never admit two.
 func TestUnlinkedLock(t *testing.T) {
 	dir := filepath.Join(memoryTemp(t), "region")
-	others := []*child{start(t, "contend", dir), start(t, "contend", dir)}
+	times := shmtest.Times(40, 10)
+	others := []*child{start(t, "contend", dir, strconv.Itoa(times)), start(t, "contend", dir, strconv.Itoa(times))}
 	var group sync.WaitGroup
 	for range 6 {
 		group.Go(func() {
-			if err := contend(dir); err != nil {
+			if err := contend(dir, times); err != nil {
 				t.Error(err)
 			}
 		})

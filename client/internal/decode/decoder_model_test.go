@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/statesync/statesync/shm/shmtest"
 )
 
 // modelMerge merges a config into a default, both as any. This is the promise of
@@ -78,7 +80,7 @@ func toJSON(t *testing.T, v any) []byte {
 
 func TestDecodeIsMergingJSON(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(1500) {
+	for seed := range uint64(shmtest.Times(1500, 500)) {
 		r := &random{Rand: rand.New(rand.NewPCG(seed, 1)), durations: seed%2 == 0}
 		typ := r.structure(4)
 		initial := reflect.New(typ).Elem()
@@ -163,7 +165,7 @@ func scribble(v reflect.Value) {
 func TestWalkerIsEncodingJSON(t *testing.T) {
 	t.Parallel()
 	refused := 0
-	for seed := range uint64(3000) {
+	for seed := range uint64(shmtest.Times(3000, 1000)) {
 		r := &random{Rand: rand.New(rand.NewPCG(seed, 2)), wrong: true}
 		typ := r.typ(4)
 		text := r.document(typ)

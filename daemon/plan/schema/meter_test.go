@@ -45,7 +45,7 @@ func TestSteps(t *testing.T) {
 		"items":                 {`{"if": {"anyOf": [` + plantest.Repeated(2000, `{"items": {"type": "string"}}`) + "]}}", list},
 		"unevaluatedProperties": {`{"anyOf": [` + plantest.Repeated(4000, `{"type": "string"}`) + `, {}], "unevaluatedProperties": true}`, mapping},
 		"dependentRequired":     {`{"contains": {"dependentRequired": {"a": [` + plantest.Repeated(10_000, `"a%"`) + "]}}}", "[" + plantest.Repeated(20_000, `{"a": 0}`) + "]"},
-	}, 4) {
+	}, 2) {
 		t.Run(name, func(t *testing.T) {
 			r := made(plan.New(plan.Options{}), plantest.Files("m.schema.json", s.schema, "m.json", s.config))
 			plantest.WantStrings(t, "problems", plantest.Messages(r.Problems), []string{steps})
