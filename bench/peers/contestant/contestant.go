@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/statesync/statesync/bench/peers/report"
 	"github.com/statesync/statesync/bench/peers/server"
@@ -77,6 +78,9 @@ func (p Place) Sub(name string) (Place, error) {
 type Source struct {
 	Put   func(ctx context.Context, version int) error // returns when the change is on its way
 	Close func() error
+	// Renamed is when the newest Put renamed the file that it had written. It is nil
+	// where a change is no rename.
+	Renamed func() time.Time
 }
 
 // Reader is the reading side.
@@ -111,13 +115,24 @@ func each(read func() (int, error)) func(n int) (int, error) {
 	}
 }
 
-// replaceFile writes a file as a whole.
-func replaceFile(path string, content []byte) error {
-	temp := filepath.Join(filepath.Dir(path), ".new")
+// replacer replaces a file as a whole.
+type replacer struct {
+	path    string
+	renamed time.Time
+}
+
+func (r *replacer) replace(content []byte) error {
+	temp := filepath.Join(filepath.Dir(r.path), ".new")
 	if err := os.WriteFile(temp, content, 0o644); err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	r.renamed = time.Now()
+	return os.Rename(temp, r.path)
+}
+
+// source makes changes by put, which calls replace.
+func (r *replacer) source(put func(ctx context.Context, version int) error, end func() error) Source {
+	return Source{Put: put, Close: end, Renamed: func() time.Time { return r.renamed }}
 }
 
 // unlessEnded is err, or nil when the context has ended, which is why.

@@ -44,7 +44,7 @@ var libraries = []*Contestant{
 				"secret": map[string]any{"TextValue": string(config.Document(p.Size, 1)), "Version": 1},
 			}})
 			if err == nil {
-				err = replaceFile(filepath.Join(p.Dir, "secrets.json"), text)
+				err = (&replacer{path: filepath.Join(p.Dir, "secrets.json")}).replace(text)
 			}
 			return Source{Close: nothing}, err
 		},
@@ -54,14 +54,15 @@ var libraries = []*Contestant{
 		Name: "flagd", Title: "flagd in process, through OpenFeature", Module: "github.com/open-feature/flagd/core",
 		Note: "its evaluator and its file source, as its in-process provider puts them together",
 		Publish: func(ctx context.Context, p *Place, _ *server.Fleet) (Source, error) {
+			file := &replacer{path: filepath.Join(p.Dir, "flags.json")}
 			put := func(_ context.Context, version int) error {
 				text, err := flags(p.Size, version)
 				if err != nil {
 					return err
 				}
-				return replaceFile(filepath.Join(p.Dir, "flags.json"), text)
+				return file.replace(text)
 			}
-			return Source{Put: put, Close: nothing}, put(ctx, 1)
+			return file.source(put, nothing), put(ctx, 1)
 		},
 		Open: openFlagd,
 	},
@@ -69,10 +70,9 @@ var libraries = []*Contestant{
 
 // publishJSON replaces the document's file by rename.
 func publishJSON(ctx context.Context, p *Place, _ *server.Fleet) (Source, error) {
-	put := func(_ context.Context, version int) error {
-		return replaceFile(jsonPath(*p), config.Document(p.Size, version))
-	}
-	return Source{Put: put, Close: nothing}, put(ctx, 1)
+	file := &replacer{path: jsonPath(*p)}
+	put := func(_ context.Context, version int) error { return file.replace(config.Document(p.Size, version)) }
+	return file.source(put, nothing), put(ctx, 1)
 }
 
 func jsonPath(p Place) string { return filepath.Join(p.Dir, config.Name+".json") }

@@ -222,21 +222,21 @@ func publishRegion(ctx context.Context, p *Place, _ *server.Fleet) (s Source, er
 
 // publishFile lets a daemon publish a folder.
 func publishFile(ctx context.Context, p *Place, _ *server.Fleet) (s Source, err error) {
-	path := filepath.Join(p.Dir, "source", config.Name+".json")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	file := &replacer{path: filepath.Join(p.Dir, "source", config.Name+".json")}
+	if err := os.MkdirAll(filepath.Dir(file.path), 0o755); err != nil {
 		return s, err
 	}
 	put := func(_ context.Context, version int) error {
-		return replaceFile(path, config.Document(p.Size, version))
+		return file.replace(config.Document(p.Size, version))
 	}
 	if err := put(ctx, 1); err != nil {
 		return s, err
 	}
-	d, err := process.Start(ctx, daemonPart, filepath.Dir(path), filepath.Join(p.Shm, "region"), filepath.Join(p.Dir, "state"))
+	d, err := process.Start(ctx, daemonPart, filepath.Dir(file.path), filepath.Join(p.Shm, "region"), filepath.Join(p.Dir, "state"))
 	if err != nil {
 		return s, err
 	}
-	return Source{Put: put, Close: d.Stop}, nil
+	return file.source(put, d.Stop), nil
 }
 
 // daemonPart is statesyncd, without its flags.

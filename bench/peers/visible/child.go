@@ -31,7 +31,10 @@ var startedAt = func() time.Duration {
 }()
 
 // monotonic is a clock that all processes share, to some hundred nanoseconds.
-func monotonic() time.Duration { return startedAt + time.Since(started) }
+func monotonic() time.Duration { return onClock(time.Now()) }
+
+// onClock is a time of this process on the clock of monotonic.
+func onClock(t time.Time) time.Duration { return startedAt + t.Sub(started) }
 
 // work is what a request of a busy process does besides reading its setting.
 const work = 50 * time.Microsecond

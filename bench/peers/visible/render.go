@@ -43,6 +43,14 @@ func (m mode) medians(r row) (ns []float64) {
 	return ns
 }
 
+// fromRename are the times of all rounds from the rename of a file on.
+func (m mode) fromRename(r row) (ns []float64) {
+	for _, s := range m.of(r.Result) {
+		ns = append(ns, s.Renamed...)
+	}
+	return ns
+}
+
 // lost is how many changes were lost in all rounds.
 func (m mode) lost(r row) (n int) {
 	for _, s := range m.of(r.Result) {
@@ -117,6 +125,13 @@ func (m mode) columns(rows []row) []report.Column[row] {
 		report.Middle("floor ×", report.Times, func(r row) []float64 { return report.Ratios(m.medians(r), floor) }),
 		report.Value("p99", report.Nanoseconds, func(r row) float64 { return report.Percentile(m.times(r), 0.99) }),
 		report.Value("max", report.Nanoseconds, func(r row) float64 { return report.Percentile(m.times(r), 1) }),
+		report.Middle("p50 from the rename", report.Nanoseconds, m.fromRename),
+		report.Middle("p99 from the rename", report.Nanoseconds, func(r row) (p99 []float64) {
+			if ns := m.fromRename(r); len(ns) > 0 {
+				p99 = append(p99, report.Percentile(ns, 0.99))
+			}
+			return p99
+		}),
 		report.Text("updates", func(r row) string { return fmt.Sprint(len(m.times(r)) + m.lost(r)) }),
 		report.Text("lost", func(r row) string { return fmt.Sprint(m.lost(r)) }),
 		report.Text("note", func(r row) string { return r.Note }),
@@ -140,7 +155,8 @@ func (r row) short() string {
 const introduction = `One process changes the config of 1 KiB, some ms after the reader had the
 change before (2 to 8 while it is idle, 20 to 40 while it is busy), and another
 sees it. The time begins before the change is made, so that writing a file,
-encoding, and a round trip to a server are in it.
+encoding, and a round trip to a server are in it. Where a change is the rename of
+a file that was written beside the old one, the last two times begin at the rename.
 `
 
 const explanation = `Idle, the reading process does nothing else, and a change is visible when the

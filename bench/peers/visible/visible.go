@@ -57,7 +57,8 @@ type Result struct {
 // Samples are the times of a round.
 type Samples struct {
 	Nanoseconds []float64 `json:"ns"`
-	Lost        int       `json:"lost"` // changes that were never told
+	Renamed     []float64 `json:"from_rename_ns,omitempty"` // from the rename of a file on
+	Lost        int       `json:"lost"`                     // changes that were never told
 }
 
 // Name is what --only takes.
@@ -223,6 +224,9 @@ func (o *open) round(ctx context.Context, mode string, updates int) error {
 		default:
 			inARow = 0
 			s.Nanoseconds = append(s.Nanoseconds, float64(at-begun))
+			if o.source.Renamed != nil {
+				s.Renamed = append(s.Renamed, float64(at-onClock(o.source.Renamed())))
+			}
 		}
 	}
 	if mode == "busy" {

@@ -42,6 +42,14 @@ func TestMeasure(t *testing.T) {
 			continue
 		}
 		for _, s := range append(r.Calm, r.Busy...) {
+			if name == "filevar" && len(s.Renamed) != len(s.Nanoseconds) || name != "filevar" && s.Renamed != nil {
+				t.Errorf("%s has %d times, and %d from a rename", name, len(s.Nanoseconds), len(s.Renamed))
+			}
+			for i, ns := range s.Renamed {
+				if ns <= 0 || ns >= s.Nanoseconds[i] {
+					t.Errorf("%s saw a change %v ns after the rename, and %v ns after it was begun", name, ns, s.Nanoseconds[i])
+				}
+			}
 			for _, ns := range s.Nanoseconds {
 				if ns <= 0 {
 					t.Errorf("%s saw a change %v ns before it was made", name, -ns)
