@@ -7,7 +7,7 @@
 // about half a nanosecond, and nothing that happens to the region can hurt it. One
 // goroutine per client, the follower, sleeps until the daemon publishes, and
 // then brings the bindings up to date. Get is as fresh as the Go scheduler lets
-// the follower be: some tenths of a millisecond on a quiet machine, some
+// the follower be: some tenths of a millisecond on a quiet machine, some tens of
 // milliseconds in a process that keeps all processors busy.
 //
 // A [Snapshot] is exact. [Client.Snapshot] looks at the region itself: every
