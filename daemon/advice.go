@@ -17,8 +17,8 @@ import (
 	"github.com/statesync/statesync/shm/writer"
 )
 
-// advise adds to an error about the region what an operator of the daemon can do
-// about it, in terms of the daemon's flags.
+// advise adds to an error about the region or memory what an operator of the daemon
+// can do about it, in terms of the daemon's flags.
 func (o *Options) advise(err error) error {
 	dir := filepath.Clean(o.Region)
 	var untrusted *shm.UntrustedError

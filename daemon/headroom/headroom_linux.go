@@ -41,7 +41,7 @@ type hierarchy struct {
 	controller string // in /proc/self/cgroup and among the mount's options; v2 names none
 	counters   []counter
 	cache      []string // keys of memory.stat that count pages which a limit's reclaim gives back
-	unwritten  []string // keys that count those of them which the disk has first to take
+	unwritten  []string // keys that count those of these pages that are not on the disk yet
 }
 
 // counter is a limit and the usage that is held against it: files of a cgroup.
@@ -85,8 +85,8 @@ var hierarchies = []hierarchy{
 }
 
 // headroom returns how many more bytes of memory this process's cgroups allow,
-// where page cache that the kernel would drop counts as free. What the disk does not have
-// yet is not dropped: a process that writes more beside it is killed. It is the least
+// where page cache that the kernel would drop counts as free. Pages that are not on the disk
+// yet do not count: the kernel kills a process sooner than it waits for them. It is the least
 // over the process's memory cgroup and those of its ancestors that are visible;
 // where is the directory of the one that sets it. It is for asking before pages
 // are allocated, since going over the limit is not an error but the OOM killer,

@@ -78,8 +78,8 @@ func (p Place) Sub(name string) (Place, error) {
 type Source struct {
 	Put   func(ctx context.Context, version int) error // returns when the change is on its way
 	Close func() error
-	// Renamed is when the newest Put renamed the file that it had written. It is nil
-	// where a change is no rename.
+	// Renamed returns when the newest Put renamed the file that it had written. It is
+	// nil if Put renames no file.
 	Renamed func() time.Time
 }
 

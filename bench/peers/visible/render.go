@@ -28,9 +28,19 @@ var (
 )
 
 // times are those of all rounds.
-func (m mode) times(r row) (ns []float64) {
+func (m mode) times(r row) []float64 {
+	return m.all(r, func(s Samples) []float64 { return s.Nanoseconds })
+}
+
+// fromRename are the times of all rounds from the rename of a file on.
+func (m mode) fromRename(r row) []float64 {
+	return m.all(r, func(s Samples) []float64 { return s.Renamed })
+}
+
+// all joins what each round has.
+func (m mode) all(r row, has func(Samples) []float64) (ns []float64) {
 	for _, s := range m.of(r.Result) {
-		ns = append(ns, s.Nanoseconds...)
+		ns = append(ns, has(s)...)
 	}
 	return ns
 }
@@ -39,14 +49,6 @@ func (m mode) times(r row) (ns []float64) {
 func (m mode) medians(r row) (ns []float64) {
 	for _, s := range m.of(r.Result) {
 		ns = append(ns, report.Median(s.Nanoseconds))
-	}
-	return ns
-}
-
-// fromRename are the times of all rounds from the rename of a file on.
-func (m mode) fromRename(r row) (ns []float64) {
-	for _, s := range m.of(r.Result) {
-		ns = append(ns, s.Renamed...)
 	}
 	return ns
 }

@@ -36,7 +36,7 @@ type watcher struct {
 	wait sync.WaitGroup
 
 	// For the goroutine that reads.
-	asked   map[inode]string // the paths that inotify was asked to watch directories under
+	asked   map[inode]string // by which path inotify was last asked to watch a directory
 	blind   bool             // a directory of the source, or one that a link leads by, is not watched
 	scan    uint64           // counts the whole scans
 	round   uint64           // counts the content checks
@@ -223,17 +223,14 @@ func (w *watcher) watch(path string, is inode, at *place) bool {
 	d.failed, d.round = time.Time{}, w.round
 	w.dirs[path] = d // before its first event
 	old := w.asked[is]
-	switch at := w.dirs[old]; {
-	case at == nil:
-	case at.inode == is && old != path:
-		delete(w.dirs, old)
-	default:
-		old = ""
+	if at := w.dirs[old]; old == path || at != nil && at.inode != is {
+		old = "" // it did not move, or its old path is another directory's now
 	}
+	delete(w.dirs, old)
 	w.mu.Unlock()
 
-	// fsnotify keeps a directory that moved under its old path, and ends the watch when it
-	// comes to the event of the move.
+	// fsnotify knows a moved directory by its old path, and ends its watch when it
+	// reads the event of the move.
 	if old != "" {
 		_ = n.Remove(old) // it may have gone on its own
 	}
@@ -292,11 +289,11 @@ func (w *watcher) end(complete bool) {
 		}
 	}
 	for is, path := range w.asked {
-		switch d := w.dirs[path]; {
-		case d == nil:
+		d := w.dirs[path]
+		if d == nil {
 			stale = append(stale, path)
-			fallthrough
-		case d.inode != is:
+		}
+		if d == nil || d.inode != is {
 			delete(w.asked, is)
 		}
 	}
