@@ -250,10 +250,16 @@ type published struct {
 	status     shm.Status
 }
 
-// look reads the region as a stranger does. Without a region it is zero.
+// look reads the region as a stranger does. Without a region it is zero. A daemon that
+// has to wait for a processor while it writes leaves the region busy until it has one.
 func (s *setup) look() published {
 	s.Helper()
-	p, err := s.read()
+	var p published
+	var err error
+	await(s, "the region not to be busy", func() bool {
+		p, err = s.read()
+		return !errors.Is(err, shm.ErrBusy)
+	})
 	if err != nil && !errors.Is(err, shm.ErrNoRegion) {
 		s.Fatal(err)
 	}
