@@ -88,18 +88,17 @@ type place struct {
 	known      bool  // what is not among the changes of a partial scan is as the last scan found it
 }
 
-// scan looks at the changes, or at everything where only is nil.
+// scan looks at the changes, or at everything where only is nil. A partial scan does not
+// follow the way to the root by name: a change of it has an event, and ends at another
+// inode than the root's.
 func (d *directory) scan(ctx context.Context, only *changes) *scan {
 	s := &scan{d: d, ctx: ctx, now: time.Now(), only: only}
 	s.leaves = make([]*content, 0, len(d.walked))
 	s.files = make([]*source.File, 0, len(d.walked))
-	r := trace(d.path)
 	d.sound = false // also after a panic
 	if only == nil {
-		d.route, d.whole = r, s.now
-		d.watch.begin(r, d.round)
-	} else if s.doubt = !r.equal(d.route); s.doubt {
-		return s
+		d.route, d.whole = trace(d.path), s.now
+		d.watch.begin(d.route, d.round)
 	}
 
 	// The scan reads this directory and no other, also when git-sync swaps the link
@@ -108,10 +107,13 @@ func (d *directory) scan(ctx context.Context, only *changes) *scan {
 		return unix.Open(d.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
-		// The kernel may have followed a link whose target was deleted under it.
-		if errors.Is(err, unix.ENOENT) && (r.real != "" || !r.equal(trace(d.path))) {
+		switch {
+		case only != nil:
+			s.doubt = true
+		case errors.Is(err, unix.ENOENT) && (d.route.real != "" || !d.route.equal(trace(d.path))):
+			// The kernel may have followed a link whose target was deleted under it.
 			s.moved("", errVanished)
-		} else {
+		default:
 			s.fatal = missing(err)
 		}
 		return s
@@ -128,7 +130,7 @@ func (d *directory) scan(ctx context.Context, only *changes) *scan {
 		return s
 	}
 	s.git()
-	s.directory(place{fd: fd, stamp: st, linked: r.linked, known: only != nil}, &d.root)
+	s.directory(place{fd: fd, stamp: st, linked: d.route.linked, known: only != nil}, &d.root)
 
 	// A program that replaces the tree moves the link before it deletes the old
 	// tree. If the link still leads here, no deletion had begun.
