@@ -31,7 +31,8 @@ root it installs that, and strace), etcd, NATS, an HTTP agent, a gRPC service.
 
 It writes RESULTS.md, charts/*.svg and results.json into the folder of --out.
 results.json has every figure of every round. A run measures all, or what --only
-names, and then words the document anew from all that is in results.json:
+names, and then words the document anew from all that is in results.json. A section
+that is not there stays in the document as it is:
 
 	go run . --list                      what there is to measure
 	go run . --only reading              one section
@@ -155,6 +156,12 @@ func choose(only string) (wanted []report.Section, contestants []string, err err
 // measure measures the wanted sections, and saves after each, so that a run
 // that is broken off keeps what it has.
 func measure(ctx context.Context, f flags, wanted []report.Section, contestants []string, results *report.Results, log io.Writer) (err error) {
+	for _, s := range wanted {
+		if len(contestants) > 0 && results.Old(s.Name()) == nil && results.Stands(s) {
+			return fmt.Errorf("results.json has no figures of the section %s, and RESULTS.md has some of contestants that this run leaves out; "+
+				"measure the whole section, or give another folder with --out", s.Name())
+		}
+	}
 	run := &report.Run{Only: contestants, Rounds: f.rounds, Updates: f.updates, Log: log, Begun: time.Now()}
 	if run.Dir, err = os.MkdirTemp("", "statesync-peers-"); err != nil {
 		return err

@@ -61,6 +61,13 @@ func TestCommand(t *testing.T) {
 	if again, err := os.ReadFile(path); !slices.Equal(first, again) {
 		t.Errorf("worded anew it differs (%v):\n%s", err, again)
 	}
+	if err := os.Remove(filepath.Join(f.out, "results.json")); err != nil {
+		t.Fatal(err)
+	}
+	f = flags{out: f.out, only: "pointer", rounds: 1, updates: 1}
+	if err := execute(t.Context(), f, nil, &log, &log); err == nil || !strings.Contains(err.Error(), "--out") {
+		t.Errorf("one contestant takes the place of a section: %v", err)
+	}
 	if err := execute(t.Context(), flags{rounds: 0}, nil, &log, &log); err == nil {
 		t.Error("no rounds are accepted")
 	}

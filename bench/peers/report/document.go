@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +18,17 @@ const (
 	chartsName   = "charts"
 )
 
-// Results are the raw results of all sections, as they are kept in a file.
+// Results are the raw results of sections, as they are kept in a file, by the sections'
+// names. A section that has none may stand in the document all the same: results.json is
+// not kept in Git, and the document is.
 type Results struct {
 	Sections map[string]*Measured `json:"sections"`
+
+	parts map[string]part // of the document, by the sections' titles
 }
+
+// part is a section as it stands in the document.
+type part struct{ body, loses string }
 
 // Measured are the raw results of one section, and where they are from.
 type Measured struct {
@@ -32,9 +38,15 @@ type Measured struct {
 	Raw     json.RawMessage `json:"raw"`
 }
 
-// Load reads the raw results in a folder; where there are none, it is empty.
+// Load reads the raw results and the document in a folder; where there are none, it is
+// empty.
 func Load(dir string) (*Results, error) {
 	r := &Results{Sections: map[string]*Measured{}}
+	document, err := os.ReadFile(filepath.Join(dir, documentName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	r.parts = partsOf(string(document))
 	path := filepath.Join(dir, rawName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,6 +61,26 @@ func Load(dir string) (*Results, error) {
 	return r, nil
 }
 
+// partsOf takes a document apart.
+func partsOf(document string) map[string]part {
+	parts := map[string]part{}
+	for _, block := range strings.Split(document, "\n## ")[1:] {
+		title, body, _ := strings.Cut(block, "\n")
+		if title != losesTitle {
+			parts[title] = part{strings.TrimSpace(body), parts[title].loses}
+			continue
+		}
+		for _, block := range strings.Split(body, "\n### ")[1:] {
+			title, list, _ := strings.Cut(block, "\n")
+			parts[title] = part{parts[title].body, strings.TrimSpace(list)}
+		}
+	}
+	return parts
+}
+
+// Stands reports whether a section is in the document.
+func (r *Results) Stands(s Section) bool { return r.parts[s.Title()].body != "" }
+
 // Old are the raw results of a section, or nil.
 func (r *Results) Old(section string) json.RawMessage {
 	if m := r.Sections[section]; m != nil {
@@ -57,8 +89,9 @@ func (r *Results) Old(section string) json.RawMessage {
 	return nil
 }
 
-// Save writes the raw results, and the document and the charts that the
-// sections word from them, into a folder.
+// Save writes the raw results, and the document and the charts that the sections word
+// from them, into a folder. Sections without raw results stay in the document as they
+// are.
 func (r *Results) Save(dir string, sections []Section) error {
 	charts := filepath.Join(dir, chartsName)
 	if err := os.MkdirAll(charts, 0o755); err != nil {
@@ -71,45 +104,50 @@ func (r *Results) Save(dir string, sections []Section) error {
 	if err := replace(filepath.Join(dir, rawName), append(raw, '\n')); err != nil {
 		return err
 	}
-	var body bytes.Buffer
-	var loses []string
+	var bodies, losses strings.Builder
 	for _, s := range sections {
-		m := r.Sections[s.Name()]
-		if m == nil {
-			continue
-		}
-		page, err := s.Render(m.Raw)
-		if err != nil {
-			return fmt.Errorf("section %s: %w", s.Name(), err)
-		}
-		fmt.Fprintf(&body, "\n## %s\n\n%s\n\n%s\n", s.Title(), m.Origin(), strings.TrimSpace(page.Markdown))
-		loses = append(loses, page.Loses...)
-		for _, c := range page.Charts {
-			if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
-				return err
+		if m := r.Sections[s.Name()]; m != nil {
+			page, err := s.Render(m.Raw)
+			if err != nil {
+				return fmt.Errorf("section %s: %w", s.Name(), err)
 			}
+			for _, c := range page.Charts {
+				if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
+					return err
+				}
+			}
+			p := part{body: m.Origin() + "\n\n" + strings.TrimSpace(page.Markdown)}
+			if len(page.Loses) > 0 {
+				p.loses = "- " + strings.Join(page.Loses, "\n- ")
+			}
+			r.parts[s.Title()] = p
+		}
+		p := r.parts[s.Title()]
+		if p.body != "" {
+			fmt.Fprintf(&bodies, "\n## %s\n\n%s\n", s.Title(), p.body)
+		}
+		if p.loses != "" {
+			fmt.Fprintf(&losses, "\n### %s\n\n%s\n", s.Title(), p.loses)
 		}
 	}
-	var doc bytes.Buffer
-	doc.WriteString(preamble)
-	if len(loses) > 0 {
-		doc.WriteString("\n## Where this project loses\n\n" + judged + "\n")
-		for _, l := range loses {
-			fmt.Fprintf(&doc, "- %s\n", l)
-		}
+	document := preamble
+	if losses.Len() > 0 {
+		document += "\n## " + losesTitle + "\n\n" + judged + losses.String()
 	}
-	doc.Write(body.Bytes())
-	return replace(filepath.Join(dir, documentName), doc.Bytes())
+	return replace(filepath.Join(dir, documentName), []byte(document+bodies.String()))
 }
+
+// losesTitle heads what all sections say of where this project loses, by their titles.
+const losesTitle = "Where this project loses"
 
 const preamble = `# StateSync beside what else one would take
 
 Written by ` + "`make bench-peers`" + `, which starts every server that it needs
 and measures the contestants of a section in turn, round by round, so that a noisy
 moment of the machine hits all of them. Sections are measured one after the other,
-and each names its time and load. A run leaves every figure of every round in
-` + "`results.json`" + ` beside this file, which is not kept in Git: measure a part anew only where a
-whole run was made (` + "`cd bench/peers && go run . --help`" + `).
+and each names its time and load: a section may be measured alone
+(` + "`make bench-peers ONLY=visible`" + `). A run leaves every figure of every round in
+` + "`results.json`" + ` beside this file, which is not kept in Git.
 Trust the ratios: absolute times say more about the machine than about the code.
 
 *The origin* is a published design, the one that this project began with: a sidecar

@@ -3,8 +3,9 @@
 // become one document with its charts.
 //
 // Raw results are kept beside the document, in results.json. A run measures
-// what it was asked for, and the document is always worded from everything that
-// is in there, so that a part can be measured anew without the others.
+// what it was asked for, and the document is worded from everything that is in
+// there and keeps the sections that are not, so that a part can be measured anew
+// without the others.
 package report
 
 import (

@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,45 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	if _, err := Load(dir); err == nil {
 		t.Error("half a file of results is taken")
+	}
+}
+
+// other is a second section.
+type other struct{ fixed }
+
+func (other) Name() string  { return "other" }
+func (other) Title() string { return "Another section" }
+
+// TestSaveKeepsSections measures one section at a time, without the raw results of the
+// other one.
+func TestSaveKeepsSections(t *testing.T) {
+	dir := t.TempDir()
+	measure := func(name, text string) string {
+		t.Helper()
+		page := fixed{Page{Markdown: text + " text\n\n### Its own heading\n\nmore", Loses: []string{"It loses " + text + "."}}}
+		r, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Sections[name] = &Measured{Raw: json.RawMessage(`{}`)}
+		if err := errors.Join(r.Save(dir, []Section{page, other{page}}), os.Remove(filepath.Join(dir, rawName))); err != nil {
+			t.Fatal(err)
+		}
+		written, err := os.ReadFile(filepath.Join(dir, documentName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(written)
+	}
+	measure("fixed", "old")
+	both := measure("other", "other")
+	for _, want := range []string{"- It loses old.", "- It loses other.", "old text", "other text", "## Another section"} {
+		if !strings.Contains(both, want) {
+			t.Errorf("the document lacks %q:\n%s", want, both)
+		}
+	}
+	if got, want := measure("fixed", "new"), strings.ReplaceAll(both, "old", "new"); got != want {
+		t.Errorf("the document is\n%s\nwant\n%s", got, want)
 	}
 }
 
