@@ -139,7 +139,7 @@ func (a *app) report(r *shm.Region) *report {
 		s.Generation, s.Retired = hot.Generation(), hot.Retired()
 		err = s.image(r)
 	}
-	status, statusErr := r.Status()
+	status, statusErr := writerStatus(r)
 	if statusErr == nil {
 		s.writer(status)
 	}
@@ -148,11 +148,27 @@ func (a *app) report(r *shm.Region) *report {
 		s.Damage = a.explain(err).Error()
 	case errors.Is(statusErr, shm.ErrBusy):
 		s.WriterAlive = r.Beating()
-		s.Damage = "the daemon died while it was writing its status; start statesyncd, which writes it again"
+		s.Damage = halfStatus + "; start statesyncd, which writes it again"
 	case statusErr != nil:
 		s.Damage = a.explain(statusErr).Error()
 	}
 	return s
+}
+
+// halfStatus says what writerStatus found where the error is shm.ErrBusy.
+const halfStatus = "the daemon died, or was stopped, while it was writing its status"
+
+// writerStatus is what the daemon says of itself. A daemon that is alive may have to wait
+// for a processor while it writes that, and is waited for.
+func writerStatus(r *shm.Region) (s shm.Status, err error) {
+	const tries, pause = 20, 10 * time.Millisecond
+	for range tries {
+		if s, err = r.Status(); !errors.Is(err, shm.ErrBusy) {
+			break
+		}
+		time.Sleep(pause)
+	}
+	return s, err
 }
 
 // ask adds what only the daemon knows, if it answers soon.

@@ -193,10 +193,28 @@ func TestStatusProblems(t *testing.T) {
 	overwrite(t, w.dir, statusBlock, words(uint64(7)))
 	o = call(t, w.dir, "status", "--max-age", "1h")
 	o.expect(t, exitNo, "*", "status cannot be read")
-	if !strings.Contains(o.stdout, "generation  1,") || !strings.Contains(o.stdout, "DAMAGED: the daemon died while") {
+	if !strings.Contains(o.stdout, "generation  1,") || !strings.Contains(o.stdout, "DAMAGED: the daemon died, or was stopped, while") {
 		t.Error(o.stdout)
 	}
 	call(t, w.dir, "status").expect(t, exitNo, "*")
+}
+
+// A daemon that is late in the middle of writing its status has not died.
+func TestStatusOfLateWriter(t *testing.T) {
+	w := newWriter(t, writer.Options{})
+	w.publish("r")
+	w.observe("r", shm.Boottime(), "")
+	for _, command := range []string{"status", "verify"} {
+		overwrite(t, w.dir, statusBlock, words(uint64(7)))
+		late := time.AfterFunc(50*time.Millisecond, func() { overwrite(t, w.dir, statusBlock, words(uint64(8))) })
+		o := call(t, w.dir, command)
+		if late.Stop() {
+			t.Errorf("%s did not wait for the status", command)
+		}
+		if o.code != exitOK || strings.Contains(o.stdout+o.stderr, "was writing") {
+			t.Error(o)
+		}
+	}
 }
 
 // Words stand out on a terminal, where nothing is said against it.

@@ -58,8 +58,8 @@ func (v *verification) run() error {
 	if g, m := v.current(r); g != 0 {
 		v.older(r, g, m)
 	}
-	if _, err := r.Status(); errors.Is(err, shm.ErrBusy) {
-		fmt.Fprintln(v.app.stderr, "the daemon died while it was writing its status, which can't be read; its successor will repair that")
+	if _, err := writerStatus(r); errors.Is(err, shm.ErrBusy) {
+		fmt.Fprintln(v.app.stderr, halfStatus+", which can't be read; its successor will repair that")
 	} else if err != nil {
 		v.finding("the writer's status: %v", err)
 	}
