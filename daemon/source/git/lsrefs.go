@@ -60,7 +60,11 @@ func (s *gitSource) askRef(ctx context.Context) (ref, error) {
 		return ref{}, err
 	}
 	defer answer.Close()
-	return s.remote.find(io.LimitReader(answer, most))
+	found, err := s.remote.find(io.LimitReader(answer, most))
+	if err != nil && ctx.Err() != nil { // the answer was not waited for to its end
+		err = context.Cause(ctx)
+	}
+	return found, err
 }
 
 // find finds the ref that is followed in the answer to ls-refs: lines

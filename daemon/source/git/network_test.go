@@ -206,10 +206,11 @@ func TestServerThatIsTooBusy(t *testing.T) {
 	}
 }
 
-// Nor is one that does not answer in time, whether it answered before or not.
+// Nor is one that does not answer in time, or not to its end, whether it answered before
+// or not.
 func TestServerThatIsTooSlow(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"poll", "pack"} {
+	for _, what := range []string{"poll", "answer", "pack"} {
 		t.Run(what, func(t *testing.T) {
 			if what == "pack" && testing.Short() {
 				t.Skip("takes 20 s; without -short")
@@ -217,11 +218,15 @@ func TestServerThatIsTooSlow(t *testing.T) {
 			t.Parallel()
 			server, s := behind(t)
 			server.answer(func(w http.ResponseWriter, q *http.Request) {
-				if asksForPack(q) == (what == "pack") {
-					<-q.Context().Done()
+				if asksForPack(q) != (what == "pack") {
+					server.backend.ServeHTTP(w, q)
 					return
 				}
-				server.backend.ServeHTTP(w, q)
+				if what == "answer" {
+					w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+					_ = http.NewResponseController(w).Flush()
+				}
+				<-q.Context().Done()
 			})
 			server.asked()
 			if _, err := s.Fetch(t.Context(), s.newest); !errors.Is(err, source.ErrUnreachable) {

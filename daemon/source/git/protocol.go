@@ -94,6 +94,10 @@ func (s *gitSource) ask(ctx context.Context, request string) (io.ReadCloser, err
 		q.Header.Set("Authorization", s.header)
 	}
 	answer, err := client.Do(q)
+	if err == nil && ctx.Err() != nil { // what a server writes to a connection that is being closed
+		_ = answer.Body.Close()
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
