@@ -24,6 +24,7 @@ type crashScenario struct {
 	name   string
 	before func(h *crashHost)                 // while there is no daemon
 	during func(h *crashHost, d *crashDaemon) // once it has published
+	again  bool                               // during is repeated until the daemon has died
 	from   string                             // the failpoint at which it begins, for one publication; "": the start
 }
 
@@ -273,8 +274,9 @@ func crashSealed(t *testing.T, limit int, short bool) (tried []string) {
 	h.seal = true
 	stop := h.keepWriting()
 	defer stop()
-	// A region that grows and gets small images again, whose tail is punched.
-	s := &crashScenario{name: "sealed start", before: crashReplace.before, during: func(h *crashHost, d *crashDaemon) {
+	// A region that grows and gets small images again, whose tail is punched. How often it
+	// is depends on which revisions the daemon comes to see.
+	s := &crashScenario{name: "sealed start", before: crashReplace.before, again: true, during: func(h *crashHost, d *crashDaemon) {
 		for _, level := range []int{1, 0} {
 			h.setLevel(level)
 			for range mostArrivals + 1 {

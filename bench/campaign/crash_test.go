@@ -241,7 +241,7 @@ func (h *crashHost) crash(s *crashScenario, p crashPoint) bool {
 	}
 	d := h.start(s.action("kill", p))
 	for n := 0; h.publishes(d); n++ {
-		if n == 0 && s.during != nil {
+		if s.during != nil && (n == 0 || s.again) {
 			s.during(h, d)
 		}
 		if n > 2*mostArrivals {

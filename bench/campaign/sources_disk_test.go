@@ -25,9 +25,18 @@ func TestSourcesFullDisk(t *testing.T) {
 	// The history has free pages, in which it can store a few bytes on any disk. The
 	// sequence of a bundle with so long a URL takes a run of pages that it has not.
 	h.bundle.spec = strings.Replace(h.bundle.spec, "/prod/", "/prod/"+strings.Repeat("x/", 7<<10), 1)
+	// What is accepted of all sources is in that run. The bundle's is stored last: what is
+	// stored after it would leave a run free.
 	h.git.push()
 	h.bundle.push()
+	h.bundle.mode.Store(sourceDown)
 	d := h.start("")
+	h.lives(d, untilEnd(h, d, "the first commit", func() bool {
+		s, answers := h.status()
+		return answers && len(s.Layers) > 0 && s.Layers[0].Looked != nil
+	}), "without a bundle")
+	h.bundle.mode.Store(sourceServes)
+	ok(t, d.Process.Signal(syscall.SIGHUP))
 	h.arrives(d, "at first")
 	stopReading := h.reads()
 	defer stopReading()
