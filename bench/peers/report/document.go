@@ -104,24 +104,33 @@ func (r *Results) Save(dir string, sections []Section) error {
 	if err := replace(filepath.Join(dir, rawName), append(raw, '\n')); err != nil {
 		return err
 	}
+	for _, s := range sections {
+		m := r.Sections[s.Name()]
+		if m == nil {
+			continue
+		}
+		page, err := s.Render(m.Raw)
+		if err != nil {
+			return fmt.Errorf("section %s: %w", s.Name(), err)
+		}
+		for _, c := range page.Charts {
+			if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
+				return err
+			}
+		}
+		p := part{body: m.Origin() + "\n\n" + strings.TrimSpace(page.Markdown)}
+		if len(page.Loses) > 0 {
+			p.loses = "- " + strings.Join(page.Loses, "\n- ")
+		}
+		r.parts[s.Title()] = p
+	}
+	return replace(filepath.Join(dir, documentName), []byte(r.document(sections)))
+}
+
+// document puts the parts of sections together, as partsOf takes them apart.
+func (r *Results) document(sections []Section) string {
 	var bodies, losses strings.Builder
 	for _, s := range sections {
-		if m := r.Sections[s.Name()]; m != nil {
-			page, err := s.Render(m.Raw)
-			if err != nil {
-				return fmt.Errorf("section %s: %w", s.Name(), err)
-			}
-			for _, c := range page.Charts {
-				if err := replace(filepath.Join(charts, c.Name+".svg"), c.SVG); err != nil {
-					return err
-				}
-			}
-			p := part{body: m.Origin() + "\n\n" + strings.TrimSpace(page.Markdown)}
-			if len(page.Loses) > 0 {
-				p.loses = "- " + strings.Join(page.Loses, "\n- ")
-			}
-			r.parts[s.Title()] = p
-		}
 		p := r.parts[s.Title()]
 		if p.body != "" {
 			fmt.Fprintf(&bodies, "\n## %s\n\n%s\n", s.Title(), p.body)
@@ -130,11 +139,10 @@ func (r *Results) Save(dir string, sections []Section) error {
 			fmt.Fprintf(&losses, "\n### %s\n\n%s\n", s.Title(), p.loses)
 		}
 	}
-	document := preamble
 	if losses.Len() > 0 {
-		document += "\n## " + losesTitle + "\n\n" + judged + losses.String()
+		return preamble + "\n## " + losesTitle + "\n\n" + judged + losses.String() + bodies.String()
 	}
-	return replace(filepath.Join(dir, documentName), []byte(document+bodies.String()))
+	return preamble + bodies.String()
 }
 
 // losesTitle heads what all sections say of where this project loses, by their titles.

@@ -40,7 +40,7 @@ func write(results, file, charts string) error {
 	name := scaling.Section{}.Name()
 	measured := r.Sections[name]
 	if measured == nil {
-		fmt.Printf("%s stays as it is: there are no results of the section %s\n", file, name)
+		fmt.Printf("%s stays as it is: %s has no results of the section %s; measure it with: go run . --only %s\n", file, results, name, name)
 		return nil
 	}
 	block, err := scaling.Block(measured.Raw, charts)
